@@ -1,0 +1,72 @@
+"""The numbers that define a VideoMamba. They stop at the model's door: modules take flat keyword arguments."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+ScanOrder = Literal["spatial_first", "temporal_first", "spatiotemporal_v1", "spatiotemporal_v2"]
+Discretization = Literal["euler", "zoh"]
+
+
+class VideoMambaConfig(BaseModel):
+    """One VideoMamba. Every default is what the released weights were made with.
+
+    `merge`, `discretization`, `num_registers` and `pool` are departures from the released networks and off by default.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    num_classes: int = Field(1000, ge=0, description="0 leaves the head out: the model returns its (b, d) feature")
+    num_frames: int = Field(8, ge=1, description="frames in a clip; 1 for images")
+    image_size: tuple[int, int] = Field((224, 224), description="(height, width) in pixels; one number means a square")
+    patch_size: int = Field(16, ge=1)
+    tubelet_size: int = Field(1, ge=1, description="frames in one patch")
+    depth: int = Field(24, ge=1)
+    dim: int = Field(192, ge=1, description="D, the width of the residual stream")
+    expand: int = Field(2, ge=1, description="E = expand * D channels inside the mixer")
+    d_state: int = Field(16, ge=1, description="N, states per channel")
+    d_conv: int = Field(4, ge=1, description="K, taps of the causal convolution")
+    scan_order: ScanOrder = "spatial_first"
+    drop_path: float = Field(0.0, ge=0, lt=1, description="rate of the last block; the first never drops")
+    head_dropout: float = Field(0.0, ge=0, lt=1)
+    norm_eps: float = 1e-5
+    merge: Literal["sum", "mean"] = Field("sum", description="how the two directions are joined")
+    discretization: Discretization = Field("euler", description="'zoh' is the paper's formula, 'euler' what its code and weights use")
+    num_registers: int = Field(0, ge=0, description="learned tokens inserted evenly, dropped at the end (arXiv 2405.14858)")
+    pool: Literal["cls", "mean"] = Field("cls", description="what the head reads: the class token or the mean of the patch tokens")
+
+    @field_validator("image_size", mode="before")
+    @classmethod
+    def _square(cls, value: object) -> object:
+        return (value, value) if isinstance(value, int) else value
+
+    @model_validator(mode="after")
+    def _divisible(self) -> Self:
+        height, width = self.image_size
+        if height < self.patch_size or width < self.patch_size or height % self.patch_size or width % self.patch_size:
+            raise ValueError(f"image_size {height}x{width} must be a multiple of patch_size {self.patch_size}")
+        if self.num_frames % self.tubelet_size:
+            raise ValueError(f"num_frames {self.num_frames} must be a multiple of tubelet_size {self.tubelet_size}")
+        return self
+
+    @property
+    def inner_dim(self) -> int:
+        """E, channels of the scan."""
+        return self.expand * self.dim
+
+    @property
+    def dt_rank(self) -> int:
+        """R = ceil(D / 16), rank of the projection to delta."""
+        return math.ceil(self.dim / 16)
+
+    @property
+    def grid(self) -> tuple[int, int, int]:
+        """Patches along (time, height, width)."""
+        return (
+            self.num_frames // self.tubelet_size,
+            self.image_size[0] // self.patch_size,
+            self.image_size[1] // self.patch_size,
+        )

@@ -1,0 +1,196 @@
+"""The nouns that travel between the layers: small, frozen, checked when they are made, cheap to print.
+
+Shape letters: t frames, h height, w width, c channels (RGB order everywhere).
+
+Nothing here imports PyTorch: tensors are checked through `shape` and `dtype` only, so that reading a record costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class VideoMambaError(Exception):
+    """Something that the user can mend. The message is one line that names the file or key and says what to do."""
+
+
+class VideoError(VideoMambaError):
+    """A video (or folder of frames) that cannot be read. The message begins with its path."""
+
+    def __init__(self, path: object, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.path = str(path)
+        self.reason = reason
+
+
+class WeightsError(VideoMambaError):
+    """A checkpoint that cannot be found, read, or loaded completely into the model at hand."""
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ValueError(message)
+
+
+@dataclass(frozen=True)
+class VideoRecord:
+    """One line of an annotation: where a video is and what is known of it.
+
+    `start` and `end` are seconds and bound the part of the file that is meant; None means the file's own limits.
+    """
+
+    path: str
+    label: int | None = None
+    caption: str | None = None
+    start: float | None = None
+    end: float | None = None
+
+    def __post_init__(self) -> None:
+        _require(bool(self.path), "VideoRecord.path is empty")
+        _require(self.start is None or self.end is None or self.start < self.end, f"{self.path}: start must be before end")
+
+
+@dataclass(frozen=True, repr=False)
+class VideoInfo:
+    """What is known of a video once it has been opened: exact, not what the container claims.
+
+    `num_frames` counts the frames that can be presented; `fps` is the average rate (0.0 when there is a single frame);
+    `height` and `width` are those of the upright picture, after `rotation` (degrees clockwise, a multiple of 90) was applied.
+    """
+
+    path: str
+    num_frames: int
+    fps: float
+    duration: float
+    height: int
+    width: int
+    rotation: int = 0
+    codec: str = ""
+
+    def __post_init__(self) -> None:
+        _require(self.num_frames > 0, f"{self.path}: a video has at least one frame, got {self.num_frames}")
+        _require(self.height > 0 and self.width > 0, f"{self.path}: empty picture {self.width}x{self.height}")
+
+    def __repr__(self) -> str:
+        return f"VideoInfo({self.path!r}, {self.num_frames} frames, {self.fps:.3g} fps, {self.width}x{self.height}, {self.codec})"
+
+
+@dataclass(frozen=True, repr=False)
+class Frames:
+    """Decoded pictures of one video: `data` (t, h, w, 3) uint8 RGB, upright.
+
+    `indices[i]` is the position of picture i in presentation order, `timestamps[i]` its time in seconds.
+    """
+
+    data: Tensor
+    indices: tuple[int, ...]
+    timestamps: tuple[float, ...]
+    path: str = ""
+
+    def __post_init__(self) -> None:
+        shape = tuple(self.data.shape)
+        _require(len(shape) == 4 and shape[3] == 3, f"Frames.data must be (t, h, w, 3), got {shape}")
+        _require(str(self.data.dtype) == "torch.uint8", f"Frames.data must be uint8, got {self.data.dtype}")
+        _require(len(self.indices) == shape[0], f"{len(self.indices)} indices for {shape[0]} frames")
+        _require(len(self.timestamps) == shape[0], f"{len(self.timestamps)} timestamps for {shape[0]} frames")
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __repr__(self) -> str:
+        return f"Frames({tuple(self.data.shape)} uint8, {self.path!r})"
+
+
+@dataclass(frozen=True, repr=False)
+class Clip:
+    """What the network sees: `data` (3, t, h, w) float, normalised; `indices` are the frames that it was made of."""
+
+    data: Tensor
+    indices: tuple[int, ...] = ()
+    path: str = ""
+
+    def __post_init__(self) -> None:
+        shape = tuple(self.data.shape)
+        _require(len(shape) == 4 and shape[0] == 3, f"Clip.data must be (3, t, h, w), got {shape}")
+        _require(self.data.is_floating_point(), f"Clip.data must be floating point, got {self.data.dtype}")
+        _require(not self.indices or len(self.indices) == shape[1], f"{len(self.indices)} indices for {shape[1]} frames")
+
+    def __repr__(self) -> str:
+        return f"Clip({tuple(self.data.shape)} {str(self.data.dtype).removeprefix('torch.')}, {self.path!r})"
+
+
+@dataclass(frozen=True)
+class ScoredLabel:
+    """One answer: a class name and its probability in [0, 1]."""
+
+    label: str
+    score: float
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The best classes of one video, best first."""
+
+    path: str
+    predictions: tuple[ScoredLabel, ...]
+    seconds: float = field(default=0.0, compare=False)
+
+    def __post_init__(self) -> None:
+        scores = [p.score for p in self.predictions]
+        _require(scores == sorted(scores, reverse=True), f"{self.path}: predictions must be sorted, best first")
+
+    @property
+    def top(self) -> ScoredLabel:
+        return self.predictions[0]
+
+    def as_dict(self) -> dict[str, object]:
+        """The JSON form: {"path": ..., "predictions": [{"label": ..., "score": ...}, ...]}."""
+        return {"path": self.path, "predictions": [{"label": p.label, "score": p.score} for p in self.predictions]}
+
+
+class Preprocess(BaseModel):
+    """How a file becomes a clip. It travels with the weights; training, testing and serving build the pipeline from it.
+
+    Spatial: scale so that the picture just covers `image_size / crop_ratio`, keeping its aspect, then crop `image_size`.
+    Temporal: `uniform` takes the middle of `num_frames` equal segments of the whole video (sparse sampling of Kinetics,
+    Breakfast, COIN, LVU), `tsn` uses Something-Something V2's segments, `dense` takes every `sampling_rate`-th frame.
+    `antialias` is off for the released weights, which were trained and tested without it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    num_frames: int = Field(8, ge=1)
+    image_size: tuple[int, int] = (224, 224)
+    crop_ratio: float = Field(1.0, gt=0, le=1)
+    sampling: Literal["uniform", "tsn", "dense"] = "uniform"
+    sampling_rate: int = Field(1, ge=1)
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    antialias: bool = True
+
+    @model_validator(mode="after")
+    def _positive(self) -> Self:
+        if min(self.image_size) < 1 or min(self.std) <= 0:
+            raise ValueError(f"image_size and std must be positive, got {self.image_size} and {self.std}")
+        return self
+
+
+def check_labels(labels: Sequence[str], num_classes: int, source: str) -> tuple[str, ...]:
+    """`labels` as a tuple, or VideoMambaError when their number is not the model's number of classes."""
+    if len(labels) != num_classes:
+        raise VideoMambaError(f"{source}: {len(labels)} class names for a model with {num_classes} classes; give one name per class")
+    return tuple(labels)
+
+
+JsonObject = Mapping[str, object]
