@@ -1,0 +1,167 @@
+"""VideoMamba (arXiv 2403.06977): the whole network on one page.
+
+Shapes: b batch, t frames, h, w picture, T = t / tubelet, p = patches of a frame, l = 1 + registers + T p tokens, d width.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from videomamba.models.config import VideoMambaConfig
+from videomamba.modules.block import Block, RMSNorm
+from videomamba.modules.embed import PatchEmbed
+from videomamba.modules.scan_order import register_slots, temporal_order
+
+
+class VideoMamba(nn.Module):
+    """A plain vision transformer whose self-attention is a bidirectional selective scan. An image is a clip of one frame.
+
+    Parameter names are those of the released checkpoints; `temporal_pos_embedding` exists where there is more than one
+    time step, so that an image model has exactly the parameters of the released image models.
+    """
+
+    def __init__(self, config: VideoMambaConfig) -> None:
+        super().__init__()
+        self.config = config
+        frames, rows, columns = config.grid
+        places, dim = rows * columns, config.dim
+        self.patch_embed = PatchEmbed(
+            in_channels=3, dim=dim, patch_size=config.patch_size, tubelet_size=config.tubelet_size
+        )
+        self.cls_token = nn.Parameter(torch.empty(1, 1, dim))
+        self.pos_embed = nn.Parameter(torch.empty(1, 1 + places, dim))
+        if frames > 1:
+            self.temporal_pos_embedding = nn.Parameter(torch.empty(1, frames, dim))
+        if config.num_registers:
+            self.register_tokens = nn.Parameter(torch.empty(1, config.num_registers, dim))
+        self.layers = nn.ModuleList(
+            Block(
+                dim=dim,
+                inner_dim=config.inner_dim,
+                d_state=config.d_state,
+                d_conv=config.d_conv,
+                dt_rank=config.dt_rank,
+                norm_eps=config.norm_eps,
+                drop_path_rate=config.drop_path * i / max(config.depth - 1, 1),
+                merge=config.merge,
+                discretization=config.discretization,
+            )
+            for i in range(config.depth)
+        )
+        self.norm_f = RMSNorm(dim, eps=config.norm_eps)
+        self.head_drop = nn.Dropout(config.head_dropout)
+        self.head = nn.Linear(dim, config.num_classes) if config.num_classes else nn.Identity()
+
+        self._registers = register_slots(config.num_registers, frames * places)
+        order, inverse = temporal_order(frames, places, (0, *self._registers))
+        self.register_buffer("_temporal", order, persistent=False)
+        self.register_buffer("_temporal_inverse", inverse, persistent=False)
+        self.init_weights()
+
+    def forward(self, video: Tensor) -> Tensor:
+        """(b, 3, t, h, w) normalised -> logits (b, num_classes), or features (b, d) when num_classes is 0."""
+        logits: Tensor = self.head(self.head_drop(self.forward_features(video)).to(self._head_dtype))
+        return logits
+
+    def forward_features(self, video: Tensor) -> Tensor:
+        """(b, 3, t, h, w) -> (b, d): the class token after the final norm, or the mean of the patch tokens."""
+        if self.config.pool == "mean":
+            return self.forward_tokens(video)[:, 1:].mean(dim=1)
+        features: Tensor = self.norm_f(self._trunk(video)[:, 0])
+        return features
+
+    def forward_tokens(self, video: Tensor) -> Tensor:
+        """(b, 3, t, h, w) -> (b, 1 + T p, d) after the final norm: class token, then patches in spatial-first order."""
+        tokens: Tensor = self.norm_f(self._trunk(video))
+        if self._registers:
+            keep = [i for i in range(tokens.shape[1]) if i not in set(self._registers)]
+            tokens = tokens[:, keep]
+        return tokens
+
+    def embed(self, video: Tensor) -> Tensor:
+        """(b, 3, t, h, w) -> (b, l, d) fp32: class token first, patches spatial-first with their positions, registers."""
+        config = self.config
+        expected = (3, config.num_frames, *config.image_size)
+        if video.ndim != 5 or tuple(video.shape[1:]) != expected:
+            raise ValueError(
+                f"video must be (b, 3, t, h, w) = (b, {', '.join(map(str, expected))}), got {tuple(video.shape)}; "
+                "create the model with that num_frames and image_size and load the weights into it"
+            )
+        patches = self.patch_embed(video)  # (b, T, p, d)
+        patches = patches + self.pos_embed[:, 1:].unsqueeze(1)
+        if patches.shape[1] > 1:
+            patches = patches + self.temporal_pos_embedding.unsqueeze(2)
+        cls = (self.cls_token + self.pos_embed[:, :1]).expand(video.shape[0], -1, -1)  # no temporal position
+        tokens = torch.cat((cls, patches.flatten(1, 2)), dim=1).float()
+        if self._registers:
+            pieces, start = [], 0
+            for i, slot in enumerate(self._registers):
+                pieces += [tokens[:, start : slot - i], self.register_tokens[:, i : i + 1].expand(tokens.shape[0], -1, -1)]
+                start = slot - i
+            tokens = torch.cat((*pieces, tokens[:, start:]), dim=1)
+        return tokens
+
+    def _trunk(self, video: Tensor) -> Tensor:
+        """(b, 3, t, h, w) -> residual stream (b, l, d) fp32 after the last block, in the order of `embed`."""
+        residual = self.embed(video)
+        temporal = (self._temporal, self._temporal_inverse)
+        scan_order, depth = self.config.scan_order, self.config.depth
+        # Blocks from `switch` on see temporal-first tokens; the permutation is applied once, not in every block.
+        switch = {"temporal_first": 0, "spatiotemporal_v1": depth - depth // 2}.get(scan_order, depth)
+        orders = (None, temporal) if scan_order == "spatiotemporal_v2" else (None,)
+        for i, layer in enumerate(self.layers):
+            if i == switch:
+                residual = residual[:, temporal[0]]
+            residual = layer(residual, orders)
+        return residual[:, temporal[1]] if switch < depth else residual
+
+    @property
+    def _head_dtype(self) -> torch.dtype:
+        return self.head.weight.dtype if isinstance(self.head, nn.Linear) else torch.float32
+
+    @torch.no_grad()
+    def init_weights(self) -> None:
+        """Draws every parameter from PyTorch's global generator.
+
+        | parameter | start |
+        |---|---|
+        | linear weights, pos_embed, register_tokens | normal, std 0.02; biases 0 |
+        | cls_token, temporal_pos_embedding | 0 |
+        | patch_embed.proj, conv1d, conv1d_b | PyTorch's default, U(+-1/sqrt(fan_in)) |
+        | out_proj.weight | U(+-1/sqrt(e)) / sqrt(depth) |
+        | A_log, A_b_log | log(1..n) in every row: A = -1..-n |
+        | D, D_b, norms | 1 |
+        | dt_proj.weight, dt_proj_b.weight | U(+-r^-0.5) |
+        | dt_proj.bias, dt_proj_b.bias | softplus^-1(dt), dt log-uniform in [1e-3, 1e-1], at least 1e-4 |
+
+        The last two rows are Mamba's. The original overwrites them by accident with the first row (bias 0, a step of
+        0.69 for every channel); its released weights were trained from there, which loading them does not need.
+        """
+        config = self.config
+        for name, module in self.named_modules():
+            if isinstance(module, nn.Linear):
+                nn.init.trunc_normal_(module.weight, std=0.02)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+            if name.endswith("out_proj"):
+                nn.init.kaiming_uniform_(module.weight, a=math.sqrt(5))
+                module.weight /= math.sqrt(config.depth)
+            elif name.endswith(("dt_proj", "dt_proj_b")):
+                nn.init.uniform_(module.weight, -(config.dt_rank**-0.5), config.dt_rank**-0.5)
+                log_dt = torch.empty_like(module.bias).uniform_(math.log(1e-3), math.log(1e-1))
+                dt = torch.exp(log_dt).clamp(min=1e-4)
+                module.bias.copy_(dt + torch.log(-torch.expm1(-dt)))
+            elif name.endswith("mixer"):
+                for A_log in (module.A_log, module.A_b_log):
+                    A_log.copy_(torch.log(torch.arange(1, config.d_state + 1, dtype=torch.float32)).expand_as(A_log))
+                nn.init.ones_(module.D)
+                nn.init.ones_(module.D_b)
+        nn.init.trunc_normal_(self.pos_embed, std=0.02)
+        nn.init.zeros_(self.cls_token)
+        if config.grid[0] > 1:
+            nn.init.zeros_(self.temporal_pos_embedding)
+        if config.num_registers:
+            nn.init.trunc_normal_(self.register_tokens, std=0.02)

@@ -1,0 +1,88 @@
+"""The bidirectional Mamba block (B-Mamba) that takes the place of self-attention: paper, section 3.1 and figure 2.
+
+Shapes: b batch, l length, d width, e = expand * d inner channels, n states per channel, r rank of delta, k taps.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from videomamba import ops
+
+
+class BiMamba(nn.Module):
+    """Two selective scans of one projected sequence, one from each end, gated, joined and projected back.
+
+    Parameter names are those of the released checkpoints: the suffix `_b` marks the backward direction.
+    """
+
+    def __init__(
+        self,
+        *,
+        dim: int,
+        inner_dim: int,
+        d_state: int,
+        d_conv: int,
+        dt_rank: int,
+        merge: Literal["sum", "mean"] = "sum",
+        discretization: Literal["euler", "zoh"] = "euler",
+    ) -> None:
+        super().__init__()
+        self.inner_dim, self.d_state, self.dt_rank = inner_dim, d_state, dt_rank
+        self.merge, self.discretization = merge, discretization
+        self.A_log = nn.Parameter(torch.empty(inner_dim, d_state))
+        self.D = nn.Parameter(torch.empty(inner_dim))
+        self.A_b_log = nn.Parameter(torch.empty(inner_dim, d_state))
+        self.D_b = nn.Parameter(torch.empty(inner_dim))
+        self.in_proj = nn.Linear(dim, 2 * inner_dim, bias=False)
+        self.conv1d = nn.Conv1d(inner_dim, inner_dim, d_conv, groups=inner_dim)
+        self.x_proj = nn.Linear(inner_dim, dt_rank + 2 * d_state, bias=False)
+        self.dt_proj = nn.Linear(dt_rank, inner_dim)
+        self.conv1d_b = nn.Conv1d(inner_dim, inner_dim, d_conv, groups=inner_dim)
+        self.x_proj_b = nn.Linear(inner_dim, dt_rank + 2 * d_state, bias=False)
+        self.dt_proj_b = nn.Linear(dt_rank, inner_dim)
+        self.out_proj = nn.Linear(inner_dim, dim, bias=False)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(b, l, d) -> (b, l, d)."""
+        x, z = self.in_proj(tokens.to(self.in_proj.weight.dtype)).chunk(2, dim=-1)  # (b, l, e) each
+        y = self._direction(x, z, self.conv1d, self.x_proj, self.dt_proj, self.A_log, self.D, reverse=False)
+        y = y + self._direction(x, z, self.conv1d_b, self.x_proj_b, self.dt_proj_b, self.A_b_log, self.D_b, reverse=True)
+        if self.merge == "mean":
+            y = 0.5 * y
+        return F.linear(y, self.out_proj.weight)
+
+    def _direction(
+        self,
+        x: Tensor,
+        z: Tensor,
+        conv: nn.Conv1d,
+        x_proj: nn.Linear,
+        dt_proj: nn.Linear,
+        A_log: Tensor,
+        D: Tensor,
+        *,
+        reverse: bool,
+    ) -> Tensor:
+        """One scan: x, z (b, l, e) -> gated (b, l, e)."""
+        u = ops.causal_conv1d(x, conv.weight.squeeze(1), conv.bias, reverse=reverse)
+        dt, B, C = x_proj(u).split([self.dt_rank, self.d_state, self.d_state], dim=-1)
+        delta = F.linear(dt, dt_proj.weight)  # the bias enters inside the scan, in fp32
+        out = ops.selective_scan(
+            u.to(delta.dtype),
+            delta,
+            -torch.exp(A_log.float()),
+            B,
+            C,
+            D,
+            z,
+            dt_proj.bias,
+            reverse=reverse,
+            discretization=self.discretization,
+        )
+        assert isinstance(out, Tensor)
+        return out

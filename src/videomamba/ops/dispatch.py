@@ -1,0 +1,264 @@
+"""Registers the ops with PyTorch, picks a backend for a call, and can say why.
+
+Each op is a `torch.library` custom op with a fake and an autograd formula; its backward is a custom op too, so
+`torch.compile(fullgraph=True)` and `torch.export` see two opaque nodes. The backend is chosen when the node runs:
+the first in `PREFERENCE` that can serve the call, or the one that `use_backend` names, which must be able to.
+The reference backend alone bypasses the ops: it is differentiated by autograd itself, so that it judges the formulas too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+from collections.abc import Iterator
+from contextvars import ContextVar
+from types import ModuleType
+
+import torch
+from torch import Tensor
+
+from videomamba.ops import reference
+from videomamba.ops.layout import ConvFlags, ScanFlags, ScanGrads, ScanInputs, num_checkpoints, state_dtype
+
+PREFERENCE = ("native", "chunked")
+"""Best first; "chunked" serves every device and dtype. "reference" runs only when asked for."""
+
+_forced: ContextVar[str] = ContextVar("videomamba_backend", default="auto")
+
+
+@contextlib.contextmanager
+def use_backend(name: str) -> Iterator[None]:
+    """Within the context every op runs on backend `name`: "reference", "chunked" or "native"; "auto" restores the default.
+
+    Raises ValueError for an unknown name. A call that the named backend cannot serve raises RuntimeError with the reason.
+    """
+    known = (*PREFERENCE, "reference", "auto")
+    if name not in known:
+        raise ValueError(f"unknown backend {name!r}; choose from {', '.join(known)}")
+    token = _forced.set(name)
+    try:
+        yield
+    finally:
+        _forced.reset(token)
+
+
+def _module(name: str) -> ModuleType:
+    return importlib.import_module(f"videomamba.ops.{name}")
+
+
+def why_not(name: str, *, device: torch.device, dtype: torch.dtype) -> str | None:
+    """None when backend `name` can serve tensors of this device and dtype, else the reason in plain words."""
+    if name == "chunked":
+        return None
+    reason: str | None = _module(name).why_not(device=device, dtype=dtype)
+    return reason
+
+
+def pick(requested: str, like: Tensor) -> ModuleType:
+    """The backend module for a call with `like` as its main tensor; RuntimeError when the requested one cannot serve it."""
+    if requested != "auto":
+        reason = why_not(requested, device=like.device, dtype=like.dtype)
+        if reason is not None:
+            raise RuntimeError(f"backend {requested!r} cannot serve this call: {reason}")
+        return _module(requested)
+    return _module(next(name for name in PREFERENCE if why_not(name, device=like.device, dtype=like.dtype) is None))
+
+
+def explain(*, device: torch.device, dtype: torch.dtype) -> list[tuple[str, str]]:
+    """For each backend, best first, (name, verdict): "serves", "can serve" or the reason why it cannot."""
+    verdicts: list[tuple[str, str]] = []
+    chosen = False
+    for name in PREFERENCE:
+        reason = why_not(name, device=device, dtype=dtype)
+        verdicts.append((name, reason or ("can serve" if chosen else "serves")))
+        chosen = chosen or reason is None
+    return verdicts
+
+
+def _empty(like: Tensor) -> Tensor:
+    return like.new_empty(0)
+
+
+# --- selective scan -------------------------------------------------------------------------------------------------
+
+
+@torch.library.custom_op("videomamba::selective_scan", mutates_args=())
+def _scan(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    z: Tensor | None,
+    delta_bias: Tensor | None,
+    initial_state: Tensor | None,
+    delta_softplus: bool,
+    reverse: bool,
+    discretization: str,
+    save_states: bool,
+    backend: str,
+) -> tuple[Tensor, Tensor, Tensor]:
+    inputs = ScanInputs(u, delta, A, B, C, D, z, delta_bias, initial_state)
+    out, final_state, states = pick(backend, u).scan(inputs, ScanFlags(delta_softplus, reverse, discretization, save_states))
+    return out, final_state, states
+
+
+@_scan.register_fake
+def _(u, delta, A, B, C, D, z, delta_bias, initial_state, delta_softplus, reverse, discretization, save_states, backend):  # type: ignore[no-untyped-def]
+    batch, length, channels = u.shape
+    states = (batch, num_checkpoints(length), channels, A.shape[1]) if save_states else (0,)
+    return (
+        torch.empty(u.shape, dtype=u.dtype, device=u.device),
+        u.new_empty((batch, channels, A.shape[1]), dtype=state_dtype(u)),
+        u.new_empty(states, dtype=state_dtype(u)),
+    )
+
+
+@torch.library.custom_op("videomamba::selective_scan_backward", mutates_args=())
+def _scan_backward(
+    grad_out: Tensor,
+    grad_state: Tensor,
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    z: Tensor | None,
+    delta_bias: Tensor | None,
+    initial_state: Tensor | None,
+    states: Tensor,
+    delta_softplus: bool,
+    reverse: bool,
+    discretization: str,
+    backend: str,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    inputs = ScanInputs(u, delta, A, B, C, D, z, delta_bias, initial_state)
+    flags = ScanFlags(delta_softplus, reverse, discretization, True)
+    grads: ScanGrads = pick(backend, u).scan_backward(grad_out, grad_state, inputs, states, flags)
+    # An absent input has an empty gradient: the schema of an op cannot return an optional tensor.
+    return tuple(_empty(u) if g is None else g for g in grads)  # type: ignore[return-value]
+
+
+@_scan_backward.register_fake
+def _(  # type: ignore[no-untyped-def]
+    grad_out,
+    grad_state,
+    u,
+    delta,
+    A,
+    B,
+    C,
+    D,
+    z,
+    delta_bias,
+    initial_state,
+    states,
+    delta_softplus,
+    reverse,
+    discretization,
+    backend,
+):
+    inputs = (u, delta, A, B, C, D, z, delta_bias, initial_state)
+    return tuple(_empty(u) if t is None else torch.empty(t.shape, dtype=t.dtype, device=t.device) for t in inputs)
+
+
+def _scan_save(ctx, inputs, output):  # type: ignore[no-untyped-def]
+    *tensors, delta_softplus, reverse, discretization, save_states, backend = inputs
+    if not save_states:
+        raise RuntimeError("selective_scan was called with save_states=False under autograd; call videomamba.ops.selective_scan")
+    ctx.save_for_backward(*tensors, output[2])
+    ctx.flags = (delta_softplus, reverse, discretization, backend)
+    ctx.set_materialize_grads(True)
+    ctx.mark_non_differentiable(output[2])
+
+
+def _scan_grad(ctx, grad_out, grad_state, _grad_states):  # type: ignore[no-untyped-def]
+    *tensors, states = ctx.saved_tensors
+    grads = _scan_backward(grad_out, grad_state, *tensors, states, *ctx.flags)
+    return (*(None if t is None else g for t, g in zip(tensors, grads, strict=True)), None, None, None, None, None)
+
+
+_scan.register_autograd(_scan_grad, setup_context=_scan_save)
+
+
+# --- causal convolution ---------------------------------------------------------------------------------------------
+
+
+@torch.library.custom_op("videomamba::causal_conv1d", mutates_args=())
+def _conv(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    initial_state: Tensor | None,
+    activation: str,
+    reverse: bool,
+    backend: str,
+) -> Tensor:
+    out: Tensor = pick(backend, x).conv(x, weight, bias, initial_state, ConvFlags(activation, reverse))
+    return out
+
+
+@_conv.register_fake
+def _(x, weight, bias, initial_state, activation, reverse, backend):  # type: ignore[no-untyped-def]
+    return torch.empty(x.shape, dtype=x.dtype, device=x.device)
+
+
+@torch.library.custom_op("videomamba::causal_conv1d_backward", mutates_args=())
+def _conv_backward(
+    grad_out: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    initial_state: Tensor | None,
+    activation: str,
+    reverse: bool,
+    backend: str,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    grads = pick(backend, x).conv_backward(grad_out, x, weight, bias, initial_state, ConvFlags(activation, reverse))
+    return tuple(_empty(x) if g is None else g for g in grads)  # type: ignore[return-value]
+
+
+@_conv_backward.register_fake
+def _(grad_out, x, weight, bias, initial_state, activation, reverse, backend):  # type: ignore[no-untyped-def]
+    inputs = (x, weight, bias, initial_state)
+    return tuple(_empty(x) if t is None else torch.empty(t.shape, dtype=t.dtype, device=t.device) for t in inputs)
+
+
+def _conv_save(ctx, inputs, output):  # type: ignore[no-untyped-def]
+    *tensors, activation, reverse, backend = inputs
+    ctx.save_for_backward(*tensors)
+    ctx.flags = (activation, reverse, backend)
+
+
+def _conv_grad(ctx, grad_out):  # type: ignore[no-untyped-def]
+    grads = _conv_backward(grad_out, *ctx.saved_tensors, *ctx.flags)
+    return (*(None if t is None else g for t, g in zip(ctx.saved_tensors, grads, strict=True)), None, None, None)
+
+
+_conv.register_autograd(_conv_grad, setup_context=_conv_save)
+
+
+# --- entry points for videomamba.ops ----------------------------------------------------------------------------------
+
+
+def call_scan(inputs: ScanInputs, *, delta_softplus: bool, reverse: bool, discretization: str) -> tuple[Tensor, Tensor]:
+    """(out, final_state) of the registered op on the backend in force; the inputs have been checked."""
+    backend = _forced.get()
+    save_states = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in inputs)
+    if backend == "reference":
+        return reference.scan(inputs, ScanFlags(delta_softplus, reverse, discretization, save_states=False))
+    out, final_state, _ = _scan(*inputs, delta_softplus, reverse, discretization, save_states, backend)
+    return out, final_state
+
+
+def call_conv(
+    x: Tensor, weight: Tensor, bias: Tensor | None, initial_state: Tensor | None, *, activation: str, reverse: bool
+) -> Tensor:
+    """The registered op on the backend in force; the inputs have been checked."""
+    backend = _forced.get()
+    if backend == "reference":
+        return reference.conv(x, weight, bias, initial_state, ConvFlags(activation, reverse))
+    out: Tensor = _conv(x, weight, bias, initial_state, activation, reverse, backend)
+    return out

@@ -1,0 +1,71 @@
+"""What crosses the border between `dispatch` and a backend: the tensors of a call, its flags, its results."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+CHECKPOINT_INTERVAL = 32
+"""Tokens between two states that the forward pass keeps for the backward pass, in walking order."""
+
+
+class ScanInputs(NamedTuple):
+    """u, delta, z (b, l, e); A (e, n); B, C (b, l, n); D, delta_bias (e,); initial_state (b, e, n)."""
+
+    u: Tensor
+    delta: Tensor
+    A: Tensor
+    B: Tensor
+    C: Tensor
+    D: Tensor | None
+    z: Tensor | None
+    delta_bias: Tensor | None
+    initial_state: Tensor | None
+
+
+class ScanGrads(NamedTuple):
+    """One gradient for each field of ScanInputs, of the same shape and dtype; None where the input was None."""
+
+    u: Tensor
+    delta: Tensor
+    A: Tensor
+    B: Tensor
+    C: Tensor
+    D: Tensor | None
+    z: Tensor | None
+    delta_bias: Tensor | None
+    initial_state: Tensor | None
+
+
+class ScanFlags(NamedTuple):
+    delta_softplus: bool
+    reverse: bool
+    discretization: str
+    save_states: bool
+
+
+class ScanResult(NamedTuple):
+    """out (b, l, e) in u's dtype; final_state (b, e, n) fp32 (fp64 for fp64 inputs).
+
+    states (b, ceil(l / CHECKPOINT_INTERVAL), e, n): the state before each block of tokens in walking order, or empty.
+    """
+
+    out: Tensor
+    final_state: Tensor
+    states: Tensor
+
+
+class ConvFlags(NamedTuple):
+    activation: str  # "silu" or "" for none
+    reverse: bool
+
+
+def state_dtype(x: Tensor) -> torch.dtype:
+    """The dtype of all arithmetic inside the ops: fp32 whatever the inputs are, fp64 for fp64."""
+    return torch.float64 if x.dtype == torch.float64 else torch.float32
+
+
+def num_checkpoints(length: int) -> int:
+    return (length + CHECKPOINT_INTERVAL - 1) // CHECKPOINT_INTERVAL

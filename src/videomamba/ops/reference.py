@@ -1,0 +1,69 @@
+"""The arbiter: both ops as plain loops, any floating dtype, any device; their gradients are what autograd makes of them.
+
+Shapes: b batch, l length, e channels, n states per channel, k convolution taps.
+Every other backend must reproduce these outputs and gradients.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from videomamba.ops.layout import ConvFlags, ScanFlags, ScanInputs, state_dtype
+
+
+def expm1_ratio(x: Tensor) -> Tensor:
+    """(exp(x) - 1) / x, elementwise, exact in the limit x -> 0, where it is 1."""
+    safe = torch.where(x == 0, torch.ones_like(x), x)
+    return torch.where(x == 0, 1 + x / 2, torch.expm1(safe) / safe)
+
+
+def scan(inputs: ScanInputs, flags: ScanFlags) -> tuple[Tensor, Tensor]:
+    """Selective scan (S6), spec: Mamba section 3.2; the paper's equations 3 and 4 with A diagonal.
+
+    delta_t = softplus(delta + delta_bias);  h_t = exp(delta_t A) h_{t-1} + phi_t B_t u_t;  y_t = C_t h_t + D u_t;  out = y silu(z)
+    with phi = delta ("euler") or (delta A)^-1 (exp(delta A) - 1) delta ("zoh"). Returns (out, final state).
+    """
+    dtype = state_dtype(inputs.u)
+    u, delta, A, B, C = (t.to(dtype) for t in (inputs.u, inputs.delta, inputs.A, inputs.B, inputs.C))
+    batch, length, channels = u.shape
+    if inputs.delta_bias is not None:
+        delta = delta + inputs.delta_bias.to(dtype)
+    if flags.delta_softplus:
+        delta = F.softplus(delta)  # switches to the identity above 20, as the original does
+
+    h = u.new_zeros(batch, channels, A.shape[1]) if inputs.initial_state is None else inputs.initial_state.to(dtype)
+    steps: list[Tensor] = [u.new_empty(0)] * length
+    order = range(length - 1, -1, -1) if flags.reverse else range(length)
+    for t in order:
+        exponent = delta[:, t, :, None] * A  # (b, e, n)
+        phi = delta[:, t, :, None]
+        if flags.discretization == "zoh":
+            phi = phi * expm1_ratio(exponent)
+        h = torch.exp(exponent) * h + phi * B[:, t, None, :] * u[:, t, :, None]
+        steps[t] = (h * C[:, t, None, :]).sum(-1)  # (b, e)
+    y = torch.stack(steps, dim=1)  # (b, l, e)
+    if inputs.D is not None:
+        y = y + inputs.D.to(dtype) * u
+    if inputs.z is not None:
+        y = y * F.silu(inputs.z.to(dtype))
+    return y.to(inputs.u.dtype), h
+
+
+def conv(x: Tensor, weight: Tensor, bias: Tensor | None, initial_state: Tensor | None, flags: ConvFlags) -> Tensor:
+    """Causal depthwise convolution: out_t = act(bias + sum_w weight[:, w] x_{t - (k-1) + w}); `reverse` mirrors time."""
+    dtype = state_dtype(x)
+    batch, length, channels = x.shape
+    taps = weight.shape[1]
+    outside = x.new_zeros(batch, taps - 1, channels) if initial_state is None else initial_state.to(x.dtype)
+    padded = torch.cat((x, outside) if flags.reverse else (outside, x), dim=1).to(dtype)  # (b, l + k - 1, e)
+    out = torch.zeros_like(x, dtype=dtype)
+    for w in range(taps):
+        start = taps - 1 - w if flags.reverse else w
+        out = out + weight[:, w].to(dtype) * padded[:, start : start + length]
+    if bias is not None:
+        out = out + bias.to(dtype)
+    if flags.activation == "silu":
+        out = F.silu(out)
+    return out.to(x.dtype)
