@@ -1,9 +1,226 @@
-"""The C++ CPU kernels of csrc/: which machine they serve, and how tensors reach them as pointers, shapes and strides."""
+"""The C++ CPU kernels of csrc/: which calls they serve, and how tensors reach them as pointers, shapes and strides.
+
+The instruction set is chosen when the extension is loaded; VIDEOMAMBA_ISA=avx512|avx2|generic overrules it.
+"""
 
 from __future__ import annotations
 
+import os
+
 import torch
+from torch import Tensor
+
+from videomamba.ops.layout import CHECKPOINT_INTERVAL, ConvFlags, ScanFlags, ScanGrads, ScanInputs, ScanResult, num_checkpoints
+
+try:
+    from videomamba.ops import _native as kernels
+except ImportError as error:
+    kernels = None
+    _import_error = str(error)
+else:
+    assert kernels.CHECKPOINT_INTERVAL == CHECKPOINT_INTERVAL
+    if "VIDEOMAMBA_ISA" in os.environ:
+        kernels.set_isa(os.environ["VIDEOMAMBA_ISA"])
+
+_DTYPES = (torch.float32, torch.bfloat16)
+
+Rows = tuple[int, int, int]
+"""Pointer, stride of the batch, stride of the length, in elements; (0, 0, 0) for an absent tensor."""
 
 
 def why_not(*, device: torch.device, dtype: torch.dtype) -> str | None:
-    return "not built"
+    """None when the kernels serve tensors of this device and dtype, else the reason."""
+    if device.type != "cpu":
+        return f"it serves the CPU, not {device.type}"
+    if dtype not in _DTYPES:
+        return f"it serves float32 and bfloat16, not {str(dtype).removeprefix('torch.')}"
+    if kernels is None:
+        return f"the C++ extension is not there ({_import_error}): install a C++ compiler and reinstall videomamba"
+    return None
+
+
+def describe() -> str:
+    """One line: instruction set, threads."""
+    if kernels is None:
+        return f"absent ({_import_error})"
+    others = ", ".join(isa for isa in kernels.isas() if isa != kernels.isa())
+    threads = f"OpenMP, {torch.get_num_threads()} threads" if kernels.OPENMP else "built without OpenMP: one thread"
+    return f"{kernels.isa()}, {kernels.lanes()} fp32 lanes ({threads}; also runs {others or 'nothing else'})"
+
+
+def _unit_stride(t: Tensor) -> Tensor:
+    return t if t.stride(-1) == 1 else t.contiguous()
+
+
+def _rows(t: Tensor | None) -> Rows:
+    return (0, 0, 0) if t is None else (t.data_ptr(), t.stride(0), t.stride(1))
+
+
+def _pointer(t: Tensor | None) -> int:
+    return 0 if t is None else t.data_ptr()
+
+
+def _prepare(inputs: ScanInputs) -> ScanInputs:
+    """Sequences with unit stride along the channels, parameters and states contiguous: what the kernels read."""
+    u, delta, A, B, C, D, z, delta_bias, initial_state = inputs
+    return ScanInputs(
+        _unit_stride(u),
+        _unit_stride(delta),
+        A.contiguous(),
+        _unit_stride(B),
+        _unit_stride(C),
+        None if D is None else D.contiguous(),
+        None if z is None else _unit_stride(z),
+        None if delta_bias is None else delta_bias.contiguous(),
+        None if initial_state is None else initial_state.contiguous(),
+    )
+
+
+def _parts(batch: int, units: int, threads: int) -> int:
+    """Into how many pieces a batch entry of `units` is cut so that every thread has an equal share."""
+    return 1 if batch % threads == 0 or batch >= 4 * threads else min(threads, units)
+
+
+def scan(inputs: ScanInputs, flags: ScanFlags) -> ScanResult:
+    """Selective scan; the contract is `reference.scan`."""
+    u, delta, A, B, C, D, z, delta_bias, initial_state = _prepare(inputs)
+    batch, length, channels = u.shape
+    states = A.shape[1]
+    threads = torch.get_num_threads()
+    out = torch.empty(u.shape, dtype=u.dtype)
+    final_state = torch.empty(batch, channels, states)
+    kept = torch.empty(batch, num_checkpoints(length), states, channels) if flags.save_states else torch.empty(0)
+    kernels.scan_forward(
+        (batch, length, channels, states),
+        (flags.delta_softplus, flags.reverse, flags.discretization == "zoh"),
+        u.dtype == torch.bfloat16,
+        _parts(batch, -(-channels // kernels.lanes()), threads),
+        threads,
+        _rows(u),
+        _rows(delta),
+        _pointer(A),
+        _rows(B),
+        _rows(C),
+        _pointer(D),
+        _rows(z),
+        _pointer(delta_bias),
+        _pointer(initial_state),
+        _rows(out),
+        _pointer(final_state),
+        _pointer(kept) if flags.save_states else 0,
+    )
+    return ScanResult(out, final_state, kept)
+
+
+def scan_backward(
+    grad_out: Tensor, grad_state: Tensor, inputs: ScanInputs, states: Tensor, flags: ScanFlags
+) -> ScanGrads:
+    """Gradients of `scan`; sums over channels, batch and threads are taken in a fixed order, so two runs agree bit for bit."""
+    u, delta, A, B, C, D, z, delta_bias, initial_state = _prepare(inputs)
+    batch, length, channels = u.shape
+    n = A.shape[1]
+    threads = torch.get_num_threads()
+    parts = _parts(batch, -(-channels // kernels.lanes()), threads)
+    grad_out, grad_state = _unit_stride(grad_out.to(u.dtype)), grad_state.float().contiguous()
+    grad_u, grad_delta = torch.empty(u.shape, dtype=u.dtype), torch.empty(u.shape, dtype=u.dtype)
+    grad_z = None if z is None else torch.empty(u.shape, dtype=u.dtype)
+    grad_A = torch.empty(batch, channels, n)
+    grad_B, grad_C = torch.empty(parts, batch, length, n), torch.empty(parts, batch, length, n)
+    grad_D = None if D is None else torch.empty(batch, channels)
+    grad_bias = None if delta_bias is None else torch.empty(batch, channels)
+    grad_initial = None if initial_state is None else torch.empty(batch, channels, n)
+    kernels.scan_backward(
+        (batch, length, channels, n),
+        (flags.delta_softplus, flags.reverse, flags.discretization == "zoh"),
+        u.dtype == torch.bfloat16,
+        parts,
+        threads,
+        _rows(u),
+        _rows(delta),
+        _pointer(A),
+        _rows(B),
+        _rows(C),
+        _pointer(D),
+        _rows(z),
+        _pointer(delta_bias),
+        _pointer(states),
+        _rows(grad_out),
+        _pointer(grad_state),
+        _rows(grad_u),
+        _rows(grad_delta),
+        _pointer(grad_A),
+        _pointer(grad_B),
+        _pointer(grad_C),
+        _pointer(grad_D),
+        _rows(grad_z),
+        _pointer(grad_bias),
+        _pointer(grad_initial),
+    )
+    return ScanGrads(
+        grad_u,
+        grad_delta,
+        grad_A.sum(0),
+        grad_B.sum(0).to(B.dtype),
+        grad_C.sum(0).to(C.dtype),
+        None if grad_D is None else grad_D.sum(0),
+        grad_z,
+        None if grad_bias is None else grad_bias.sum(0),
+        grad_initial,
+    )
+
+
+def conv(x: Tensor, weight: Tensor, bias: Tensor | None, initial_state: Tensor | None, flags: ConvFlags) -> Tensor:
+    """Causal depthwise convolution; the contract is `reference.conv`."""
+    batch, length, channels = x.shape
+    taps = weight.shape[1]
+    x, weight = _unit_stride(x), weight.contiguous()
+    bias = None if bias is None else bias.contiguous()
+    initial_state = None if initial_state is None or taps == 1 else _unit_stride(initial_state)
+    threads = torch.get_num_threads()
+    out = torch.empty(x.shape, dtype=x.dtype)
+    kernels.conv_forward(
+        (batch, length, channels, taps),
+        (flags.activation == "silu", flags.reverse),
+        x.dtype == torch.bfloat16,
+        _parts(batch, length, threads),
+        threads,
+        _rows(x),
+        _pointer(weight),
+        _pointer(bias),
+        _rows(initial_state),
+        _rows(out),
+    )
+    return out
+
+
+def conv_backward(
+    grad_out: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None, initial_state: Tensor | None, flags: ConvFlags
+) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+    """Gradients for (x, weight, bias, initial_state), summed in a fixed order."""
+    batch, length, channels = x.shape
+    taps = weight.shape[1]
+    x, weight, grad_out = _unit_stride(x), weight.contiguous(), _unit_stride(grad_out.to(x.dtype))
+    bias = None if bias is None else bias.contiguous()
+    initial = None if initial_state is None or taps == 1 else _unit_stride(initial_state)
+    threads = torch.get_num_threads()
+    parts = _parts(batch, length, threads)
+    grad_x = torch.empty(x.shape, dtype=x.dtype)
+    grad_weight = torch.empty(parts, batch, taps + 1, channels)
+    grad_initial = None if initial_state is None else torch.empty(initial_state.shape, dtype=x.dtype)
+    kernels.conv_backward(
+        (batch, length, channels, taps),
+        (flags.activation == "silu", flags.reverse),
+        x.dtype == torch.bfloat16,
+        parts,
+        threads,
+        _rows(x),
+        _pointer(weight),
+        _pointer(bias),
+        _rows(initial),
+        _rows(grad_out),
+        _rows(grad_x),
+        _pointer(grad_weight),
+        _rows(grad_initial),
+    )
+    total = grad_weight.sum((0, 1))  # (k + 1, e)
+    return grad_x, total[:taps].t().contiguous(), None if bias is None else total[taps].clone(), grad_initial

@@ -1,0 +1,204 @@
+// A vector of VM_LANES fp32 numbers and the few functions the kernels need of it, in the compilers' portable vector
+// extensions. Everything here is internal to the translation unit: the same names are compiled once per instruction set.
+#pragma once
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+namespace {
+
+constexpr int W = VM_LANES;
+
+typedef float V __attribute__((vector_size(W * 4)));
+typedef int32_t I __attribute__((vector_size(W * 4)));
+typedef uint32_t U __attribute__((vector_size(W * 4)));
+typedef uint16_t H __attribute__((vector_size(W * 2)));
+
+struct bf16 {
+    uint16_t bits;
+};
+
+#define VM_INLINE inline __attribute__((always_inline))
+
+VM_INLINE V splat(float x) { return V{} + x; }
+VM_INLINE V as_float(I x) { return (V)x; }
+VM_INLINE I as_int(V x) { return (I)x; }
+
+VM_INLINE V widen(H h) { return (V)(__builtin_convertvector(h, U) << 16); }
+
+VM_INLINE H narrow(V x) {  // round to nearest even; NaN stays NaN
+    U bits = (U)x;
+    U rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+    U quiet = (bits >> 16) | 0x40u;
+    return __builtin_convertvector((x == x) ? rounded : quiet, H);
+}
+
+VM_INLINE V load(const float* p) {
+    V v;
+    std::memcpy(&v, p, sizeof v);
+    return v;
+}
+VM_INLINE V load(const bf16* p) {
+    H h;
+    std::memcpy(&h, p, sizeof h);
+    return widen(h);
+}
+VM_INLINE void store(float* p, V v) { std::memcpy(p, &v, sizeof v); }
+VM_INLINE void store(bf16* p, V v) {
+    H h = narrow(v);
+    std::memcpy(p, &h, sizeof h);
+}
+
+// The last channel group may have fewer than W lanes: the rest reads as zero and is not written.
+template <class T>
+VM_INLINE V load(const T* p, int lanes) {
+    if (__builtin_expect(lanes == W, 1)) return load(p);
+    T part[W] = {};
+    for (int i = 0; i < lanes; ++i) part[i] = p[i];
+    return load(part);
+}
+template <class T>
+VM_INLINE void store(T* p, V v, int lanes) {
+    if (__builtin_expect(lanes == W, 1)) return store(p, v);
+    T part[W];
+    store(part, v);
+    for (int i = 0; i < lanes; ++i) p[i] = part[i];
+}
+
+VM_INLINE float to_float(float x) { return x; }
+VM_INLINE float to_float(bf16 x) {
+    uint32_t bits = uint32_t(x.bits) << 16;
+    float f;
+    std::memcpy(&f, &bits, sizeof f);
+    return f;
+}
+
+VM_INLINE float sum(V v) {
+    float parts[W];
+    store(parts, v);
+    for (int width = W / 2; width > 0; width /= 2)
+        for (int i = 0; i < width; ++i) parts[i] += parts[i + width];
+    return parts[0];
+}
+
+VM_INLINE V select(I mask, V yes, V no) { return mask ? yes : no; }
+
+// NaN in x passes: the instructions return their second operand when either is NaN. The compilers do not find them
+// from a comparison without -ffast-math.
+VM_INLINE V clamp(V x, float lo, float hi) {
+#if defined(__AVX512F__) && VM_LANES == 16
+    return (V)_mm512_min_ps(_mm512_set1_ps(hi), _mm512_max_ps(_mm512_set1_ps(lo), (__m512)x));
+#elif defined(__AVX2__) && VM_LANES == 8
+    return (V)_mm256_min_ps(_mm256_set1_ps(hi), _mm256_max_ps(_mm256_set1_ps(lo), (__m256)x));
+#else
+    x = select(x < lo, splat(lo), x);
+    return select(x > hi, splat(hi), x);
+#endif
+}
+
+// Minimax polynomial of 2^f on [-1/2, 1/2]; the result is within 2e-7 of 2^x, relatively, for lo <= x <= hi.
+VM_INLINE V exp2_between(V x, float lo, float hi) {
+    const float magic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to the nearest integer, kept in the low bits
+    x = clamp(x, lo, hi);
+    V shifted = x + magic;
+    V f = x - (shifted - magic);
+    V p = splat(1.3398874e-3f);
+    p = p * f + 9.6184373e-3f;
+    p = p * f + 5.5503324e-2f;
+    p = p * f + 2.4022648e-1f;
+    p = p * f + 6.9314718e-1f;
+    p = p * f + 1.0f;
+    I exponent = (as_int(shifted) - 0x4b400000 + 127) << 23;
+    return p * as_float(exponent);
+}
+
+// 2^x. Below 2^-127 the result is 0, from 2^128 on it is inf: the biased exponent runs into 0 or 255.
+VM_INLINE V exp2(V x) { return exp2_between(x, -127.0f, 128.0f); }
+
+// 1 / x for finite, normal x: the processor's estimate and one Newton step, several times cheaper than a division.
+VM_INLINE V reciprocal(V x) {
+#if defined(__AVX512F__) && VM_LANES == 16
+    V r = (V)_mm512_rcp14_ps((__m512)x);
+    return r * (2.0f - x * r);
+#elif defined(__AVX2__) && VM_LANES == 8
+    V r = (V)_mm256_rcp_ps((__m256)x);
+    return r * (2.0f - x * r);
+#else
+    return 1.0f / x;
+#endif
+}
+
+constexpr float kLog2e = 1.4426950408889634f;
+
+VM_INLINE V sigmoid(V x) { return reciprocal(1.0f + exp2_between(x * -kLog2e, -126.0f, 126.0f)); }
+
+// log(1 + exp(x)) = max(x, 0) + log1p(exp(-|x|)), log1p(y) = 2 atanh(y / (2 + y)), by its series up to s^13.
+VM_INLINE V softplus(V x) {
+    V absolute = select(x < 0.0f, -x, x);
+    V y = exp2(absolute * -kLog2e);
+    V s = y * reciprocal(y + 2.0f);
+    V s2 = s * s;
+    V p = splat(2.0f / 13);
+    p = p * s2 + 2.0f / 11;
+    p = p * s2 + 2.0f / 9;
+    p = p * s2 + 2.0f / 7;
+    p = p * s2 + 2.0f / 5;
+    p = p * s2 + 2.0f / 3;
+    p = p * s2 + 2.0f;
+    return select(x > 20.0f, x, select(x < 0.0f, splat(0.0f), x) + p * s);
+}
+
+// psi(x) = (e^x - 1) / x for |x| < 1/2, where the closed form cancels.
+VM_INLINE V expm1_ratio_near(V x) {
+    V p = splat(1.0f / 40320);
+    p = p * x + 1.0f / 5040;
+    p = p * x + 1.0f / 720;
+    p = p * x + 1.0f / 120;
+    p = p * x + 1.0f / 24;
+    p = p * x + 1.0f / 6;
+    p = p * x + 0.5f;
+    return p * x + 1.0f;
+}
+
+// psi'(x) for |x| < 1/2.
+VM_INLINE V expm1_ratio_slope_near(V x) {
+    V p = splat(8.0f / 362880);
+    p = p * x + 7.0f / 40320;
+    p = p * x + 6.0f / 5040;
+    p = p * x + 5.0f / 720;
+    p = p * x + 4.0f / 120;
+    p = p * x + 3.0f / 24;
+    p = p * x + 2.0f / 6;
+    return p * x + 0.5f;
+}
+
+VM_INLINE I is_near(V x) { return (x < 0.5f) & (x > -0.5f); }
+
+// Scratch memory of one task, aligned to a vector, freed when it goes out of scope.
+struct Scratch {
+    float* data;
+    explicit Scratch(int64_t floats) {
+        int64_t bytes = (floats * 4 + 63) / 64 * 64;
+        data = static_cast<float*>(std::aligned_alloc(64, bytes > 0 ? bytes : 64));
+        if (!data) std::abort();
+    }
+    ~Scratch() { std::free(data); }
+    Scratch(const Scratch&) = delete;
+    Scratch& operator=(const Scratch&) = delete;
+    V* vectors() const { return reinterpret_cast<V*>(data); }
+};
+
+template <class N>
+VM_INLINE N smaller(N a, N b) {
+    return a < b ? a : b;
+}
+
+template <class T>
+VM_INLINE T* row(const View& v, int64_t b, int64_t t) {
+    return static_cast<T*>(v.data) + b * v.batch_stride + t * v.row_stride;
+}
+
+}  // namespace
