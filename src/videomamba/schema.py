@@ -7,7 +7,7 @@ Nothing here imports PyTorch: tensors are checked through `shape` and `dtype` on
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Self
 
@@ -31,6 +31,10 @@ class VideoError(VideoMambaError):
         super().__init__(f"{path}: {reason}")
         self.path = str(path)
         self.reason = reason
+
+    def __reduce__(self) -> tuple[type[VideoError], tuple[str, str]]:
+        # An exception is pickled by its message alone, with which `__init__` could not be called in the other process.
+        return type(self), (self.path, self.reason)
 
 
 class WeightsError(VideoMambaError):
@@ -57,7 +61,9 @@ class VideoRecord:
 
     def __post_init__(self) -> None:
         _require(bool(self.path), "VideoRecord.path is empty")
-        _require(self.start is None or self.end is None or self.start < self.end, f"{self.path}: start must be before end")
+        _require(
+            self.start is None or self.end is None or self.start < self.end, f"{self.path}: start must be before end"
+        )
 
 
 @dataclass(frozen=True, repr=False)
@@ -107,6 +113,10 @@ class Frames:
     def __len__(self) -> int:
         return len(self.indices)
 
+    def part(self, start: int, stop: int) -> Frames:
+        """Pictures start..stop-1, sharing memory."""
+        return Frames(self.data[start:stop], self.indices[start:stop], self.timestamps[start:stop], self.path)
+
     def __repr__(self) -> str:
         return f"Frames({tuple(self.data.shape)} uint8, {self.path!r})"
 
@@ -123,7 +133,9 @@ class Clip:
         shape = tuple(self.data.shape)
         _require(len(shape) == 4 and shape[0] == 3, f"Clip.data must be (3, t, h, w), got {shape}")
         _require(self.data.is_floating_point(), f"Clip.data must be floating point, got {self.data.dtype}")
-        _require(not self.indices or len(self.indices) == shape[1], f"{len(self.indices)} indices for {shape[1]} frames")
+        _require(
+            not self.indices or len(self.indices) == shape[1], f"{len(self.indices)} indices for {shape[1]} frames"
+        )
 
     def __repr__(self) -> str:
         return f"Clip({tuple(self.data.shape)} {str(self.data.dtype).removeprefix('torch.')}, {self.path!r})"
@@ -169,11 +181,11 @@ class Preprocess(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    num_frames: int = Field(8, ge=1)
+    num_frames: int = Field(default=8, ge=1)
     image_size: tuple[int, int] = (224, 224)
-    crop_ratio: float = Field(1.0, gt=0, le=1)
+    crop_ratio: float = Field(default=1.0, gt=0, le=1)
     sampling: Literal["uniform", "tsn", "dense"] = "uniform"
-    sampling_rate: int = Field(1, ge=1)
+    sampling_rate: int = Field(default=1, ge=1)
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
@@ -189,8 +201,7 @@ class Preprocess(BaseModel):
 def check_labels(labels: Sequence[str], num_classes: int, source: str) -> tuple[str, ...]:
     """`labels` as a tuple, or VideoMambaError when their number is not the model's number of classes."""
     if len(labels) != num_classes:
-        raise VideoMambaError(f"{source}: {len(labels)} class names for a model with {num_classes} classes; give one name per class")
+        raise VideoMambaError(
+            f"{source}: {len(labels)} class names for a model with {num_classes} classes; give one name per class"
+        )
     return tuple(labels)
-
-
-JsonObject = Mapping[str, object]

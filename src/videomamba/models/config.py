@@ -19,24 +19,34 @@ class VideoMambaConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    num_classes: int = Field(1000, ge=0, description="0 leaves the head out: the model returns its (b, d) feature")
-    num_frames: int = Field(8, ge=1, description="frames in a clip; 1 for images")
-    image_size: tuple[int, int] = Field((224, 224), description="(height, width) in pixels; one number means a square")
-    patch_size: int = Field(16, ge=1)
-    tubelet_size: int = Field(1, ge=1, description="frames in one patch")
-    depth: int = Field(24, ge=1)
-    dim: int = Field(192, ge=1, description="D, the width of the residual stream")
-    expand: int = Field(2, ge=1, description="E = expand * D channels inside the mixer")
-    d_state: int = Field(16, ge=1, description="N, states per channel")
-    d_conv: int = Field(4, ge=1, description="K, taps of the causal convolution")
+    num_classes: int = Field(
+        default=1000, ge=0, description="0 leaves the head out: the model returns its (b, d) feature"
+    )
+    num_frames: int = Field(default=8, ge=1, description="frames in a clip; 1 for images")
+    image_size: tuple[int, int] = Field(
+        default=(224, 224), description="(height, width) in pixels; one number means a square"
+    )
+    patch_size: int = Field(default=16, ge=1)
+    tubelet_size: int = Field(default=1, ge=1, description="frames in one patch")
+    depth: int = Field(default=24, ge=1)
+    dim: int = Field(default=192, ge=1, description="D, the width of the residual stream")
+    expand: int = Field(default=2, ge=1, description="E = expand * D channels inside the mixer")
+    d_state: int = Field(default=16, ge=1, description="N, states per channel")
+    d_conv: int = Field(default=4, ge=1, description="K, taps of the causal convolution")
     scan_order: ScanOrder = "spatial_first"
-    drop_path: float = Field(0.0, ge=0, lt=1, description="rate of the last block; the first never drops")
-    head_dropout: float = Field(0.0, ge=0, lt=1)
+    drop_path: float = Field(default=0.0, ge=0, lt=1, description="rate of the last block; the first never drops")
+    head_dropout: float = Field(default=0.0, ge=0, lt=1)
     norm_eps: float = 1e-5
-    merge: Literal["sum", "mean"] = Field("sum", description="how the two directions are joined")
-    discretization: Discretization = Field("euler", description="'zoh' is the paper's formula, 'euler' what its code and weights use")
-    num_registers: int = Field(0, ge=0, description="learned tokens inserted evenly, dropped at the end (arXiv 2405.14858)")
-    pool: Literal["cls", "mean"] = Field("cls", description="what the head reads: the class token or the mean of the patch tokens")
+    merge: Literal["sum", "mean"] = Field(default="sum", description="how the two directions are joined")
+    discretization: Discretization = Field(
+        default="euler", description="'zoh' is the paper's formula, 'euler' what its code and weights use"
+    )
+    num_registers: int = Field(
+        default=0, ge=0, description="learned tokens inserted evenly, dropped at the end (arXiv 2405.14858)"
+    )
+    pool: Literal["cls", "mean"] = Field(
+        default="cls", description="what the head reads: the class token or the mean of the patch tokens"
+    )
 
     @field_validator("image_size", mode="before")
     @classmethod

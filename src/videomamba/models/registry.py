@@ -46,3 +46,22 @@ def build_config(name: str, overrides: Mapping[str, object]) -> VideoMambaConfig
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise ValueError(f"{name}: {where + ': ' if where else ''}{first['msg']}") from None
+
+
+def create_model(
+    name: str, *, weights: str | Path | Mapping[str, Tensor] | None = None, **overrides: object
+) -> VideoMamba:
+    """The network called `name`, in training mode, with fresh weights or `weights`.
+
+    `overrides` are fields of VideoMambaConfig (num_classes, num_frames, image_size, scan_order, drop_path, ...).
+    `weights`: a path, a zoo name or a state dict. A head of another number of classes than `num_classes` asks for
+    is an error; `load_weights(model, weights, head="replace")` starts such a head afresh.
+
+    Raises ValueError for an unknown name or field, WeightsError when the weights do not fit.
+    """
+    from videomamba.models.weights import load_weights
+
+    model = VideoMamba(build_config(name, overrides))
+    if weights is not None:
+        load_weights(model, weights)
+    return model

@@ -55,7 +55,9 @@ def unwrap(checkpoint: object, *, source: str = "checkpoint") -> dict[str, Tenso
     if isinstance(checkpoint, Mapping):
         weights = next((checkpoint[key] for key in WRAPPERS if isinstance(checkpoint.get(key), Mapping)), checkpoint)
     if not isinstance(weights, Mapping) or not weights:
-        raise WeightsError(f"{source}: expected a dictionary of tensors, found {type(weights).__name__}; give a checkpoint")
+        raise WeightsError(
+            f"{source}: expected a dictionary of tensors, found {type(weights).__name__}; give a checkpoint"
+        )
     for key, value in weights.items():
         if not isinstance(key, str) or not isinstance(value, Tensor):
             found = type(value).__name__
@@ -75,7 +77,7 @@ def strip_prefix(key: str) -> str:
 
 
 def trunk_names(keys: Sequence[str], *, source: str = "checkpoint") -> dict[str, str]:
-    """{name in a VideoMamba: key in the file}, one entry per key. Raises WeightsError when two keys give the same name."""
+    """{name in a VideoMamba: key in the file}. Raises WeightsError when two keys give the same name."""
     names: dict[str, str] = {}
     for key in keys:
         name = strip_prefix(key)
@@ -97,8 +99,9 @@ def infer_config(
     """The fields of VideoMambaConfig that the shapes tell, for any released or trained checkpoint, wrapped or bare.
 
     `grid` is (gh, gw), needed when the patches of a frame do not make a square. A checkpoint without temporal embedding
-    and with a 4-D patch kernel is an image model: one frame, tubelet 1. Scan order, merge, discretization and pool leave
-    no trace in the tensors and stay at their defaults. Raises WeightsError naming the key that is absent or malformed.
+    is a model of one time step; with a 4-D patch kernel that is one frame, an image. Scan order, merge, discretization
+    and pool leave no trace in the tensors and stay at their defaults. Raises WeightsError naming the key that is absent
+    or malformed.
     """
     weights = unwrap(state_dict, source=source)
     names = trunk_names(list(weights), source=source)
@@ -115,17 +118,21 @@ def infer_config(
     _, positions, dim = shape("pos_embed", 3)
     kernel = shape("patch_embed.proj.weight", 4, 5)
     tubelet = kernel[2] if len(kernel) == 5 else 1
-    slots = 1
-    if len(kernel) == 5 or "temporal_pos_embedding" in names:
-        slots = shape("temporal_pos_embedding", 3)[1]
+    slots = shape("temporal_pos_embedding", 3)[1] if "temporal_pos_embedding" in names else 1
     if kernel[-1] != kernel[-2]:
-        raise WeightsError(f"{source}: {names['patch_embed.proj.weight']} has patches {kernel[-2:]}; only squares are supported")
+        raise WeightsError(
+            f"{source}: {names['patch_embed.proj.weight']} has patches {kernel[-2:]}; only squares are supported"
+        )
     if grid is None:
         grid = square_grid(positions - 1)
         if grid is None:
-            raise WeightsError(f"{source}: pos_embed has {positions - 1} patches, not a square; give grid=(height, width)")
+            raise WeightsError(
+                f"{source}: pos_embed has {positions - 1} patches, not a square; give grid=(height, width)"
+            )
     elif grid[0] * grid[1] != positions - 1:
-        raise WeightsError(f"{source}: pos_embed has {positions - 1} patches, which is not the grid {grid[0]}x{grid[1]}")
+        raise WeightsError(
+            f"{source}: pos_embed has {positions - 1} patches, which is not the grid {grid[0]}x{grid[1]}"
+        )
 
     layers = sorted({int(match[1]) for name in names if (match := _LAYER.match(name))})
     if layers != list(range(len(layers))):
@@ -185,16 +192,17 @@ def resize_temporal(embedding: Tensor, slots: int) -> Tensor:
 
 
 def to_image_format(state_dict: Mapping[str, Tensor], *, source: str = "model") -> dict[str, Tensor]:
-    """The weights of a one-frame model as the original's image code names and shapes them.
+    """The weights of a one-frame model as the original's image code shapes them: a patch kernel of (D, 3, p, p).
 
-    The patch kernel becomes (D, 3, p, p) and the temporal embedding goes. Raises WeightsError when that would lose
-    something: a kernel over several frames, or a temporal embedding that is not one slot of zeros.
+    Raises WeightsError for a model of several frames, which would lose its temporal embedding or part of its kernel.
     """
-    weights = dict(state_dict)
-    kernel, temporal = weights["patch_embed.proj.weight"], weights.pop("temporal_pos_embedding")
-    if kernel.shape[2] != 1 or temporal.shape[1] != 1:
-        raise WeightsError(f"{source}: a model of {temporal.shape[1]} x {kernel.shape[2]} frames is no image model; save it as video")
-    if temporal.count_nonzero():
-        raise WeightsError(f"{source}: temporal_pos_embedding is not zero, an image file would lose it; save it as video")
-    weights["patch_embed.proj.weight"] = kernel.squeeze(2)
-    return weights
+    kernel = state_dict["patch_embed.proj.weight"]
+    if kernel.shape[2] != 1 or "temporal_pos_embedding" in state_dict:
+        raise WeightsError(f"{source}: a model of several frames is no image model; save it with kind='video'")
+    return {**state_dict, "patch_embed.proj.weight": kernel.squeeze(2)}
+
+
+def to_video_format(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights as the original's video code expects them: with a temporal embedding, zeros for one time step."""
+    absent = state_dict["cls_token"].new_zeros(1, 1, state_dict["cls_token"].shape[-1])
+    return {"temporal_pos_embedding": absent, **state_dict}

@@ -56,6 +56,8 @@ class VideoMamba(nn.Module):
         self.head = nn.Linear(dim, config.num_classes) if config.num_classes else nn.Identity()
 
         self._registers = register_slots(config.num_registers, frames * places)
+        self._temporal: Tensor
+        self._temporal_inverse: Tensor
         order, inverse = temporal_order(frames, places, (0, *self._registers))
         self.register_buffer("_temporal", order, persistent=False)
         self.register_buffer("_temporal_inverse", inverse, persistent=False)
@@ -99,7 +101,10 @@ class VideoMamba(nn.Module):
         if self._registers:
             pieces, start = [], 0
             for i, slot in enumerate(self._registers):
-                pieces += [tokens[:, start : slot - i], self.register_tokens[:, i : i + 1].expand(tokens.shape[0], -1, -1)]
+                pieces += [
+                    tokens[:, start : slot - i],
+                    self.register_tokens[:, i : i + 1].expand(tokens.shape[0], -1, -1),
+                ]
                 start = slot - i
             tokens = torch.cat((*pieces, tokens[:, start:]), dim=1)
         return tokens

@@ -71,4 +71,5 @@ class Block(nn.Module):
         hidden = mixed[0] if len(mixed) == 1 else sum(mixed) / len(mixed)
         if self.training and self.drop_path_rate > 0:
             hidden = drop_path(hidden, self.drop_path_rate)
-        return residual + hidden
+        joined: Tensor = residual + hidden
+        return joined

@@ -18,4 +18,5 @@ class PatchEmbed(nn.Module):
         self.proj = nn.Conv3d(in_channels, dim, kernel_size=kernel, stride=kernel)
 
     def forward(self, video: Tensor) -> Tensor:
-        return rearrange(self.proj(video.to(self.proj.weight.dtype)), "b d t h w -> b t (h w) d")
+        patches: Tensor = self.proj(video.to(self.proj.weight.dtype))
+        return rearrange(patches, "b d t h w -> b t (h w) d")

@@ -51,7 +51,9 @@ class BiMamba(nn.Module):
         """(b, l, d) -> (b, l, d)."""
         x, z = self.in_proj(tokens.to(self.in_proj.weight.dtype)).chunk(2, dim=-1)  # (b, l, e) each
         y = self._direction(x, z, self.conv1d, self.x_proj, self.dt_proj, self.A_log, self.D, reverse=False)
-        y = y + self._direction(x, z, self.conv1d_b, self.x_proj_b, self.dt_proj_b, self.A_b_log, self.D_b, reverse=True)
+        y = y + self._direction(
+            x, z, self.conv1d_b, self.x_proj_b, self.dt_proj_b, self.A_b_log, self.D_b, reverse=True
+        )
         if self.merge == "mean":
             y = 0.5 * y
         return F.linear(y, self.out_proj.weight)

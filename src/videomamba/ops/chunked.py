@@ -14,7 +14,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from videomamba.ops.layout import CHECKPOINT_INTERVAL, ConvFlags, ScanFlags, ScanGrads, ScanInputs, ScanResult, state_dtype
+from videomamba.ops.layout import (
+    CHECKPOINT_INTERVAL,
+    ConvFlags,
+    ScanFlags,
+    ScanGrads,
+    ScanInputs,
+    ScanResult,
+    state_dtype,
+)
 
 BLOCK = CHECKPOINT_INTERVAL
 SEGMENT_ELEMENTS = 2**22
@@ -81,12 +89,11 @@ class _Segment:
     """The tensors of one segment in walking order and in the state's dtype, with what both passes need of them."""
 
     def __init__(self, inputs: ScanInputs, flags: ScanFlags, where: slice) -> None:
-        self.where = where
+        self.reverse = flags.reverse
         dtype = state_dtype(inputs.u)
 
         def take(t: Tensor) -> Tensor:
-            part = t[:, where].to(dtype)
-            return part.flip(1) if flags.reverse else part
+            return self.in_sequence(t[:, where].to(dtype))
 
         self.u, self.B, self.C = take(inputs.u), take(inputs.B), take(inputs.C)
         self.raw = take(inputs.delta)
@@ -98,6 +105,10 @@ class _Segment:
         self.exponent = self.delta[..., None] * self.A  # (b, s, e, n)
         self.decay = torch.exp(self.exponent)
         self.zoh = flags.discretization == "zoh"
+
+    def in_sequence(self, walked: Tensor) -> Tensor:
+        """(b, s, ...) from walking order to sequence order, and back: both are the same flip."""
+        return walked.flip(1) if self.reverse else walked
 
     def states(self, start: Tensor) -> Tensor:
         """h (b, s, e, n) from the state before the segment."""
@@ -134,35 +145,35 @@ def scan(inputs: ScanInputs, flags: ScanFlags) -> ScanResult:
             y = y + inputs.D.to(dtype) * seg.u
         if seg.z is not None:
             y = y * F.silu(seg.z)
-        out[:, where] = (y.flip(1) if flags.reverse else y).to(out.dtype)
-    kept = torch.stack(checkpoints, dim=1) if flags.save_states else h.new_empty(0)
+        out[:, where] = seg.in_sequence(y).to(out.dtype)
+    kept = torch.stack(checkpoints, dim=1).mT.contiguous() if flags.save_states else h.new_empty(0)
     return ScanResult(out, h, kept)
 
 
-def scan_backward(grad_out: Tensor, grad_state: Tensor, inputs: ScanInputs, states: Tensor, flags: ScanFlags) -> ScanGrads:
+def scan_backward(
+    grad_out: Tensor, grad_state: Tensor, inputs: ScanInputs, states: Tensor, flags: ScanFlags
+) -> ScanGrads:
     """Gradients by the adjoint recurrence g_t = C_t dy_t + exp(delta_{t+1} A) g_{t+1}, segment by segment from the end."""
     dtype = state_dtype(inputs.u)
-    grads = ScanGrads(*(None if t is None else torch.zeros_like(t, dtype=dtype) for t in inputs))
+    grads = ScanGrads._make(None if t is None else torch.zeros_like(t, dtype=dtype) for t in inputs)
     carry = grad_state.to(dtype)  # exp(delta_{t+1} A) g_{t+1} at the border of the segment
     for where in reversed(list(_segments(inputs, flags.reverse))):
         seg = _Segment(inputs, flags, where)
         length = inputs.u.shape[1]
         walked = length - where.stop if flags.reverse else where.start
-        start = states[:, walked // BLOCK]
+        start = states[:, walked // BLOCK].mT
         h = seg.states(start)  # (b, s, e, n)
         before = torch.cat((start.unsqueeze(1), h[:, :-1]), dim=1)
 
-        dy = grad_out[:, where].to(dtype)
-        dy = dy.flip(1) if flags.reverse else dy
-        put = (lambda t: t.flip(1)) if flags.reverse else (lambda t: t)
+        dy = seg.in_sequence(grad_out[:, where].to(dtype))  # the same flip turns it into walking order
         if seg.z is not None and grads.z is not None:
             y = _readout(h, seg.C)
             if inputs.D is not None:
                 y = y + inputs.D.to(dtype) * seg.u
             gate = torch.sigmoid(seg.z)
-            grads.z[:, where] = put(dy * y * gate * (1 + seg.z * (1 - gate)))
+            grads.z[:, where] = seg.in_sequence(dy * y * gate * (1 + seg.z * (1 - gate)))
             dy = dy * seg.z * gate
-        grads.C[:, where] = put(torch.einsum("bse,bsen->bsn", dy, h))
+        grads.C[:, where] = seg.in_sequence(torch.einsum("bse,bsen->bsn", dy, h))
 
         following = torch.cat((seg.decay[:, 1:], torch.ones_like(seg.decay[:, :1])), dim=1)
         source = dy[..., None] * seg.C[:, :, None, :]
@@ -174,12 +185,12 @@ def scan_backward(grad_out: Tensor, grad_state: Tensor, inputs: ScanInputs, stat
         ddelta = (through * seg.A).sum(-1)
         if seg.zoh:
             psi, slope = _expm1_ratio_and_slope(seg.exponent)
-            grads.B[:, where] = put(torch.einsum("bse,bsen->bsn", seg.delta * seg.u, g * psi))
+            grads.B[:, where] = seg.in_sequence(torch.einsum("bse,bsen->bsn", seg.delta * seg.u, g * psi))
             du = seg.delta * (gB * psi).sum(-1)
             ddelta = ddelta + seg.u * (gB * seg.decay).sum(-1)  # d(delta psi(delta A)) / d delta = exp(delta A)
             through = through + (seg.delta * seg.u)[..., None] * gB * slope
         else:
-            grads.B[:, where] = put(torch.einsum("bse,bsen->bsn", seg.delta * seg.u, g))
+            grads.B[:, where] = seg.in_sequence(torch.einsum("bse,bsen->bsn", seg.delta * seg.u, g))
             summed = gB.sum(-1)
             du = seg.delta * summed
             ddelta = ddelta + seg.u * summed
@@ -187,15 +198,17 @@ def scan_backward(grad_out: Tensor, grad_state: Tensor, inputs: ScanInputs, stat
         if grads.D is not None and inputs.D is not None:
             du = du + inputs.D.to(dtype) * dy
             grads.D.add_((dy * seg.u).sum((0, 1)))
-        grads.u[:, where] = put(du)
+        grads.u[:, where] = seg.in_sequence(du)
         if flags.delta_softplus:
             ddelta = ddelta * torch.where(seg.raw > 20, torch.ones_like(seg.raw), torch.sigmoid(seg.raw))
-        grads.delta[:, where] = put(ddelta)
+        grads.delta[:, where] = seg.in_sequence(ddelta)
         if grads.delta_bias is not None:
             grads.delta_bias.add_(ddelta.sum((0, 1)))
     if grads.initial_state is not None:
         grads.initial_state.copy_(carry)
-    return ScanGrads(*(None if g is None or t is None else g.to(t.dtype) for g, t in zip(grads, inputs, strict=True)))
+    return ScanGrads._make(
+        None if g is None or t is None else g.to(t.dtype) for g, t in zip(grads, inputs, strict=True)
+    )
 
 
 def _taps(x: Tensor, taps: int, initial_state: Tensor | None, reverse: bool) -> Iterator[Tensor]:
@@ -239,7 +252,9 @@ def conv_backward(
         start = taps - 1 - w if flags.reverse else w
         grad_padded[:, start : start + length].addcmul_(p, weight[:, w].to(dtype))
         grad_weight[:, w] = (p * view).sum((0, 1))
-    inside, outside = (slice(0, length), slice(length, None)) if flags.reverse else (slice(taps - 1, None), slice(0, taps - 1))
+    inside, outside = (
+        (slice(0, length), slice(length, None)) if flags.reverse else (slice(taps - 1, None), slice(0, taps - 1))
+    )
     return (
         grad_padded[:, inside].to(x.dtype, copy=True),
         grad_weight.to(weight.dtype),

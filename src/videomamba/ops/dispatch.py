@@ -75,6 +75,12 @@ def explain(*, device: torch.device, dtype: torch.dtype) -> list[tuple[str, str]
     return verdicts
 
 
+def describe_native() -> str:
+    """One line on the C++ kernels: their instruction set and threads, or why they are absent."""
+    text: str = _module("native").describe()
+    return text
+
+
 def _empty(like: Tensor) -> Tensor:
     return like.new_empty(0)
 
@@ -100,14 +106,18 @@ def _scan(
     backend: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
     inputs = ScanInputs(u, delta, A, B, C, D, z, delta_bias, initial_state)
-    out, final_state, states = pick(backend, u).scan(inputs, ScanFlags(delta_softplus, reverse, discretization, save_states))
+    out, final_state, states = pick(backend, u).scan(
+        inputs, ScanFlags(delta_softplus, reverse, discretization, save_states)
+    )
     return out, final_state, states
 
 
 @_scan.register_fake
-def _(u, delta, A, B, C, D, z, delta_bias, initial_state, delta_softplus, reverse, discretization, save_states, backend):  # type: ignore[no-untyped-def]
+def _(
+    u, delta, A, B, C, D, z, delta_bias, initial_state, delta_softplus, reverse, discretization, save_states, backend
+):
     batch, length, channels = u.shape
-    states = (batch, num_checkpoints(length), channels, A.shape[1]) if save_states else (0,)
+    states = (batch, num_checkpoints(length), A.shape[1], channels) if save_states else (0,)
     return (
         torch.empty(u.shape, dtype=u.dtype, device=u.device),
         u.new_empty((batch, channels, A.shape[1]), dtype=state_dtype(u)),
@@ -142,7 +152,7 @@ def _scan_backward(
 
 
 @_scan_backward.register_fake
-def _(  # type: ignore[no-untyped-def]
+def _(
     grad_out,
     grad_state,
     u,
@@ -164,17 +174,19 @@ def _(  # type: ignore[no-untyped-def]
     return tuple(_empty(u) if t is None else torch.empty(t.shape, dtype=t.dtype, device=t.device) for t in inputs)
 
 
-def _scan_save(ctx, inputs, output):  # type: ignore[no-untyped-def]
+def _scan_save(ctx, inputs, output):
     *tensors, delta_softplus, reverse, discretization, save_states, backend = inputs
     if not save_states:
-        raise RuntimeError("selective_scan was called with save_states=False under autograd; call videomamba.ops.selective_scan")
+        raise RuntimeError(
+            "selective_scan was called with save_states=False under autograd; call videomamba.ops.selective_scan"
+        )
     ctx.save_for_backward(*tensors, output[2])
     ctx.flags = (delta_softplus, reverse, discretization, backend)
     ctx.set_materialize_grads(True)
     ctx.mark_non_differentiable(output[2])
 
 
-def _scan_grad(ctx, grad_out, grad_state, _grad_states):  # type: ignore[no-untyped-def]
+def _scan_grad(ctx, grad_out, grad_state, _grad_states):
     *tensors, states = ctx.saved_tensors
     grads = _scan_backward(grad_out, grad_state, *tensors, states, *ctx.flags)
     return (*(None if t is None else g for t, g in zip(tensors, grads, strict=True)), None, None, None, None, None)
@@ -201,7 +213,7 @@ def _conv(
 
 
 @_conv.register_fake
-def _(x, weight, bias, initial_state, activation, reverse, backend):  # type: ignore[no-untyped-def]
+def _(x, weight, bias, initial_state, activation, reverse, backend):
     return torch.empty(x.shape, dtype=x.dtype, device=x.device)
 
 
@@ -221,18 +233,18 @@ def _conv_backward(
 
 
 @_conv_backward.register_fake
-def _(grad_out, x, weight, bias, initial_state, activation, reverse, backend):  # type: ignore[no-untyped-def]
+def _(grad_out, x, weight, bias, initial_state, activation, reverse, backend):
     inputs = (x, weight, bias, initial_state)
     return tuple(_empty(x) if t is None else torch.empty(t.shape, dtype=t.dtype, device=t.device) for t in inputs)
 
 
-def _conv_save(ctx, inputs, output):  # type: ignore[no-untyped-def]
+def _conv_save(ctx, inputs, output):
     *tensors, activation, reverse, backend = inputs
     ctx.save_for_backward(*tensors)
     ctx.flags = (activation, reverse, backend)
 
 
-def _conv_grad(ctx, grad_out):  # type: ignore[no-untyped-def]
+def _conv_grad(ctx, grad_out):
     grads = _conv_backward(grad_out, *ctx.saved_tensors, *ctx.flags)
     return (*(None if t is None else g for t, g in zip(ctx.saved_tensors, grads, strict=True)), None, None, None)
 

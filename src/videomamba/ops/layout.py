@@ -49,7 +49,7 @@ class ScanFlags(NamedTuple):
 class ScanResult(NamedTuple):
     """out (b, l, e) in u's dtype; final_state (b, e, n) fp32 (fp64 for fp64 inputs).
 
-    states (b, ceil(l / CHECKPOINT_INTERVAL), e, n): the state before each block of tokens in walking order, or empty.
+    states (b, ceil(l / CHECKPOINT_INTERVAL), n, e): the state before each block of tokens in walking order, or empty.
     """
 
     out: Tensor

@@ -10,10 +10,18 @@ import os
 import torch
 from torch import Tensor
 
-from videomamba.ops.layout import CHECKPOINT_INTERVAL, ConvFlags, ScanFlags, ScanGrads, ScanInputs, ScanResult, num_checkpoints
+from videomamba.ops.layout import (
+    CHECKPOINT_INTERVAL,
+    ConvFlags,
+    ScanFlags,
+    ScanGrads,
+    ScanInputs,
+    ScanResult,
+    num_checkpoints,
+)
 
 try:
-    from videomamba.ops import _native as kernels
+    from videomamba.ops import _native as kernels  # type: ignore[attr-defined]
 except ImportError as error:
     kernels = None
     _import_error = str(error)

@@ -22,7 +22,8 @@ def expm1_ratio(x: Tensor) -> Tensor:
 def scan(inputs: ScanInputs, flags: ScanFlags) -> tuple[Tensor, Tensor]:
     """Selective scan (S6), spec: Mamba section 3.2; the paper's equations 3 and 4 with A diagonal.
 
-    delta_t = softplus(delta + delta_bias);  h_t = exp(delta_t A) h_{t-1} + phi_t B_t u_t;  y_t = C_t h_t + D u_t;  out = y silu(z)
+    delta_t = softplus(delta + delta_bias);  h_t = exp(delta_t A) h_{t-1} + phi_t B_t u_t
+    out_t   = (C_t h_t + D u_t) silu(z_t)
     with phi = delta ("euler") or (delta A)^-1 (exp(delta A) - 1) delta ("zoh"). Returns (out, final state).
     """
     dtype = state_dtype(inputs.u)

@@ -1,0 +1,329 @@
+"""The command line: parses, then calls one function. Each command imports what it needs when it runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn, TypeVar
+
+import tyro
+from tyro.conf import Positional, arg
+
+from videomamba import __version__
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+Item = TypeVar("Item")
+Json = Annotated[bool, arg(help="print JSON lines for a program instead of a table")]
+
+
+def predict(
+    files: Annotated[
+        Positional[tuple[str, ...]], arg(metavar="FILES_OR_FOLDERS", help="videos, images, or folders of them")
+    ],
+    /,
+    *,
+    model: Annotated[
+        str, arg(help="zoo name (see `videomamba zoo`) or checkpoint file")
+    ] = "videomamba_micro_synthetic",
+    top: Annotated[int, arg(help="classes to show for each video")] = 5,
+    views: Annotated[str, arg(help="clips x crops to average over, such as 1x1 or 4x3")] = "1x1",
+    labels: Annotated[
+        Path | None, arg(metavar="FILE", help="text file with one class name a line, for a checkpoint without names")
+    ] = None,
+    frames: Annotated[
+        int | None, arg(metavar="T", help="frames in a clip; default: what the model was trained with")
+    ] = None,
+    size: Annotated[
+        int | None,
+        arg(metavar="PIXELS", help="side of the picture in pixels; default: what the model was trained with"),
+    ] = None,
+    device: Annotated[str, arg(help="cpu, cuda, mps, ...")] = "cpu",
+    precision: Annotated[Literal["fp32", "bf16"], arg(help="of the matrix products; the scan is fp32 always")] = "fp32",
+    json: Json = False,
+) -> int:
+    """Classify videos. Files that fail are named on stderr, the others are still done, and the exit code is then 1."""
+    from videomamba.data.decode import find_videos
+    from videomamba.evaluation.views import Views
+    from videomamba.schema import Prediction, VideoError, VideoMambaError
+    from videomamba.serving.predictor import Predictor, read_labels
+
+    if not files:
+        raise VideoMambaError(
+            "predict: no file given; try `videomamba predict clip.mp4` or `videomamba predict --help`"
+        )
+    if top < 1:
+        raise VideoMambaError(f"--top {top}: at least one class must be shown")
+    parsed = Views.parse(views)
+    predictor = Predictor.from_pretrained(
+        model,
+        labels=None if labels is None else read_labels(labels),
+        num_frames=frames,
+        image_size=size,
+        device=_device(device),
+        precision=precision,
+    )
+    paths: list[Path | VideoError] = []
+    for given in files:
+        try:
+            paths += find_videos(given)
+        except VideoError as error:
+            paths.append(error)
+    readable = [path for path in paths if isinstance(path, Path)]
+    answers = predictor.predict_many(readable, top=top, views=parsed)
+    merged = (path if isinstance(path, VideoError) else next(answers) for path in paths)
+
+    failed = 0
+    for answer in _progress(merged, total=len(paths), what="predicting"):
+        if isinstance(answer, VideoError):
+            failed += 1
+            _complain(str(answer))
+            if json:
+                _print_json({"path": answer.path, "error": answer.reason})
+        elif json:
+            _print_json(answer.as_dict())
+        else:
+            assert isinstance(answer, Prediction)
+            _stdout().print(_prediction_table(answer))
+    return 1 if failed else 0
+
+
+def synth(
+    out: Annotated[Positional[Path], arg(metavar="FOLDER", help="where the data set is written")],
+    /,
+    *,
+    clips_per_class: Annotated[int, arg(help="videos of each of the 16 classes")] = 10,
+    seed: Annotated[int, arg(help="different seeds never share a scene")] = 0,
+    num_frames: Annotated[int, arg(help="frames in a video")] = 32,
+    fps: Annotated[int, arg(help="frames a second")] = 16,
+    height: Annotated[int, arg(help="pixels, even")] = 128,
+    width: Annotated[int, arg(help="pixels, even")] = 160,
+    crf: Annotated[int, arg(help="H.264 quality: 0 lossless, 23 usual, 51 worst")] = 23,
+    style: Annotated[str, arg(help="look of shapes, colours and backgrounds: default or line")] = "default",
+    paired: Annotated[bool, arg(help="clip i of both members of a pair show the same scene, one backwards")] = False,
+    workers: Annotated[int, arg(help="processes that render")] = 1,
+) -> int:
+    """Write a labelled data set of synthetic actions as real H.264 files: 16 motions in 8 time-reversed pairs.
+
+    Deterministic by its options; goes on where it stopped. A folder per class, annotations.csv with captions, labels.txt.
+    """
+    from videomamba.data.synthetic import write_dataset
+
+    with _counter("rendering") as tick:
+        clips = write_dataset(
+            out,
+            clips_per_class=clips_per_class,
+            seed=seed,
+            num_frames=num_frames,
+            fps=fps,
+            height=height,
+            width=width,
+            crf=crf,
+            style=style,
+            paired=paired,
+            workers=workers,
+            progress=tick,
+        )
+    print(f"{len(clips)} videos of {len({clip.name for clip in clips})} classes in {out}")
+    return 0
+
+
+def zoo(
+    name: Annotated[
+        Positional[str | None], arg(metavar="NAME", help="one checkpoint, with all that is known of it")
+    ] = None,
+    /,
+    *,
+    json: Json = False,
+) -> int:
+    """List the released checkpoints: frames, resolution, protocol, reported accuracy, known faults."""
+    from videomamba.models.zoo import preprocess_of, zoo_entry, zoo_names
+
+    entries = [zoo_entry(n) for n in ([name] if name else zoo_names())]
+    facts = [
+        {
+            "name": e.name,
+            "architecture": e.architecture,
+            "kind": e.kind,
+            "dataset": e.dataset,
+            "file": e.file,
+            "frames": preprocess_of(e).num_frames,
+            "resolution": "x".join(map(str, preprocess_of(e).image_size)),
+            "clips_x_crops": f"{e.clips}x{e.crops}",
+            "reported_top1": e.top1,
+            "zero_shot_recall_at_1": dict(e.zero_shot),
+            "starts_from": e.init,
+            "faults": list(e.faults),
+            "notes": list(e.notes),
+        }
+        for e in entries
+    ]
+    if json:
+        for fact in facts:
+            _print_json(fact)
+    elif name:
+        for key, value in facts[0].items():
+            for item in value if isinstance(value, list) else [value]:
+                print(f"{key.replace('_', ' '):>22}  {item if item not in (None, {}) else '-'}")
+    else:
+        columns = ("name", "frames", "resolution", "clips_x_crops", "reported_top1")
+        rows = [[*(str(f[c] if f[c] is not None else "-") for c in columns), "!" if f["faults"] else ""] for f in facts]
+        _stdout().print(_table([*(c.replace("_", " ") for c in columns), "faults"], rows))
+        print("`videomamba zoo NAME` tells the faults and everything else.")
+    return 0
+
+
+def convert(
+    weights: Annotated[Positional[str], arg(metavar="WEIGHTS", help="zoo name or checkpoint file")],
+    out: Annotated[Positional[Path], arg(metavar="OUT", help="file to write")],
+    /,
+    *,
+    to: Annotated[
+        Literal["bundle", "video", "image"], arg(help="our safetensors bundle, or the original's .pth formats")
+    ] = "bundle",
+    frames: Annotated[int | None, arg(metavar="T", help="resize the temporal positions to this many frames")] = None,
+    size: Annotated[
+        int | None, arg(metavar="PIXELS", help="resize the spatial positions to this side in pixels")
+    ] = None,
+) -> int:
+    """Turn any released checkpoint into a bundle with preprocessing and class names, or write the original's format."""
+    from videomamba.models.bundle import save_bundle
+    from videomamba.models.checkpoint import save_original
+    from videomamba.serving.predictor import Predictor
+
+    predictor = Predictor.from_pretrained(weights, num_frames=frames, image_size=size)
+    if to == "bundle":
+        save_bundle(out, predictor.model, predictor.preprocess, predictor.labels, {"converted_from": str(weights)})
+    else:
+        save_original(predictor.model, out, to)
+    print(out)
+    return 0
+
+
+def doctor(*, json: Json = False) -> int:
+    """Say what is installed and which backend serves which operator on this machine, and why."""
+    from videomamba.serving.doctor import examine
+
+    findings = examine()
+    for finding in findings:
+        if json:
+            _print_json(finding.as_dict())
+        else:
+            print(f"{'  ' if finding.ok else '! '}{finding.topic:>32}  {finding.finding}")
+    return 0
+
+
+COMMANDS: dict[str, Callable[..., int]] = {
+    "predict": predict,
+    "synth": synth,
+    "zoo": zoo,
+    "convert": convert,
+    "doctor": doctor,
+}
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Runs one command and exits: 0 done, 1 a file or an input was bad, 2 the command line was, 130 interrupted."""
+    from videomamba.schema import VideoMambaError
+
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments == ["--version"]:
+        print(__version__)
+        raise SystemExit(0)
+    try:
+        code = tyro.extras.subcommand_cli_from_dict(
+            COMMANDS,
+            prog="videomamba",
+            description="Video understanding in time linear in its length.",
+            args=arguments,
+            config=(tyro.conf.FlagCreatePairsOff,),
+        )
+    except VideoMambaError as error:
+        _complain(str(error))
+        code = 1
+    except KeyboardInterrupt:
+        _complain("interrupted; what was finished is kept")
+        code = 130
+    except BrokenPipeError:  # the reader has gone, as in `videomamba zoo | head`: point stdout at nothing for the exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    raise SystemExit(code)
+
+
+def _complain(message: str) -> None:
+    print(f"videomamba: {message}", file=sys.stderr, flush=True)
+
+
+def _print_json(record: object) -> None:
+    print(json.dumps(record, ensure_ascii=False), flush=True)
+
+
+def _device(name: str) -> str:
+    import torch
+
+    from videomamba.schema import VideoMambaError
+
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise VideoMambaError(f"--device {name}: not usable here ({reason}); try --device cpu") from None
+    return name
+
+
+def _stdout() -> Console:
+    from rich.console import Console
+
+    # A terminal's width is kept; in a pipe nothing may be folded away.
+    return Console(width=None if sys.stdout.isatty() else 120)
+
+
+def _table(columns: list[str], rows: list[list[str]], *, title: str | None = None) -> Table:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE, title=title and Text(title), title_justify="left", pad_edge=False)
+    for i, column in enumerate(columns):
+        table.add_column(column, justify="left" if i == 0 else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    return table
+
+
+def _prediction_table(prediction: object) -> Table:
+    from videomamba.schema import Prediction
+
+    assert isinstance(prediction, Prediction)
+    rows = [[p.label, f"{100 * p.score:.1f} %", "#" * round(30 * p.score)] for p in prediction.predictions]
+    table = _table(["class", "score", ""], rows, title=f"{prediction.path}  ({prediction.seconds:.2f} s)")
+    table.columns[2].justify = "left"
+    return table
+
+
+def _progress(items: Iterable[Item], *, total: int, what: str) -> Iterator[Item]:
+    """`items` with a bar on stderr, where that is a terminal and there is more than one."""
+    if total < 2 or not sys.stderr.isatty():
+        yield from items
+        return
+    from rich.console import Console
+    from rich.progress import track
+
+    yield from track(items, what, total=total, console=Console(stderr=True), transient=True)
+
+
+@contextmanager
+def _counter(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A function (done, total) that moves a bar on stderr; it does nothing where that is no terminal."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
+        task = progress.add_task(what)
+        yield lambda done, total: progress.update(task, completed=done, total=total)

@@ -1,0 +1,145 @@
+"""The packets of a video file, in file order, from any packet on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from itertools import chain, islice
+from pathlib import Path
+from typing import TypeAlias
+
+import av
+import av.error
+from av.container import InputContainer
+from av.packet import Packet
+from av.stream import Discard, Disposition
+from av.video.stream import VideoStream
+
+from videomamba.data.frame_table import FrameTable, PacketInfo
+from videomamba.schema import VideoError
+
+# Codecs whose key frames are true entry points; those of every intra-only codec are so by nature. In others (GIF, APNG,
+# ...) a picture builds on the one before whatever the container says, so they are read from the beginning.
+ENTRY_AT_KEY = frozenset(
+    {"av1", "flv1", "h263", "h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4", "msmpeg4v2", "msmpeg4v3"}
+    | {"vp8", "vp9", "wmv1", "wmv2"}
+)
+
+Packets: TypeAlias = "Iterator[Packet[VideoStream]]"
+
+# Bit of the first byte of a VP8 packet: the picture is shown, not only kept as a reference.
+_VP8_SHOWN = 0x10
+
+
+class PacketSource:
+    """One open file and its video stream, decoding with `threads` threads.
+
+    Raises VideoError when the file cannot be opened or holds no video.
+    """
+
+    def __init__(self, path: Path, *, threads: int) -> None:
+        self.path = path
+        self.threads = threads
+        self.container, self.stream = _open(path, threads)
+
+    @property
+    def codec(self) -> str:
+        """The codec's common name ("h264", "av1"), whichever decoder is in use."""
+        return self.stream.codec.canonical_name
+
+    def reopen(self, *, threads: int) -> None:
+        """Back to the first packet, with a fresh decoder."""
+        self.container.close()
+        self.threads = threads
+        self.container, self.stream = _open(self.path, threads)
+
+    def close(self) -> None:
+        self.container.close()
+
+    def read_table(self) -> FrameTable | None:
+        """The table of pictures that the packets describe; None where they do not tell. Decodes nothing.
+
+        Raises VideoError for a file that breaks off.
+        """
+        packets: list[PacketInfo] = []
+        advice = "copy or download it again"
+        try:
+            for packet in self.container.demux(self.stream):
+                if not is_flush(packet):
+                    packets.append(self._describe(packet))
+        except av.error.FFmpegError as error:
+            raise VideoError(self.path, f"damaged after packet {len(packets)} ({error.strerror}); {advice}") from error
+        listed = len(self.stream.index_entries)
+        if len(packets) < listed:
+            raise VideoError(self.path, f"cut short: {len(packets)} of {listed} packets are there; {advice}")
+        # AVI stores no presentation times, and FFmpeg's guesses are wrong where H.264 reorders pictures.
+        if self.container.format.name == "avi" and self.stream.codec_context.has_b_frames:
+            return None
+        return FrameTable.from_packets(packets, can_seek=self.codec in ENTRY_AT_KEY or self.stream.codec.intra_only)
+
+    def packets(self, table: FrameTable | None, start: int, *, fresh: bool = False) -> Packets:
+        """The packets from number `start` on, and the empty one that flushes the decoder; the decoder is reset.
+
+        Seeking is inexact in many containers: where it did not verifiably reach `start`, or a `fresh` beginning is
+        asked for, the file is opened anew and read from its first packet.
+        """
+        if table is not None and table.packets and not fresh:
+            info = table.packets[start]
+            for time in dict.fromkeys(t for t in (info.pts, info.dts) if t is not None):
+                packets = self._seek(table, start, time)
+                if packets is not None:
+                    return packets
+        self.reopen(threads=self.threads)
+        return islice(self.container.demux(self.stream), start, None)
+
+    def _seek(self, table: FrameTable, start: int, time: int) -> Packets | None:
+        with suppress(av.error.FFmpegError):
+            self.container.seek(time, stream=self.stream)
+            packets = self.container.demux(self.stream)
+            for packet in packets:
+                number = table.number_of.get(packet.pts)
+                if number == start:
+                    return chain([packet], packets)
+                if number is not None and number > start:
+                    return None
+        return None
+
+    def _describe(self, packet: Packet[VideoStream]) -> PacketInfo:
+        hidden = self.codec == "vp8" and packet.size > 0 and not memoryview(packet)[0] & _VP8_SHOWN
+        shown = packet.size > 0 and not packet.is_discard and not hidden
+        return PacketInfo(packet.pts, packet.dts, packet.is_keyframe, shown)
+
+
+def is_flush(packet: Packet[VideoStream]) -> bool:
+    """Whether this is PyAV's last, empty packet, which makes the decoder hand out what it still holds."""
+    return packet.size == 0 and packet.pts is None and packet.dts is None
+
+
+def _open(path: Path, threads: int) -> tuple[InputContainer, VideoStream]:
+    # The "file:" prefix keeps a name with a colon from being taken for a protocol; the whitelist keeps a playlist from
+    # opening network addresses.
+    try:
+        container = av.open(f"file:{path}", options={"protocol_whitelist": "file"}, metadata_errors="ignore")
+    except (av.error.FFmpegError, OSError) as error:
+        raise VideoError(path, f"not a readable video ({error.strerror}); check the file with a player") from error
+    try:
+        stream = _video_stream(path, container)
+    except VideoError:
+        container.close()
+        raise
+    for other in container.streams:
+        if other is not stream:
+            other.discard = Discard.all
+    stream.codec_context.thread_type = "AUTO"
+    stream.codec_context.thread_count = threads
+    return container, stream
+
+
+def _video_stream(path: Path, container: InputContainer) -> VideoStream:
+    streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+    if not streams:
+        kinds = ", ".join(sorted({s.type for s in container.streams})) or "nothing"
+        raise VideoError(path, f"holds no video, only {kinds}; give a file with moving pictures")
+    if getattr(streams[0], "codec_context", None) is None:
+        raise VideoError(path, "its codec is unknown to this FFmpeg; re-encode it, for example as H.264")
+    return streams[0]

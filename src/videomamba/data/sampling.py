@@ -1,0 +1,134 @@
+"""Which frames of a video make a clip: arithmetic on V (frames of the video) and n (frames of the clip), no file.
+
+Three families, as in the original data pipelines. Every function takes any V >= 1 and returns n indices in [0, V - 1]
+that do not decrease; a video shorter than its clip repeats frames.
+
+    uniform  n points of one grid over the whole video (Kinetics-400, Breakfast, COIN, LVU)
+    tsn      one frame of each of n equal segments (Something-Something V2, masked pre-training)
+    dense    every r-th frame of one stretch of W = n r frames
+
+`train` draws with a generator; `test` gives clip k of K, shifted copies of one pattern. One test clip (K = 1) is the
+validation clip, the middle one. `round` is to the nearest, halves to even; truncation is towards zero.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from videomamba.schema import Preprocess
+
+Indices = tuple[int, ...]
+
+
+def train_clip(preprocess: Preprocess, num_frames: int, generator: np.random.Generator) -> Indices:
+    """A random clip of a video with `num_frames` frames, by the sampling that `preprocess` names."""
+    if preprocess.sampling == "uniform":
+        return uniform_train(num_frames, preprocess.num_frames, generator)
+    if preprocess.sampling == "tsn":
+        return tsn_train(num_frames, preprocess.num_frames, generator)
+    return dense_train(num_frames, preprocess.num_frames, preprocess.sampling_rate, generator)
+
+
+def test_clips(preprocess: Preprocess, num_frames: int, num_clips: int = 1) -> list[Indices]:
+    """The `num_clips` clips that a video with `num_frames` frames is tested on; for one clip, the validation clip."""
+    if num_clips < 1:
+        raise ValueError(f"num_clips must be at least 1, got {num_clips}")
+    n = preprocess.num_frames
+    if preprocess.sampling == "uniform":
+        return [uniform_test(num_frames, n, clip, num_clips) for clip in range(num_clips)]
+    if preprocess.sampling == "tsn":
+        return [tsn_test(num_frames, n, clip, num_clips) for clip in range(num_clips)]
+    return [dense_test(num_frames, n, preprocess.sampling_rate, clip, num_clips) for clip in range(num_clips)]
+
+
+# pytest collects by name; this one is no test.
+test_clips.__test__ = False  # type: ignore[attr-defined]
+
+
+def uniform_train(num_frames: int, n: int, generator: np.random.Generator) -> Indices:
+    """One draw in each of n segments, ends included: neighbours share an end, so that indices may repeat."""
+    _check(num_frames, n)
+    ends = np.round((num_frames - 1) / n * np.arange(n + 1)).astype(np.int64)
+    return _within(generator.integers(ends[:-1], ends[1:], endpoint=True), num_frames)
+
+
+def uniform_test(num_frames: int, n: int, clip: int, num_clips: int) -> Indices:
+    """round(seg i) + int(seg (k + 1) / (K + 1)) with seg = (V - 1) / n: the grid of the segments, shifted evenly."""
+    _check(num_frames, n, clip, num_clips)
+    segment = (num_frames - 1) / n
+    shift = int(segment * (clip + 1) / (num_clips + 1))
+    return _within(np.round(segment * np.arange(n)).astype(np.int64) + shift, num_frames)
+
+
+def tsn_train(num_frames: int, n: int, generator: np.random.Generator) -> Indices:
+    """One draw in each of n segments of V // n frames. V < n: one draw in each of n segments of V / n frames.
+
+    The second case spreads a short video evenly over the clip, where the original code repeats its first frame n times.
+    """
+    _check(num_frames, n)
+    whole = num_frames // n
+    if whole:
+        return _within(np.arange(n) * whole + generator.integers(0, whole, size=n), num_frames)
+    return _within((np.arange(n) + generator.random(n)) * (num_frames / n), num_frames)
+
+
+def tsn_test(num_frames: int, n: int, clip: int, num_clips: int) -> Indices:
+    """int(t (i + k / K)) with t = V / n: clip 0 begins its segments, the others follow evenly. K = 1: int(t / 2 + t i).
+
+    For K = 2 the original's two readers (video files, folders of frames) agree with this. They test K = 1 on the
+    beginnings of the segments and validate on their middles; here one clip is always the middle. For K > 2 its video
+    reader still cuts the K = 2 grid, into clips of a part of the video; this follows its frame reader.
+    """
+    _check(num_frames, n, clip, num_clips)
+    step = num_frames / n
+    shift = step / 2 if num_clips == 1 else clip * step / num_clips
+    return _within(shift + step * np.arange(n), num_frames)
+
+
+def dense_train(num_frames: int, n: int, rate: int, generator: np.random.Generator) -> Indices:
+    """n frames of a random stretch of W = n r frames; V <= W: about every r-th frame, then the last one repeated."""
+    _check(num_frames, n, rate=rate)
+    if num_frames <= n * rate:
+        return _dense_short(num_frames, n, rate)
+    return _stretch(int(generator.integers(n * rate, num_frames)) - n * rate, num_frames, n, rate)
+
+
+def dense_test(num_frames: int, n: int, rate: int, clip: int, num_clips: int) -> Indices:
+    """Every r-th frame from int(k (V - W) / (K - 1)) on, the last one repeated where the video ends. K = 1: the middle.
+
+    The middle clip is the original's validation clip, whose frames are linspace(start, start + W, n), with start at
+    (V - W) // 2: the original's own start is negative for short videos, and its test divides by K - 1.
+    """
+    _check(num_frames, n, clip, num_clips, rate)
+    width = n * rate
+    if num_clips == 1:
+        if num_frames <= width:
+            return _dense_short(num_frames, n, rate)
+        return _stretch((num_frames - width) // 2, num_frames, n, rate)
+    start = int(clip * max((num_frames - width) / (num_clips - 1), 0.0))
+    taken = np.arange(start, min(start + width, num_frames), rate)
+    return _within(np.append(taken, np.full(n - len(taken), taken[-1])), num_frames)
+
+
+def _stretch(start: int, num_frames: int, n: int, rate: int) -> Indices:
+    end = start + n * rate
+    return _within(np.clip(np.linspace(start, end, n), start, end - 1), num_frames)
+
+
+def _dense_short(num_frames: int, n: int, rate: int) -> Indices:
+    spread = np.linspace(0, num_frames, num_frames // rate)
+    return _within(np.append(spread, np.full(n - len(spread), num_frames)), num_frames)
+
+
+def _within(places: NDArray[np.integer | np.floating], num_frames: int) -> Indices:
+    return tuple(int(place) for place in np.minimum(places.astype(np.int64), num_frames - 1))
+
+
+def _check(num_frames: int, n: int, clip: int = 0, num_clips: int = 1, rate: int = 1) -> None:
+    if num_frames < 1 or n < 1 or rate < 1:
+        raise ValueError(
+            f"need at least one frame, got a video of {num_frames} frames, a clip of {n}, a rate of {rate}"
+        )
+    if not 0 <= clip < num_clips:
+        raise ValueError(f"clip {clip} of {num_clips}: count from 0")

@@ -1,0 +1,84 @@
+"""From frames to what the network sees, at test time: resize, crop, normalise. Deterministic, one record of settings.
+
+Shape letters: t frames, h height, w width.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from videomamba.schema import Clip, Frames, Preprocess
+
+
+def to_clip(frames: Frames, preprocess: Preprocess, *, crop: int = 0, num_crops: int = 1) -> Clip:
+    """Scale the frames to cover, crop view `crop` of `num_crops`, normalise: (3, t, h, w) float32, contiguous.
+
+    One crop is the centre. More lie evenly along the dimension that sticks out farther (left, centre, right of a wide
+    picture; top, middle, bottom of a tall one) and are centred along the other, as in the original multi-crop test.
+
+    Raises ValueError when `crop` is not in [0, num_crops) or there are no frames.
+    """
+    if not 0 <= crop < num_crops:
+        raise ValueError(f"crop {crop} of {num_crops}: count from 0")
+    if len(frames) == 0:
+        raise ValueError(f"{frames.path}: no frames to make a clip of")
+    height, width = preprocess.image_size
+    pictures = _resize(frames.data.permute(0, 3, 1, 2), cover_size(_size(frames.data), preprocess), preprocess)
+    excess = pictures.shape[2] - height, pictures.shape[3] - width
+    top, left = crop_offset(excess, crop, num_crops)
+    window = pictures[:, :, top : top + height, left : left + width]
+    return Clip(_normalise(window, preprocess), frames.indices, frames.path)
+
+
+def cover_size(size: tuple[int, int], preprocess: Preprocess) -> tuple[int, int]:
+    """(height, width) of a picture of `size` scaled to just cover int(image_size / crop_ratio), keeping its aspect.
+
+    For a square target that is the short side, and int(target * long / short) for the long one.
+    """
+    height, width = size
+    target_h, target_w = (int(side / preprocess.crop_ratio) for side in preprocess.image_size)
+    if target_w * height >= target_h * width:
+        return target_w * height // width, target_w
+    return target_h, target_h * width // height
+
+
+def crop_offset(excess: tuple[int, int], crop: int, num_crops: int) -> tuple[int, int]:
+    """(top, left) of a crop, given how many rows and columns are to spare.
+
+    Centred is round(excess / 2), halves to even; spread is int(crop * excess / (num_crops - 1)), along rows if equal.
+    """
+    rows, columns = excess
+    top, left = round(rows / 2), round(columns / 2)
+    if num_crops > 1 and rows >= columns:
+        top = int(crop * (rows / (num_crops - 1)))
+    elif num_crops > 1:
+        left = int(crop * (columns / (num_crops - 1)))
+    return top, left
+
+
+def _size(data: Tensor) -> tuple[int, int]:
+    return data.shape[1], data.shape[2]
+
+
+def _resize(pictures: Tensor, size: tuple[int, int], preprocess: Preprocess) -> Tensor:
+    """(t, 3, h, w) uint8 in channels-last memory -> the same at `size`. Pixels are areas (align_corners=False)."""
+    if pictures.shape[2:] == size:
+        return pictures
+    if preprocess.antialias:
+        return F.interpolate(pictures, size, mode=preprocess.interpolation, align_corners=False, antialias=True)
+    # As OpenCV does: exact weights, one rounding (the uint8 kernel rounds after each axis). Picture by picture, because
+    # float pictures at full size are large.
+    resized = torch.empty((len(pictures), *size, 3), dtype=torch.uint8).permute(0, 3, 1, 2)
+    for source, target in zip(pictures, resized, strict=True):
+        exact = F.interpolate(source[None].float(), size, mode=preprocess.interpolation, align_corners=False)
+        target.copy_(exact[0].round_().clamp_(0, 255))
+    return resized
+
+
+def _normalise(window: Tensor, preprocess: Preprocess) -> Tensor:
+    """(t, 3, h, w) uint8 -> (3, t, h, w) float32, (x / 255 - mean) / std."""
+    mean, std = (torch.tensor(values).mul_(255).view(3, 1, 1, 1) for values in (preprocess.mean, preprocess.std))
+    data = window.transpose(0, 1).to(torch.float32, memory_format=torch.contiguous_format)
+    return data.sub_(mean).div_(std)

@@ -1,0 +1,74 @@
+"""What this machine will run, and why: the answer to "why is it slow" and "is it installed right"."""
+
+from __future__ import annotations
+
+import importlib.util
+import platform
+from dataclasses import asdict, dataclass
+
+import av
+import torch
+
+from videomamba import __version__
+from videomamba.models.zoo import resolve_weights
+from videomamba.ops import dispatch
+from videomamba.schema import WeightsError
+from videomamba.serving.predictor import EMBEDDED_DEFAULT
+
+_OPS = ("selective_scan", "causal_conv1d")
+_OPTIONAL = {"torchcodec": "a second decoder: pip install 'videomamba[torchcodec]'"}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report. `ok` is False where something is worth the user's attention."""
+
+    topic: str
+    finding: str
+    ok: bool = True
+
+    def as_dict(self) -> dict[str, object]:
+        return asdict(self)
+
+
+def examine() -> list[Finding]:
+    """Everything `videomamba doctor` prints, in order. Runs in a second and changes nothing."""
+    found = [
+        Finding(
+            "videomamba", f"{__version__}, Python {platform.python_version()}, {platform.system()} {platform.machine()}"
+        ),
+        Finding("PyTorch", f"{torch.__version__}, {torch.get_num_threads()} threads"),
+        Finding(
+            "PyAV", f"{av.__version__} (FFmpeg libavcodec {'.'.join(map(str, av.library_versions['libavcodec']))})"
+        ),
+        Finding("native kernels", dispatch.describe_native(), ok=not dispatch.describe_native().startswith("absent")),
+    ]
+    for device in _devices():
+        for dtype in (torch.float32, torch.bfloat16):
+            verdicts = dispatch.explain(device=device, dtype=dtype)
+            server = next(name for name, verdict in verdicts if verdict == "serves")
+            why = "; ".join(
+                f"not {name}: {verdict}" for name, verdict in verdicts if verdict not in ("serves", "can serve")
+            )
+            for op in _OPS:
+                topic = f"{op} on {device.type}, {str(dtype).removeprefix('torch.')}"
+                found.append(
+                    Finding(topic, f"{server}{f' ({why})' if why else ''}", ok=not (why and device.type == "cpu"))
+                )
+    for package, use in _OPTIONAL.items():
+        there = importlib.util.find_spec(package) is not None
+        found.append(Finding(package, "installed" if there else f"not installed (optional; {use})"))
+    try:
+        found.append(Finding("embedded model", str(resolve_weights(EMBEDDED_DEFAULT))))
+    except WeightsError as error:
+        found.append(Finding("embedded model", str(error), ok=False))
+    return found
+
+
+def _devices() -> list[torch.device]:
+    names = ["cpu"]
+    if torch.cuda.is_available():
+        names.append("cuda")
+    if torch.backends.mps.is_available():
+        names.append("mps")
+    return [torch.device(name) for name in names]

@@ -1,0 +1,199 @@
+"""From a file to class names: weights, preprocessing and labels of one checkpoint, ready to be called."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Literal, Self
+
+import torch
+from torch import Tensor
+
+from videomamba.data.decode import open_video
+from videomamba.data.sampling import test_clips
+from videomamba.data.transforms import to_clip
+from videomamba.evaluation.views import Views, merge_views
+from videomamba.models.checkpoint import Checkpoint, read_checkpoint
+from videomamba.models.config import VideoMambaConfig
+from videomamba.models.precision import cast_products
+from videomamba.models.videomamba import VideoMamba
+from videomamba.models.weights import load_weights
+from videomamba.models.zoo import entry_for_file, labels_of, preprocess_of, resolve_weights, zoo_entry, zoo_names
+from videomamba.models.zoo_table import ZooEntry
+from videomamba.schema import (
+    Clip,
+    Prediction,
+    Preprocess,
+    ScoredLabel,
+    VideoError,
+    VideoMambaError,
+    WeightsError,
+    check_labels,
+)
+
+VIEWS_AT_ONCE = 4
+"""Views in one forward pass: bounds the memory of a 4x3 protocol without starving the processor on small models."""
+
+EMBEDDED_DEFAULT = "videomamba_micro_synthetic"
+
+
+class Predictor:
+    """Classifies videos. `model` is in evaluation mode, `labels` has a name for every class."""
+
+    def __init__(
+        self,
+        model: VideoMamba,
+        preprocess: Preprocess,
+        labels: Sequence[str],
+        *,
+        device: str | torch.device = "cpu",
+        precision: Literal["fp32", "bf16"] = "fp32",
+    ) -> None:
+        if model.config.num_classes == 0:
+            raise WeightsError(
+                "the model has no classification head, so there is nothing to predict; fine-tune it first"
+            )
+        if (preprocess.num_frames, preprocess.image_size) != (model.config.num_frames, model.config.image_size):
+            raise ValueError(f"{preprocess!r} makes clips that the model does not take: {model.config!r}")
+        self.labels = check_labels(labels, model.config.num_classes, "labels")
+        self.preprocess = preprocess
+        self.device = torch.device(device)
+        self.model = model.eval().to(self.device)
+        if precision == "bf16":
+            cast_products(self.model, torch.bfloat16)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name_or_path: str | Path = EMBEDDED_DEFAULT,
+        *,
+        labels: Sequence[str] | None = None,
+        num_frames: int | None = None,
+        image_size: int | tuple[int, int] | None = None,
+        device: str | torch.device = "cpu",
+        precision: Literal["fp32", "bf16"] = "fp32",
+    ) -> Self:
+        """Opens a zoo name or a checkpoint file: a bundle, or any file of the original's, wrapped or bare.
+
+        Preprocessing and class names are the bundle's, else those of the zoo entry of that name or file name. A file
+        that is in neither gets the released models' preprocessing at its own size, and classes called class_0, class_1,
+        ... unless `labels` names them. `num_frames` and `image_size` (pixels) run the model at another length or
+        resolution: its positions are resized.
+
+        Raises WeightsError for a checkpoint that is absent, damaged, incomplete or without a head.
+        """
+        path = resolve_weights(name_or_path)
+        checkpoint = read_checkpoint(path)
+        entry = zoo_entry(str(name_or_path)) if str(name_or_path) in zoo_names() else entry_for_file(path)
+        config = checkpoint.config()
+        if config.num_classes == 0:
+            raise WeightsError(
+                f"{path}: has no classification head, so there is nothing to predict; fine-tune it first"
+            )
+        preprocess = _preprocess(checkpoint, entry, config)
+        size = (image_size, image_size) if isinstance(image_size, int) else image_size
+        changes = {"num_frames": num_frames, "image_size": size}
+        preprocess = Preprocess.model_validate(
+            {**preprocess.model_dump(), **{key: value for key, value in changes.items() if value is not None}}
+        )
+        try:
+            config = VideoMambaConfig.model_validate(
+                {**config.model_dump(), "num_frames": preprocess.num_frames, "image_size": preprocess.image_size}
+            )
+        except ValueError as error:
+            reason = str(error).splitlines()[2].strip().removeprefix("Value error, ").split(" [type=")[0]
+            raise WeightsError(f"{path}: {reason}") from None
+        model = VideoMamba(config)
+        load_weights(model, checkpoint)
+        if labels is None:
+            labels = _labels(checkpoint, entry, config.num_classes)
+        return cls(model, preprocess, labels, device=device, precision=precision)
+
+    def __call__(self, path: str | Path, *, top: int = 5, views: str | Views = "1x1") -> Prediction:
+        """The `top` classes of the video, image or folder of images at `path`.
+
+        `views` is clips x crops: "1x1" looks once at the middle of everything, "4x3" at four clips and three crops, whose
+        probabilities are averaged. Raises VideoError when the file cannot be read.
+        """
+        started = time.perf_counter()
+        return self._answer(path, self.clips(path, views=views), top, started)
+
+    def predict_many(
+        self, paths: Sequence[str | Path], *, top: int = 5, views: str | Views = "1x1"
+    ) -> Iterator[Prediction | VideoError]:
+        """One answer per path, in order: a prediction, or the error of a file that cannot be read.
+
+        The next file is decoded while the network looks at the present one.
+        """
+        parsed = views if isinstance(views, Views) else Views.parse(views)
+        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="decode") as pool:
+            waiting = [pool.submit(self.clips, path, views=parsed) for path in paths[:1]]
+            for i, path in enumerate(paths):
+                decoded = waiting.pop()
+                waiting += [pool.submit(self.clips, following, views=parsed) for following in paths[i + 1 : i + 2]]
+                started = time.perf_counter()
+                try:
+                    clips = decoded.result()
+                except VideoError as error:
+                    yield error
+                else:
+                    yield self._answer(path, clips, top, started)
+
+    def _answer(self, path: str | Path, clips: Sequence[Clip], top: int, started: float) -> Prediction:
+        best = merge_views(self.logits(clips)).topk(min(top, len(self.labels)))
+        scored = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+        predictions = tuple(ScoredLabel(self.labels[i], score) for i, score in scored)
+        return Prediction(str(path), predictions, time.perf_counter() - started)
+
+    def clips(self, path: str | Path, *, views: str | Views = "1x1") -> list[Clip]:
+        """What the network sees of a video: one Clip (3, t, h, w) for each view, clips outermost. One walk through it."""
+        parsed = views if isinstance(views, Views) else Views.parse(views)
+        with open_video(path) as video:
+            chosen = test_clips(self.preprocess, video.info.num_frames, parsed.clips)
+            frames = video.frames([index for clip in chosen for index in clip])
+        length = self.preprocess.num_frames
+        return [
+            to_clip(frames.part(i * length, (i + 1) * length), self.preprocess, crop=crop, num_crops=parsed.crops)
+            for i in range(len(chosen))
+            for crop in range(parsed.crops)
+        ]
+
+    @torch.inference_mode()
+    def logits(self, clips: Sequence[Clip]) -> Tensor:
+        """(number of clips, classes) fp32 on the CPU."""
+        parts = [
+            self.model(torch.stack([clip.data for clip in clips[i : i + VIEWS_AT_ONCE]]).to(self.device)).float().cpu()
+            for i in range(0, len(clips), VIEWS_AT_ONCE)
+        ]
+        return torch.cat(parts)
+
+
+def _preprocess(checkpoint: Checkpoint, entry: ZooEntry | None, config: VideoMambaConfig) -> Preprocess:
+    if checkpoint.bundle is not None:
+        return checkpoint.bundle.preprocess
+    if entry is not None:
+        return preprocess_of(entry)
+    size = {"num_frames": config.num_frames, "image_size": config.image_size}
+    image = {"interpolation": "bicubic", "crop_ratio": 0.875, "antialias": True}
+    return Preprocess.model_validate({**size, **(image if config.num_frames == 1 else {"antialias": False})})
+
+
+def _labels(checkpoint: Checkpoint, entry: ZooEntry | None, num_classes: int) -> Sequence[str]:
+    known: Sequence[str] = ()
+    if checkpoint.bundle is not None:
+        known = checkpoint.bundle.labels
+    elif entry is not None:
+        known = labels_of(entry)
+    return known or [f"class_{i}" for i in range(num_classes)]
+
+
+def read_labels(path: str | Path) -> tuple[str, ...]:
+    """Class names from a text file, one a line, in index order. Raises VideoMambaError when it cannot be read."""
+    try:
+        return tuple(Path(path).read_text(encoding="utf-8").splitlines())
+    except (OSError, UnicodeDecodeError) as error:
+        raise VideoMambaError(
+            f"{path}: cannot be read as a list of class names ({error}); give one name a line"
+        ) from None

@@ -1,0 +1,113 @@
+"""What the ops refuse, how a backend is chosen, and what PyTorch's tools need of a registered op."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+import torch
+
+from tests.ops.cases import as_leaves, conv_call, scan_call
+from videomamba.ops import causal_conv1d, dispatch, native, selective_scan
+from videomamba.ops.dispatch import use_backend
+
+
+def a_scan(**changes: object) -> dict[str, object]:
+    return {**scan_call(length=5, channels=6, states=4, dtype=torch.float32, full=True, strided=False), **changes}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"u": torch.zeros(0, 5, 6)}, "u must not be empty"),
+        ({"u": torch.zeros(5, 6)}, r"u must be \(b, l, e\)"),
+        ({"u": torch.zeros(2, 5, 6, dtype=torch.long)}, "floating point"),
+        ({"delta": torch.zeros(2, 4, 6)}, "delta must be"),
+        ({"delta": torch.zeros(2, 5, 6, dtype=torch.bfloat16)}, "dtype of the sequence"),
+        ({"A": torch.zeros(6)}, r"A must be \(e, n\)"),
+        ({"B": torch.zeros(2, 5, 3)}, "B must be"),
+        ({"D": torch.zeros(5)}, "D must be"),
+        ({"initial_state": torch.zeros(2, 4, 6)}, "initial_state must be"),
+        ({"discretization": "bilinear"}, "discretization must be"),
+    ],
+)
+def test_scan_refuses_what_does_not_fit(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        selective_scan(**a_scan(**changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"x": torch.zeros(2, 0, 6)}, "x must not be empty"),
+        ({"weight": torch.zeros(6)}, "weight must be"),
+        ({"weight": torch.zeros(5, 4)}, "weight must be"),
+        ({"bias": torch.zeros(5)}, "bias must be"),
+        ({"initial_state": torch.zeros(2, 4, 6)}, "initial_state must be"),
+        ({"activation": "relu"}, "activation must be"),
+    ],
+)
+def test_conv_refuses_what_does_not_fit(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        causal_conv1d(**{**conv_call(length=5, channels=6, taps=4, dtype=torch.float32, full=True), **changes})
+
+
+def test_an_unknown_backend_is_refused() -> None:
+    with pytest.raises(ValueError, match="unknown backend 'cuda'"), use_backend("cuda"):
+        pass
+
+
+@pytest.mark.skipif(native.kernels is None, reason="the native kernels are not built")
+def test_a_forced_backend_refuses_rather_than_falls_back() -> None:
+    with use_backend("native"), pytest.raises(RuntimeError, match="'native' cannot serve this call: it serves float32"):
+        selective_scan(**scan_call(length=5, channels=6, states=4, dtype=torch.float64, full=False, strided=False))
+
+
+def test_the_reasons_name_every_backend() -> None:
+    verdicts = dict(dispatch.explain(device=torch.device("cpu"), dtype=torch.float64))
+    assert verdicts["chunked"] == "serves"
+    assert "float64" in verdicts["native"] or native.kernels is None
+    assert dispatch.why_not("native", device=torch.device("meta"), dtype=torch.float32) == "it serves the CPU, not meta"
+
+
+def test_the_backend_is_forced_for_this_thread_only() -> None:
+    seen: list[str] = []
+    with use_backend("reference"):
+        thread = threading.Thread(target=lambda: seen.append(dispatch._forced.get()))
+        thread.start()
+        thread.join()
+    assert seen == ["auto"]
+
+
+@pytest.mark.parametrize("backend", ["reference", "chunked"])
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("discretization", ["euler", "zoh"])
+def test_scan_gradients_by_finite_differences(backend: str, reverse: bool, discretization: str) -> None:
+    call = scan_call(length=5, channels=2, states=2, dtype=torch.float64, full=True, strided=False)
+    leaves = as_leaves(call)
+
+    def run(*tensors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        named = dict(zip(leaves, tensors, strict=True))
+        return selective_scan(**named, reverse=reverse, discretization=discretization, return_final_state=True)
+
+    with use_backend(backend):
+        assert torch.autograd.gradcheck(run, tuple(leaves.values()))
+
+
+@pytest.mark.parametrize("backend", ["reference", "chunked"])
+def test_conv_gradients_by_finite_differences(backend: str) -> None:
+    leaves = as_leaves(conv_call(length=5, channels=2, taps=3, dtype=torch.float64, full=True))
+    with use_backend(backend):
+        assert torch.autograd.gradcheck(
+            lambda *t: causal_conv1d(**dict(zip(leaves, t, strict=True)), reverse=True), tuple(leaves.values())
+        )
+
+
+@pytest.mark.parametrize("backend", ["chunked", "native"])
+def test_the_registered_ops_pass_pytorchs_own_checks(backend: str) -> None:
+    if backend == "native" and native.kernels is None:
+        pytest.skip("the native kernels are not built")
+    scan = as_leaves(scan_call(length=40, channels=6, states=4, dtype=torch.float32, full=True, strided=False))
+    torch.library.opcheck(torch.ops.videomamba.selective_scan, (*scan.values(), True, True, "euler", True, backend))
+    conv = as_leaves(conv_call(length=9, channels=6, taps=4, dtype=torch.float32, full=True))
+    torch.library.opcheck(torch.ops.videomamba.causal_conv1d, (*conv.values(), "silu", False, backend))
