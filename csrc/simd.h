@@ -99,24 +99,30 @@ VM_INLINE V clamp(V x, float lo, float hi) {
 #endif
 }
 
-// Minimax polynomial of 2^f on [-1/2, 1/2]; the result is within 2e-7 of 2^x, relatively, for lo <= x <= hi.
-VM_INLINE V exp2_between(V x, float lo, float hi) {
-    const float magic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to the nearest integer, kept in the low bits
-    x = clamp(x, lo, hi);
-    V shifted = x + magic;
-    V f = x - (shifted - magic);
+// 2^f on [-1/2, 1/2] by its minimax polynomial, relative error 2e-7 in fp32 arithmetic.
+VM_INLINE V exp2_fraction(V f) {
     V p = splat(1.3398874e-3f);
     p = p * f + 9.6184373e-3f;
     p = p * f + 5.5503324e-2f;
     p = p * f + 2.4022648e-1f;
     p = p * f + 6.9314718e-1f;
-    p = p * f + 1.0f;
-    I exponent = (as_int(shifted) - 0x4b400000 + 127) << 23;
-    return p * as_float(exponent);
+    return p * f + 1.0f;
 }
 
-// 2^x. Below 2^-127 the result is 0, from 2^128 on it is inf: the biased exponent runs into 0 or 255.
-VM_INLINE V exp2(V x) { return exp2_between(x, -127.0f, 128.0f); }
+// 2^x, which overflows to inf and underflows to 0.
+VM_INLINE V exp2(V x) {
+#if defined(__AVX512F__) && VM_LANES == 16
+    __m512 whole = _mm512_roundscale_ps((__m512)x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    return (V)_mm512_scalef_ps((__m512)exp2_fraction(x - (V)whole), whole);
+#else
+    // Below 2^-127 the biased exponent runs into 0 and the result is 0, from 2^128 on into 255 and it is inf.
+    const float magic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to the nearest integer, kept in the low bits
+    x = clamp(x, -127.0f, 128.0f);
+    V shifted = x + magic;
+    I exponent = (as_int(shifted) - 0x4b400000 + 127) << 23;
+    return exp2_fraction(x - (shifted - magic)) * as_float(exponent);
+#endif
+}
 
 // 1 / x for finite, normal x: the processor's estimate and one Newton step, several times cheaper than a division.
 VM_INLINE V reciprocal(V x) {
@@ -133,7 +139,7 @@ VM_INLINE V reciprocal(V x) {
 
 constexpr float kLog2e = 1.4426950408889634f;
 
-VM_INLINE V sigmoid(V x) { return reciprocal(1.0f + exp2_between(x * -kLog2e, -126.0f, 126.0f)); }
+VM_INLINE V sigmoid(V x) { return reciprocal(1.0f + exp2(clamp(x * -kLog2e, -126.0f, 126.0f))); }
 
 // log(1 + exp(x)) = max(x, 0) + log1p(exp(-|x|)), log1p(y) = 2 atanh(y / (2 + y)), by its series up to s^13.
 VM_INLINE V softplus(V x) {

@@ -18,7 +18,7 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 
 from videomamba.data.frame_table import FrameTable
-from videomamba.data.packet_source import Packets, PacketSource, is_flush
+from videomamba.data.packet_source import READ_ERRORS, Packets, PacketSource, is_flush
 from videomamba.data.rgb import RgbWriter, orientation_of
 from videomamba.data.video import Video
 from videomamba.schema import VideoError, VideoInfo
@@ -207,7 +207,7 @@ class _Walk:
         """Decode one packet; False at the end."""
         try:
             packet = next(self._packets, None)
-        except av.error.FFmpegError:
+        except READ_ERRORS:
             self.damaged.append(self._number)
             return False
         if packet is None:

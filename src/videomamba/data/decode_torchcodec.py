@@ -17,8 +17,8 @@ _EXTRA = "pip install 'videomamba[torchcodec]'"
 class TorchcodecVideo(Video):
     """A video file. `threads` decode it; None takes as many as PyTorch uses.
 
-    PyAV says what is in the file, TorchCodec decodes the same track in its exact mode. TorchCodec does not tell of damage
-    that its decoder covers up.
+    PyAV says what is in the file, TorchCodec decodes the same track in its exact mode. It does not tell of damage that
+    its decoder covers up.
     Raises VideoMambaError when TorchCodec is missing; VideoError as PyAV does and where the two disagree on the file.
     """
 

@@ -25,6 +25,12 @@ ENTRY_AT_KEY = frozenset(
     | {"vp8", "vp9", "wmv1", "wmv2"}
 )
 
+# Decoding several frames at once. Only where damage was seen to do no harm: FFmpeg's HEVC decoder can then wait forever.
+FRAME_THREADS = frozenset({"h264", "vp9"})
+
+# PyAV's demuxer raises the second where damage makes FFmpeg find another stream half way.
+READ_ERRORS = (av.error.FFmpegError, IndexError)
+
 Packets: TypeAlias = "Iterator[Packet[VideoStream]]"
 
 # Bit of the first byte of a VP8 packet: the picture is shown, not only kept as a reference.
@@ -67,8 +73,8 @@ class PacketSource:
             for packet in self.container.demux(self.stream):
                 if not is_flush(packet):
                     packets.append(self._describe(packet))
-        except av.error.FFmpegError as error:
-            raise VideoError(self.path, f"damaged after packet {len(packets)} ({error.strerror}); {advice}") from error
+        except READ_ERRORS as error:
+            raise VideoError(self.path, f"damaged after packet {len(packets)} ({error}); {advice}") from error
         listed = len(self.stream.index_entries)
         if len(packets) < listed:
             raise VideoError(self.path, f"cut short: {len(packets)} of {listed} packets are there; {advice}")
@@ -93,7 +99,7 @@ class PacketSource:
         return islice(self.container.demux(self.stream), start, None)
 
     def _seek(self, table: FrameTable, start: int, time: int) -> Packets | None:
-        with suppress(av.error.FFmpegError):
+        with suppress(*READ_ERRORS):
             self.container.seek(time, stream=self.stream)
             packets = self.container.demux(self.stream)
             for packet in packets:
@@ -130,7 +136,7 @@ def _open(path: Path, threads: int) -> tuple[InputContainer, VideoStream]:
     for other in container.streams:
         if other is not stream:
             other.discard = Discard.all
-    stream.codec_context.thread_type = "AUTO"
+    stream.codec_context.thread_type = "AUTO" if stream.codec.canonical_name in FRAME_THREADS else "SLICE"
     stream.codec_context.thread_count = threads
     return container, stream
 

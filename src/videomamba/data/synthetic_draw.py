@@ -252,15 +252,15 @@ def _capsule(x: Float, y: Float, ax: float, bx: float, radius: float) -> Float:
 def _arrow(x: Float, y: Float, _: Float) -> Float:
     slope = math.hypot(0.8, 0.62)
     head: Float = np.maximum((0.8 * np.abs(y) + 0.62 * (x - 0.98)) / slope, 0.18 - x)
-    return np.minimum(head, _box(x + 0.37, y, 0.6, 0.2))
+    return np.minimum(head, _box(x + 0.37, y, 0.59, 0.24))
 
 
 def _hammer(x: Float, y: Float, _: Float) -> Float:
-    return np.minimum(_box(x - 0.55, y, 0.25, 0.58), _box(x + 0.3, y, 0.66, 0.17))
+    return np.minimum(_box(x - 0.55, y, 0.25, 0.58), _box(x + 0.3, y, 0.66, 0.21))
 
 
 def _spoon(x: Float, y: Float, _: Float) -> Float:
-    return np.minimum(_circle(x - 0.5, y, 0.48), _capsule(x, y, -0.82, 0.5, 0.16))
+    return np.minimum(_circle(x - 0.5, y, 0.48), _capsule(x, y, -0.79, 0.5, 0.2))
 
 
 def _key(x: Float, y: Float, _: Float) -> Float:
@@ -280,10 +280,10 @@ def _mouth(x: Float, y: Float, opening: Float) -> Float:
 
 
 def _tongs(x: Float, y: Float, opening: Float) -> Float:
-    half = math.radians(7) + opening * math.radians(42)
+    half = math.radians(9) + opening * math.radians(41)
     x, y = x + 0.6, np.abs(y)
-    arm = _capsule(np.cos(half) * x + np.sin(half) * y, np.cos(half) * y - np.sin(half) * x, 0.0, 1.12, 0.13)
-    return np.minimum(arm, _circle(x, y, 0.25))
+    arm = _capsule(np.cos(half) * x + np.sin(half) * y, np.cos(half) * y - np.sin(half) * x, 0.0, 1.08, 0.16)
+    return np.minimum(arm, _circle(x, y, 0.28))
 
 
 def _doors(x: Float, y: Float, opening: Float) -> Float:

@@ -166,17 +166,17 @@ def _move_up(draw: _Draw) -> _Cast:
 
 
 def _rotate_clockwise(draw: _Draw) -> _Cast:
-    radius = draw.between(0.22, 0.36)
+    radius = draw.between(0.27, 0.4)
     x, y = draw.place(radius)
     first = draw.between(0, 2 * math.pi)
     shape, ink = draw.one_of(draw.look.turners), draw.one_of(tuple(draw.look.inks))
     part = draw.part(shape, ink, radius=(radius, radius), x=(x, x), y=(y, y))
-    return (replace(part, angle=(first, first + draw.between(2.0, 5.0))),), _a(f"{ink} {shape}"), False
+    return (replace(part, angle=(first, first + draw.between(2.2, 4.6))),), _a(f"{ink} {shape}"), False
 
 
 def _grow(draw: _Draw) -> _Cast:
-    small = draw.between(0.07, 0.14)
-    large = small * draw.between(2.1, 3.0)
+    small = draw.between(0.1, 0.15)
+    large = small * draw.between(2.1, 2.8)
     x, y = draw.place(large)
     shape, ink = draw.one_of(draw.look.shapes), draw.one_of(tuple(draw.look.inks))
     turn = draw.between(0, 2 * math.pi)
@@ -185,12 +185,12 @@ def _grow(draw: _Draw) -> _Cast:
 
 
 def _appear(draw: _Draw) -> _Cast:
-    radius = draw.between(0.14, 0.28)
+    radius = draw.between(0.16, 0.3)
     x, y = draw.place(radius)
     shape, ink = draw.one_of(draw.look.shapes), draw.one_of(tuple(draw.look.inks))
     turn = draw.between(0, 2 * math.pi)
     part = draw.part(shape, ink, radius=(radius, radius), x=(x, x), y=(y, y))
-    opacity = (draw.between(0.0, 0.15), draw.between(0.85, 1.0))
+    opacity = (draw.between(0.02, 0.15), draw.between(0.85, 1.0))
     return (replace(part, angle=(turn, turn), opacity=opacity),), _a(f"{ink} {shape}"), False
 
 
@@ -219,7 +219,7 @@ def _approach(draw: _Draw) -> _Cast:
 
 
 def _open(draw: _Draw) -> _Cast:
-    radius = draw.between(0.24, 0.38)
+    radius = draw.between(0.28, 0.42)
     x, y = draw.place(radius)
     shape, ink = draw.one_of(draw.look.openers), draw.one_of(tuple(draw.look.inks))
     opening = (draw.between(0.0, 0.15), draw.between(0.75, 1.0))

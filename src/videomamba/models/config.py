@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 ScanOrder = Literal["spatial_first", "temporal_first", "spatiotemporal_v1", "spatiotemporal_v2"]
 Discretization = Literal["euler", "zoh"]
@@ -80,3 +81,13 @@ class VideoMambaConfig(BaseModel):
             self.image_size[0] // self.patch_size,
             self.image_size[1] // self.patch_size,
         )
+
+
+def make_config(fields: Mapping[str, object]) -> VideoMambaConfig:
+    """The config with these fields; ValueError in one line that names the field where they are no config."""
+    try:
+        return VideoMambaConfig.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ValueError(f"{where}: {first['msg']}" if where else first["msg"].removeprefix("Value error, ")) from None

@@ -6,10 +6,9 @@ import difflib
 from collections.abc import Mapping
 from pathlib import Path
 
-from pydantic import ValidationError
 from torch import Tensor
 
-from videomamba.models.config import VideoMambaConfig
+from videomamba.models.config import VideoMambaConfig, make_config
 from videomamba.models.videomamba import VideoMamba
 
 ARCHITECTURES: Mapping[str, Mapping[str, object]] = {
@@ -41,11 +40,9 @@ def build_config(name: str, overrides: Mapping[str, object]) -> VideoMambaConfig
         if key not in fields:
             raise ValueError(f"unknown option {key!r} for {name}; {_nearest(key, fields)}")
     try:
-        return VideoMambaConfig.model_validate({**ARCHITECTURES[name], **overrides})
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ValueError(f"{name}: {where + ': ' if where else ''}{first['msg']}") from None
+        return make_config({**ARCHITECTURES[name], **overrides})
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
 
 
 def create_model(

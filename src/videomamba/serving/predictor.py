@@ -16,7 +16,7 @@ from videomamba.data.sampling import test_clips
 from videomamba.data.transforms import to_clip
 from videomamba.evaluation.views import Views, merge_views
 from videomamba.models.checkpoint import Checkpoint, read_checkpoint
-from videomamba.models.config import VideoMambaConfig
+from videomamba.models.config import VideoMambaConfig, make_config
 from videomamba.models.precision import cast_products
 from videomamba.models.videomamba import VideoMamba
 from videomamba.models.weights import load_weights
@@ -99,12 +99,11 @@ class Predictor:
             {**preprocess.model_dump(), **{key: value for key, value in changes.items() if value is not None}}
         )
         try:
-            config = VideoMambaConfig.model_validate(
+            config = make_config(
                 {**config.model_dump(), "num_frames": preprocess.num_frames, "image_size": preprocess.image_size}
             )
         except ValueError as error:
-            reason = str(error).splitlines()[2].strip().removeprefix("Value error, ").split(" [type=")[0]
-            raise WeightsError(f"{path}: {reason}") from None
+            raise WeightsError(f"{path}: {error}") from None
         model = VideoMamba(config)
         load_weights(model, checkpoint)
         if labels is None:

@@ -1,0 +1,131 @@
+"""The command line as a stranger meets it: answers, errors in one line, exit codes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from videomamba.cli import COMMANDS, main
+from videomamba.models.zoo import zoo_names
+
+pytest_plugins: list[str] = []
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    """(exit code, stdout, stderr) of one command."""
+    with pytest.raises(SystemExit) as stopped:
+        main([str(argument) for argument in arguments])
+    captured = capsys.readouterr()
+    assert "Traceback" not in captured.err
+    return int(stopped.value.code or 0), captured.out, captured.err
+
+
+def test_predict_prints_a_table(bundle: Path, clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(capsys, "predict", clips / "clip0.mp4", "--model", bundle, "--top", 2)
+    assert code == 0 and err == ""
+    assert "clip0.mp4" in out and out.count(" %") == 2
+
+
+def test_predict_in_json_goes_on_past_a_bad_file(
+    bundle: Path, clips: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, err = run(capsys, "predict", clips, clips / "absent.mp4", "--model", bundle, "--json")
+    records = [json.loads(line) for line in out.splitlines()]
+    assert code == 1
+    assert [Path(r["path"]).name for r in records] == ["clip0.mp4", "clip1.mp4", "clip2.mp4", "notes.mp4", "absent.mp4"]
+    for record in records[:3]:
+        assert set(record) == {"path", "predictions"} and len(record["predictions"]) == 5
+        assert all(set(p) == {"label", "score"} for p in record["predictions"])
+    assert all(set(record) == {"path", "error"} for record in records[3:])
+    assert len(err.splitlines()) == 2 and "notes.mp4" in err and "absent.mp4" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--views", "3"], "views '3'"),
+        (["--top", "0"], "--top 0"),
+        (["--device", "warp"], "--device warp"),
+        (["--labels", "absent.txt"], "absent.txt"),
+        (["--size", "50"], "multiple of patch_size"),
+        (["--model", "videomamba_tiny_k400_f8_22"], "did you mean 'videomamba_tiny_k400_f8_224'"),
+        (["--model", "absent.pth"], "absent.pth"),
+    ],
+)
+def test_a_bad_option_is_one_clear_line(
+    bundle: Path, clips: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = [] if "--model" in arguments else ["--model", bundle]
+    code, out, err = run(capsys, "predict", clips / "clip0.mp4", *model, *arguments)
+    assert (code, out) == (1, "")
+    assert message in err and len(err.splitlines()) == 1
+
+
+def test_predict_without_files_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = run(capsys, "predict")
+    assert code == 1 and "no file given" in err
+
+
+def test_synth_writes_what_it_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ("--clips-per-class", 1, "--num-frames", 8, "--height", 64, "--width", 64)
+    code, out, _ = run(capsys, "synth", tmp_path / "data", *options)
+    assert code == 0 and "16 videos of 16 classes" in out
+    assert len(list((tmp_path / "data").rglob("*.mp4"))) == 16
+    code, _, err = run(capsys, "synth", tmp_path / "data", *options, "--seed", 5)
+    assert code == 1 and "seed=0, not 5" in err
+
+
+def test_zoo_lists_every_checkpoint(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "zoo", "--json")
+    assert code == 0
+    assert [json.loads(line)["name"] for line in out.splitlines()] == zoo_names()
+    _, table, _ = run(capsys, "zoo")
+    assert all(name in table for name in zoo_names())
+    code, one, _ = run(capsys, "zoo", "videomamba_middle_breakfast_mask_f64_224")
+    assert code == 0 and "32" in one
+    code, _, err = run(capsys, "zoo", "videomamba_tiny_k401")
+    assert code == 1 and "did you mean" in err
+
+
+def test_convert_goes_there_and_back(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "convert", bundle, tmp_path / "square.safetensors", "--size", 32)
+    assert code == 0 and out.strip() == str(tmp_path / "square.safetensors")
+    assert run(capsys, "convert", tmp_path / "square.safetensors", tmp_path / "square.pth", "--to", "video")[0] == 0
+    assert run(capsys, "convert", tmp_path / "square.pth", tmp_path / "again.safetensors")[0] == 0
+    code, _, err = run(capsys, "convert", bundle, tmp_path / "image.pth", "--to", "image")
+    assert code == 1 and len(err.splitlines()) == 1
+
+
+def test_doctor_says_which_backend_serves_what(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "doctor", "--json")
+    findings = {f["topic"]: f["finding"] for f in map(json.loads, out.splitlines())}
+    assert code == 0
+    assert findings["selective_scan on cpu, float32"].split()[0] in ("native", "chunked")
+    assert "embedded model" in findings
+
+
+def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "--help")
+    assert code == 0 and all(f"{name} " in out for name in COMMANDS)
+
+
+def test_a_reader_that_leaves_is_no_error(bundle: Path) -> None:
+    command = [sys.executable, "-m", "videomamba", "zoo", "--json"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdout.close()
+    error = process.stderr.read()
+    process.stderr.close()
+    assert process.wait() == 0 and error == b""
+
+
+def test_importing_is_light() -> None:
+    """Neither PyTorch nor PyAV, for the package nor for --help."""
+    probe = (
+        "import sys; import videomamba, videomamba.cli; assert videomamba.__version__; "
+        "print(sorted({'torch', 'av', 'numpy', 'pydantic', 'huggingface_hub'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True).stdout == "[]\n"
