@@ -50,18 +50,21 @@ struct ConvTask {
 
 VM_INLINE int lanes_at(int64_t e, int64_t channels) { return int(smaller<int64_t>(W, channels - e)); }
 
-template <class T, int TAPS>
-VM_INLINE void convolve_row(const ConvTask& task, int64_t step, T* out) {
-    const ConvArgs& args = task.args;
+// One row of the output, for the number of taps and the activation that the compiler then knows.
+template <class T, int TAPS, bool SILU>
+void convolve_row(const ConvTask& task, int64_t step, T* out) {
+    const int64_t channels = task.args.channels;
     const T* rows[TAPS];
     for (int w = 0; w < TAPS; ++w) rows[w] = task.input<T>(step - (TAPS - 1) + w);
-    for (int64_t e = 0; e < args.channels; e += W) {
-        const int lanes = lanes_at(e, args.channels);
+    auto group = [&](int64_t e, int lanes) __attribute__((always_inline)) {
         V sum = load(task.bias + e, lanes);
 #pragma GCC unroll 4
-        for (int w = 0; w < TAPS; ++w) sum += load(task.weight + w * args.channels + e, lanes) * load(rows[w] + e, lanes);
-        store(out + e, args.silu ? sum * sigmoid(sum) : sum, lanes);
-    }
+        for (int w = 0; w < TAPS; ++w) sum += load(task.weight + w * channels + e, lanes) * load(rows[w] + e, lanes);
+        store(out + e, SILU ? sum * sigmoid(sum) : sum, lanes);
+    };
+    int64_t e = 0;
+    for (; e + W <= channels; e += W) group(e, W);
+    if (e < channels) group(e, int(channels - e));
 }
 
 template <class T>
@@ -70,7 +73,7 @@ void conv_forward_task(const ConvArgs& args, int64_t index) {
     for (int64_t s = task.border(0, task.part); s < task.border(0, task.part + 1); ++s) {
         T* out = row<T>(args.out, task.batch, task.at(s));
         if (args.taps == 4) {  // the model's
-            convolve_row<T, 4>(task, s, out);
+            args.silu ? convolve_row<T, 4, true>(task, s, out) : convolve_row<T, 4, false>(task, s, out);
             continue;
         }
         for (int64_t e = 0; e < args.channels; e += W) {

@@ -27,13 +27,26 @@ VM_INLINE V splat(float x) { return V{} + x; }
 VM_INLINE V as_float(I x) { return (V)x; }
 VM_INLINE I as_int(V x) { return (I)x; }
 
+// The compilers turn the portable conversions into several shuffles each.
+#if defined(__AVX512F__) && VM_LANES == 16
+VM_INLINE V widen(H h) { return (V)_mm512_slli_epi32(_mm512_cvtepu16_epi32((__m256i)h), 16); }
+VM_INLINE H low_halves(U bits) { return (H)_mm512_cvtepi32_epi16((__m512i)bits); }
+#elif defined(__AVX2__) && VM_LANES == 8
+VM_INLINE V widen(H h) { return (V)_mm256_slli_epi32(_mm256_cvtepu16_epi32((__m128i)h), 16); }
+VM_INLINE H low_halves(U bits) {
+    __m256i packed = _mm256_packus_epi32((__m256i)bits, (__m256i)bits);  // within each 128-bit half
+    return (H)_mm256_castsi256_si128(_mm256_permute4x64_epi64(packed, 0x08));
+}
+#else
 VM_INLINE V widen(H h) { return (V)(__builtin_convertvector(h, U) << 16); }
+VM_INLINE H low_halves(U bits) { return __builtin_convertvector(bits, H); }
+#endif
 
 VM_INLINE H narrow(V x) {  // round to nearest even; NaN stays NaN
     U bits = (U)x;
     U rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
     U quiet = (bits >> 16) | 0x40u;
-    return __builtin_convertvector((x == x) ? rounded : quiet, H);
+    return low_halves((x == x) ? rounded : quiet);
 }
 
 VM_INLINE V load(const float* p) {

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from clips import RECIPES, encode
+from tests.data.clips import RECIPES, encode
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ import av
 import numpy as np
 import pytest
 import torch
-from clips import RECIPES, Picture, Recipe, draw, encode, read_plainly, remux, replaced
+from tests.data.clips import RECIPES, Picture, Recipe, draw, encode, read_plainly, remux, replaced
 
 from videomamba.data import decode_pyav
 from videomamba.data.decode import Video, open_video

@@ -10,7 +10,7 @@ import av
 import numpy as np
 import pytest
 import torch
-from clips import Picture, draw
+from tests.data.clips import Picture, draw
 
 from videomamba.data.decode import find_videos, open_video
 from videomamba.data.picture import contact_sheet, write_png

@@ -2,6 +2,8 @@
 
 import csv
 import itertools
+import subprocess
+import sys
 from pathlib import Path
 
 import av
@@ -122,7 +124,7 @@ def test_clockwise_is_clockwise_on_the_screen(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(6))
 def test_sizes_opacities_and_gaps_change_as_they_say(seed: int) -> None:
     def changes(name: str) -> tuple[float, float, np.ndarray, np.ndarray]:
-        clip = render_clip(ACTIONS.index(name), seed, height=128, width=128)
+        clip = render_clip(ACTIONS.index(name), seed, num_frames=8, height=128, width=128)
         _, spread, area = track(clip)
         return spread[-1] / spread[0], area[-1] / area[0], spread, clip
 
@@ -133,7 +135,7 @@ def test_sizes_opacities_and_gaps_change_as_they_say(seed: int) -> None:
     assert changes("scatter")[0] > 2.5
     assert changes("gather")[0] < 1 / 2.5
     for name, later, earlier in (("appear", -1, 0), ("disappear", 0, -1)):
-        clip = render_clip(ACTIONS.index(name), seed, height=128, width=128)
+        clip = render_clip(ACTIONS.index(name), seed, num_frames=8, height=128, width=128)
         assert ink(clip)[later].sum() > 4 * ink(clip)[earlier].sum()
 
 
@@ -141,7 +143,7 @@ def test_every_opener_opens() -> None:
     action, seen = ACTIONS.index("open"), set()
     for seed in range(20):
         scene = sample_scene(action // 2, seed, "default")
-        _, spread, area = track(render_clip(action, seed, height=128, width=128))
+        _, spread, area = track(render_clip(action, seed, num_frames=8, height=128, width=128))
         seen.add(scene.parts[-1].shape)
         if scene.parts[-1].shape == "tongs":
             assert spread[-1] > 1.1 * spread[0]
@@ -325,6 +327,17 @@ def test_files_hold_the_rendered_clips(dataset: Path) -> None:
 def test_two_runs_give_equal_bytes_whatever_the_workers(dataset: Path, tmp_path: Path) -> None:
     write_dataset(tmp_path / "again", clips_per_class=2, seed=7, workers=2, **SMALL)
     assert contents(tmp_path / "again") == contents(dataset)
+
+
+def test_a_script_that_worker_processes_cannot_import_is_told_so(tmp_path: Path) -> None:
+    script = (
+        "from pathlib import Path\n"
+        "from videomamba.data.synthetic import write_dataset\n"
+        f"write_dataset(Path({str(tmp_path)!r}), clips_per_class=1, seed=0, num_frames=8, height=64, width=64, workers=2)\n"
+    )
+    done = subprocess.run([sys.executable, "-"], input=script, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode != 0
+    assert done.stderr.splitlines()[-1].startswith("videomamba.schema.VideoMambaError: workers: 2 processes")
 
 
 def test_an_interrupted_run_goes_on_and_grows(dataset: Path, tmp_path: Path) -> None:

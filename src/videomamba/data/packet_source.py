@@ -25,8 +25,9 @@ ENTRY_AT_KEY = frozenset(
     | {"vp8", "vp9", "wmv1", "wmv2"}
 )
 
-# Decoding several frames at once. Only where damage was seen to do no harm: FFmpeg's HEVC decoder can then wait forever.
-FRAME_THREADS = frozenset({"h264", "vp9"})
+# Codecs that gain from threads and that damaged files were not seen to hang: HEVC with several frames at once (AUTO) does,
+# FFV1 did once. The rest decode with one thread.
+_THREADING = {"av1": "SLICE", "h264": "AUTO", "hevc": "SLICE", "vp9": "AUTO"}
 
 # PyAV's demuxer raises the second where damage makes FFmpeg find another stream half way.
 READ_ERRORS = (av.error.FFmpegError, IndexError)
@@ -136,8 +137,8 @@ def _open(path: Path, threads: int) -> tuple[InputContainer, VideoStream]:
     for other in container.streams:
         if other is not stream:
             other.discard = Discard.all
-    stream.codec_context.thread_type = "AUTO" if stream.codec.canonical_name in FRAME_THREADS else "SLICE"
-    stream.codec_context.thread_count = threads
+    stream.codec_context.thread_type = _THREADING.get(stream.codec.canonical_name, "NONE")
+    stream.codec_context.thread_count = threads if stream.codec.canonical_name in _THREADING else 1
     return container, stream
 
 

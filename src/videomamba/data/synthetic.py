@@ -16,6 +16,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
@@ -231,6 +232,11 @@ def _each(write: Callable[[SyntheticClip], None], clips: Sequence[SyntheticClip]
         for future in as_completed([pool.submit(write, clip) for clip in clips]):
             future.result()
             yield
+    except BrokenProcessPool as error:
+        raise VideoMambaError(
+            f"workers: {workers} processes could not be kept running; guard the calling script with "
+            "`if __name__ == '__main__':`, or give workers=1"
+        ) from error
     finally:
         pool.shutdown(cancel_futures=True)
 

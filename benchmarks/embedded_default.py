@@ -1,0 +1,70 @@
+"""How good the packaged model is on files it has not seen, and that the order of the frames is what it reads.
+
+    python benchmarks/embedded_default.py [--clips-per-class 25] [--json]
+
+Writes H.264 files of unseen seeds at sizes, frame rates and qualities that the training did not have, and classifies them
+with the same code as `videomamba predict`. The last rows show the same clips, each action beside its exact reversal, with
+the frames of every clip in a random order: what is left is what a bag of frames can know, at most half.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+
+import torch
+
+from videomamba import Predictor
+from videomamba.data.synthetic import ACTIONS, write_dataset
+from videomamba.schema import Clip
+
+CONDITIONS: dict[str, dict[str, int]] = {
+    "320x240, 24 fps, CRF 30": {"seed": 7001, "num_frames": 48, "fps": 24, "height": 240, "width": 320, "crf": 30},
+    "176x144, 10 fps, CRF 38": {"seed": 7002, "num_frames": 20, "fps": 10, "height": 144, "width": 176, "crf": 38},
+    "200x200, 30 fps, CRF 18": {"seed": 7003, "num_frames": 60, "fps": 30, "height": 200, "width": 200, "crf": 18},
+}
+
+
+def accuracy(predictor: Predictor, folder: Path, *, shuffled: bool, **settings: int | bool) -> tuple[float, float, int]:
+    """(top-1, share in which the pair is right, number of files) of a data set written with `settings`."""
+    generator = torch.Generator().manual_seed(0)
+    files = write_dataset(folder, **settings)
+    right = pair = 0
+    for file in files:
+        clips = predictor.clips(file.path)
+        if shuffled:
+            clips = [Clip(c.data[:, torch.randperm(c.data.shape[1], generator=generator)], c.indices) for c in clips]
+        answer = int(predictor.logits(clips)[0].argmax())
+        right += answer == file.label
+        pair += answer // 2 == file.label // 2
+    return right / len(files), pair / len(files), len(files)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--clips-per-class", type=int, default=25)
+    parser.add_argument("--json", action="store_true", help="one JSON record a line")
+    args = parser.parse_args()
+    predictor = Predictor.from_pretrained()
+    assert predictor.labels == ACTIONS
+    with tempfile.TemporaryDirectory() as folder:
+        for name, settings in CONDITIONS.items():
+            for shuffled in (False, True):
+                where = Path(folder) / name.replace(" ", "_")
+                options = {**settings, "clips_per_class": args.clips_per_class, "paired": True}
+                top1, pair, files = accuracy(predictor, where, shuffled=shuffled, **options)
+                record = {"files": name, "frames": "shuffled" if shuffled else "in order", "number": files}
+                if args.json:
+                    print(json.dumps({**record, "top1": top1, "pair": pair}), flush=True)
+                else:
+                    print(
+                        f"{name}, {record['frames']:>8}: top-1 {100 * top1:.1f} %, "
+                        f"pair {100 * pair:.1f} %, of {files} files",
+                        flush=True,
+                    )
+
+
+if __name__ == "__main__":
+    main()
