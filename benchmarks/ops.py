@@ -85,7 +85,9 @@ def measure() -> Iterator[dict[str, object]]:
             weight, bias, x = torch.randn(CHANNELS, TAPS), torch.randn(CHANNELS), call["u"]
             grouped, channels_first = weight[:, None].to(dtype), x.transpose(1, 2).contiguous()
 
-            def peer(x: torch.Tensor = channels_first, w: torch.Tensor = grouped, b: torch.Tensor = bias) -> torch.Tensor:
+            def peer(
+                x: torch.Tensor = channels_first, w: torch.Tensor = grouped, b: torch.Tensor = bias
+            ) -> torch.Tensor:
                 return F.conv1d(x, w, b.to(x.dtype), padding=TAPS - 1, groups=CHANNELS)
 
             alone, spread = milliseconds(peer, runs=15)

@@ -1,6 +1,6 @@
 """The main job in one run: renders a clip nobody has seen, classifies it, and shows what the model saw.
 
-    python examples/demo.py --out demo
+python examples/demo.py --out demo
 """
 
 from __future__ import annotations

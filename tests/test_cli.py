@@ -30,9 +30,7 @@ def test_predict_prints_a_table(bundle: Path, clips: Path, capsys: pytest.Captur
     assert "clip0.mp4" in out and out.count(" %") == 2
 
 
-def test_predict_in_json_goes_on_past_a_bad_file(
-    bundle: Path, clips: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_predict_in_json_goes_on_past_a_bad_file(bundle: Path, clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = run(capsys, "predict", clips, clips / "absent.mp4", "--model", bundle, "--json")
     records = [json.loads(line) for line in out.splitlines()]
     assert code == 1

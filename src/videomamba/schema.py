@@ -88,7 +88,8 @@ class VideoInfo:
         _require(self.height > 0 and self.width > 0, f"{self.path}: empty picture {self.width}x{self.height}")
 
     def __repr__(self) -> str:
-        return f"VideoInfo({self.path!r}, {self.num_frames} frames, {self.fps:.3g} fps, {self.width}x{self.height}, {self.codec})"
+        size = f"{self.width}x{self.height}"
+        return f"VideoInfo({self.path!r}, {self.num_frames} frames, {self.fps:.3g} fps, {size}, {self.codec})"
 
 
 @dataclass(frozen=True, repr=False)

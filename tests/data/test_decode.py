@@ -11,8 +11,8 @@ import av
 import numpy as np
 import pytest
 import torch
-from tests.data.clips import RECIPES, Picture, Recipe, draw, encode, read_plainly, remux, replaced
 
+from tests.data.clips import RECIPES, Picture, Recipe, draw, encode, read_plainly, remux, replaced
 from videomamba.data import decode_pyav
 from videomamba.data.decode import Video, open_video
 from videomamba.data.decode_pyav import PyavVideo

@@ -10,8 +10,8 @@ import av
 import numpy as np
 import pytest
 import torch
-from tests.data.clips import Picture, draw
 
+from tests.data.clips import Picture, draw
 from videomamba.data.decode import find_videos, open_video
 from videomamba.data.picture import contact_sheet, write_png
 from videomamba.data.transforms import to_clip

@@ -11,7 +11,15 @@ Call = Mapping[str, Tensor | None]
 
 
 def scan_call(
-    *, batch: int = 2, length: int, channels: int, states: int, dtype: torch.dtype, full: bool, strided: bool, seed: int = 0
+    *,
+    batch: int = 2,
+    length: int,
+    channels: int,
+    states: int,
+    dtype: torch.dtype,
+    full: bool,
+    strided: bool,
+    seed: int = 0,
 ) -> dict[str, Tensor | None]:
     """Inputs of selective_scan; without `full` the optional ones are None; `strided` makes u, z, B, C parts of wider rows."""
     generator = torch.Generator().manual_seed(seed)

@@ -165,7 +165,9 @@ def test_the_original_operator_is_matched(backend: str) -> None:
 
     leaves = {key: ours(key, golden[name]).requires_grad_() for key, name in names.items()}
     out, state = selective_scan(**leaves, return_final_state=True)
-    grads = torch.autograd.grad(out, list(leaves.values()), torch.from_numpy(golden["grad_out"]).to(dtype).transpose(1, 2))
+    grads = torch.autograd.grad(
+        out, list(leaves.values()), torch.from_numpy(golden["grad_out"]).to(dtype).transpose(1, 2)
+    )
     found = {"out": out.detach(), "state": state.detach(), **dict(zip(leaves, grads, strict=True))}
     expected = {key: ours(key, golden[f"grad.{name}"]) for key, name in names.items()}
     expected["out"] = ours("u", golden["out"])

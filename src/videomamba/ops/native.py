@@ -5,7 +5,9 @@ The instruction set is chosen when the extension is loaded; VIDEOMAMBA_ISA=avx51
 
 from __future__ import annotations
 
+import importlib
 import os
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,11 +22,15 @@ from videomamba.ops.layout import (
     num_checkpoints,
 )
 
+kernels: Any  # the extension, or None where it is absent: `why_not` is asked first
 try:
-    from videomamba.ops import _native as kernels  # type: ignore[attr-defined]
+    kernels = importlib.import_module("videomamba.ops._native")
+except ModuleNotFoundError:
+    kernels = None
+    _absence = "it was not built: install a C++ compiler and reinstall videomamba"
 except ImportError as error:
     kernels = None
-    _import_error = str(error)
+    _absence = f"it was built but does not load ({error}): reinstall videomamba"
 else:
     assert kernels.CHECKPOINT_INTERVAL == CHECKPOINT_INTERVAL
     if "VIDEOMAMBA_ISA" in os.environ:
@@ -43,14 +49,14 @@ def why_not(*, device: torch.device, dtype: torch.dtype) -> str | None:
     if dtype not in _DTYPES:
         return f"it serves float32 and bfloat16, not {str(dtype).removeprefix('torch.')}"
     if kernels is None:
-        return f"the C++ extension is not there ({_import_error}): install a C++ compiler and reinstall videomamba"
+        return _absence
     return None
 
 
 def describe() -> str:
     """One line: instruction set, threads."""
     if kernels is None:
-        return f"absent ({_import_error})"
+        return f"absent: {_absence}"
     others = ", ".join(isa for isa in kernels.isas() if isa != kernels.isa())
     threads = f"OpenMP, {torch.get_num_threads()} threads" if kernels.OPENMP else "built without OpenMP: one thread"
     return f"{kernels.isa()}, {kernels.lanes()} fp32 lanes ({threads}; also runs {others or 'nothing else'})"

@@ -1,0 +1,65 @@
+"""What the README tells a newcomer to type exists and works."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from videomamba.cli import COMMANDS, main
+from videomamba.models.zoo import zoo_names
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, re.DOTALL)
+COMMAND_LINES = [
+    line.split("#")[0].strip()
+    for kind, block in BLOCKS
+    if kind == ""
+    for line in block.splitlines()
+    if "videomamba " in line
+]
+
+
+def test_the_commands_are_found() -> None:
+    assert len([line for line in COMMAND_LINES if "predict" in line]) >= 3
+
+
+@pytest.mark.parametrize("line", [line for line in COMMAND_LINES if line.startswith(".venv/bin/videomamba")])
+def test_every_command_and_option_exists(line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    _, command, *arguments = shlex.split(line)
+    assert command in COMMANDS
+    with pytest.raises(SystemExit) as stopped:
+        main([command, "--help"])
+    assert stopped.value.code == 0
+    text = capsys.readouterr().out
+    assert all(argument in text for argument in arguments if argument.startswith("--"))
+    names = [arguments[i + 1] for i, argument in enumerate(arguments) if argument == "--model"]
+    assert all(name in zoo_names() or name.endswith(".pth") for name in names)
+
+
+def test_every_command_of_the_text_exists() -> None:
+    assert set(re.findall(r"`videomamba (\w+)`", README)) <= set(COMMANDS)
+
+
+def test_every_make_target_exists() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    texts = [README, (ROOT / "CONTRIBUTING.md").read_text()]
+    named = {target for text in texts for target in re.findall(r"make ([a-z-]+)", text)}
+    assert {"demo", "test", "setup"} <= named <= targets | {"it"}
+
+
+def test_every_linked_file_exists() -> None:
+    links = re.findall(r"\]\((?!http)([^)#]+)\)", README)
+    assert links and all((ROOT / link).is_file() for link in links)
+
+
+def test_the_python_of_the_readme_runs(
+    clips: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = next(block for kind, block in BLOCKS if kind == "python")
+    code = code.replace("demo/clip.mp4", str(clips / "clip0.mp4"))
+    exec(compile(code, "README.md", "exec"), {})
+    assert "Prediction(" in capsys.readouterr().out
