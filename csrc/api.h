@@ -20,6 +20,7 @@ struct ScanArgs {
     bool softplus, reverse, zoh;
     // forward
     View out;
+    View other;          // the other direction's ungated result, added before the gate; may be absent
     float* final_state;  // (b, e, n)
     float* checkpoints;  // (b, ceil(l / interval), n, e), written by forward when not null, read by backward
     // backward

@@ -77,12 +77,14 @@ NB_MODULE(_native, m) {
     m.def(
         "scan_forward",
         [](Shape shape, Flags flags, bool bf16, int parts, int threads, Rows u, Rows delta, uintptr_t A, Rows B, Rows C, uintptr_t D,
-           Rows z, uintptr_t delta_bias, uintptr_t initial_state, Rows out, uintptr_t final_state, uintptr_t checkpoints) {
+           Rows z, uintptr_t delta_bias, uintptr_t initial_state, Rows out, Rows other, uintptr_t final_state,
+           uintptr_t checkpoints) {
             ScanArgs a{};
             std::tie(a.batch, a.length, a.channels, a.states) = shape;
             std::tie(a.softplus, a.reverse, a.zoh) = flags;
             a.parts = parts, a.threads = threads;
             a.u = view(u), a.delta = view(delta), a.B = view(B), a.C = view(C), a.z = view(z), a.out = view(out);
+            a.other = view(other);
             a.A = floats(A), a.D = floats(D), a.delta_bias = floats(delta_bias), a.initial_state = floats(initial_state);
             a.final_state = floats(final_state), a.checkpoints = floats(checkpoints);
             nb::gil_scoped_release release;

@@ -333,6 +333,28 @@ class TestDamage:
             with pytest.raises(VideoError, match="is damaged"):
                 video.frames([video.info.num_frames - 1])
 
+    @pytest.mark.parametrize("name", ["h264.mp4", "h264.ts", "hevc open gop", "vp9.webm", "av1.mkv", "mpeg2.ts"])
+    def test_at_random_places(self, clip: Clip, tmp_path: Path, name: str) -> None:
+        """Nothing but VideoError comes out of a broken file, in one line, and no wait without end."""
+        random = np.random.default_rng(0)
+        content = clip(name).read_bytes()
+        path = tmp_path / f"broken{RECIPES[name].suffix}"
+        outcomes = {"read": 0, "refused": 0}
+        for _ in range(25):
+            broken = bytearray(content)
+            start, length = int(random.integers(len(content))), int(random.integers(1, 60))
+            broken[start : start + length] = random.integers(0, 256, length).astype(np.uint8).tobytes()
+            path.write_bytes(broken)
+            try:
+                with open_video(path, threads=2) as video:
+                    video.frames(random.integers(0, video.info.num_frames, 4).tolist())
+                outcomes["read"] += 1
+            except VideoError as error:
+                assert str(error).startswith(f"{path}: ")
+                assert "\n" not in str(error)
+                outcomes["refused"] += 1
+        assert min(outcomes.values()) > 0, outcomes
+
     def test_first_picture(self, clip: Clip, tmp_path: Path) -> None:
         path = remux(clip("vp9.webm"), tmp_path / "late.webm", lambda number, packet: packet if number >= 3 else None)
         with pytest.raises(VideoError, match=r"late\.webm: frame 0 of 27 is damaged"):

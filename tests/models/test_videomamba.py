@@ -170,7 +170,7 @@ def test_scan_orders_agree_on_one_frame_and_differ_on_several() -> None:
     ids=lambda option: next(iter(option)),
 )
 def test_options_change_the_network_and_train(option: dict[str, object]) -> None:
-    plain, model = small(), small(**option)
+    plain, model = with_formula_weights(small()), with_formula_weights(small(**option))
     shared = {k: v for k, v in plain.state_dict().items() if model.state_dict().get(k, torch.empty(0)).shape == v.shape}
     model.load_state_dict(shared, strict=False)
     clip = a_clip(model.config)
@@ -181,7 +181,7 @@ def test_options_change_the_network_and_train(option: dict[str, object]) -> None
 
 
 def test_merge_mean_halves_the_mixer() -> None:
-    summed, averaged = small(), small(merge="mean")
+    summed, averaged = with_formula_weights(small()), small(merge="mean")
     averaged.load_state_dict(summed.state_dict())
     x = torch.randn(1, 10, 32)
     torch.testing.assert_close(averaged.layers[0].mixer(x), summed.layers[0].mixer(x) / 2)

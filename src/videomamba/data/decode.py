@@ -25,7 +25,7 @@ VIDEO_SUFFIXES = frozenset(
 def open_video(path: str | Path, backend: Backend = "pyav", *, fps: float = 1.0, threads: int | None = None) -> Video:
     """Open a video file, a folder of images (one video, images in natural order: 2 before 10) or an image (one frame).
 
-    `fps` is the rate of a folder of images; `threads` decode a video file (None: as many as PyTorch uses here).
+    `fps` is the rate of a folder of images; `threads` decode a video file (None: as many as PyTorch uses if that pays).
     `backend` decodes video files; both give the same pictures, "torchcodec" is an extra to install.
 
     Raises VideoError, one line that begins with the path, when there is no such file, the folder has no images, or the

@@ -26,22 +26,20 @@ from videomamba.schema import VideoError, VideoInfo
 # No codec holds back more pictures than this for reordering (H.264 and HEVC: 16).
 _REORDER = 16
 
-# FFmpeg's own limit for frame threads.
-_MAX_THREADS = 16
-
 _DAMAGED = "is damaged and cannot be decoded; copy or download the file again, or re-encode it"
 _ABSENT = "is listed in the file but never comes out of the decoder; re-encode the file"
 
 
 class PyavVideo(Video):
-    """A video file. `threads` decode it; None takes as many as PyTorch uses (one in a DataLoader worker).
+    """A video file. `threads` decode it where its codec can; None takes as many as PyTorch uses (one in a DataLoader
+    worker) for large pictures and one for small ones.
 
     Raises VideoError when the file cannot be opened, holds no video, breaks off, or its first picture is damaged.
     """
 
     def __init__(self, path: Path, *, threads: int | None = None) -> None:
-        self._threads = min(threads or torch.get_num_threads(), _MAX_THREADS)
-        self._source = PacketSource(path, threads=self._threads)
+        self._source = PacketSource(path, threads=threads)
+        self._threads = self._source.threads
         self._walk: _Walk | None = None
         self._trust_keys = True
         self._rgb = RgbWriter()

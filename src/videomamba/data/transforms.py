@@ -69,11 +69,12 @@ def _resize(pictures: Tensor, size: tuple[int, int], preprocess: Preprocess) -> 
     if preprocess.antialias:
         return F.interpolate(pictures, size, mode=preprocess.interpolation, align_corners=False, antialias=True)
     # As OpenCV does: exact weights, one rounding (the uint8 kernel rounds after each axis). Picture by picture, because
-    # float pictures at full size are large.
+    # float pictures at full size are large; by slices, because they keep the channels-last memory, twice as fast.
     resized = torch.empty((len(pictures), *size, 3), dtype=torch.uint8).permute(0, 3, 1, 2)
-    for source, target in zip(pictures, resized, strict=True):
-        exact = F.interpolate(source[None].float(), size, mode=preprocess.interpolation, align_corners=False)
-        target.copy_(exact[0].round_().clamp_(0, 255))
+    for t in range(len(pictures)):
+        source = pictures[t : t + 1].float()
+        exact = F.interpolate(source, size, mode=preprocess.interpolation, align_corners=False)
+        resized[t : t + 1] = exact.round_().clamp_(0, 255)
     return resized
 
 

@@ -48,7 +48,12 @@ class BiMamba(nn.Module):
         self.out_proj = nn.Linear(inner_dim, dim, bias=False)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """(b, l, d) -> (b, l, d)."""
+        """(b, l, d) -> (b, l, d).
+
+        What follows is the truth; at inference on a CPU `ops.fused_mixer` computes the same over blocks of tokens.
+        """
+        if ops.dispatch.fuses_mixer(tokens, self.in_proj.weight):
+            return ops.fused_mixer(tokens, self._weights(), merge=self.merge, discretization=self.discretization)
         x, z = self.in_proj(tokens.to(self.in_proj.weight.dtype)).chunk(2, dim=-1)  # (b, l, e) each
         y = self._direction(x, z, self.conv1d, self.x_proj, self.dt_proj, self.A_log, self.D, reverse=False)
         y = y + self._direction(
@@ -57,6 +62,22 @@ class BiMamba(nn.Module):
         if self.merge == "mean":
             y = 0.5 * y
         return F.linear(y, self.out_proj.weight)
+
+    def _weights(self) -> ops.MixerWeights:
+        def direction(
+            conv: nn.Conv1d, x_proj: nn.Linear, dt_proj: nn.Linear, A_log: Tensor, D: Tensor
+        ) -> ops.Direction:
+            A = -torch.exp(A_log.float())
+            taps = conv.weight.squeeze(1).float()
+            bias = None if conv.bias is None else conv.bias.float()
+            return ops.Direction(taps, bias, x_proj.weight, dt_proj.weight, A, D.float(), dt_proj.bias.float())
+
+        return ops.MixerWeights(
+            self.in_proj.weight,
+            self.out_proj.weight,
+            direction(self.conv1d, self.x_proj, self.dt_proj, self.A_log, self.D),
+            direction(self.conv1d_b, self.x_proj_b, self.dt_proj_b, self.A_b_log, self.D_b),
+        )
 
     def _direction(
         self,

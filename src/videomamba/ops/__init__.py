@@ -11,9 +11,11 @@ from typing import Literal
 from torch import Tensor
 
 from videomamba.ops import dispatch
+from videomamba.ops.fused import Direction, MixerWeights
+from videomamba.ops.fused import mixer as fused_mixer
 from videomamba.ops.layout import ScanInputs, state_dtype
 
-__all__ = ["causal_conv1d", "dispatch", "selective_scan"]
+__all__ = ["Direction", "MixerWeights", "causal_conv1d", "dispatch", "fused_mixer", "selective_scan"]
 
 
 def _check(name: str, tensor: Tensor | None, shape: tuple[int, ...], letters: str, like: Tensor | None = None) -> None:

@@ -75,6 +75,20 @@ def explain(*, device: torch.device, dtype: torch.dtype) -> list[tuple[str, str]
     return verdicts
 
 
+def fuses_mixer(tokens: Tensor, weight: Tensor) -> bool:
+    """Whether `ops.fused_mixer` may take the place of the modular mixer for `tokens` and products in `weight`'s dtype.
+
+    It does where the native kernels would run anyway and nobody looks inside: no gradient, no autocast, no tracing.
+    """
+    return (
+        _forced.get() in ("auto", "native")
+        and not torch.compiler.is_compiling()
+        and not (torch.is_grad_enabled() and (tokens.requires_grad or weight.requires_grad))
+        and not torch.is_autocast_enabled(tokens.device.type)
+        and why_not("native", device=tokens.device, dtype=weight.dtype) is None
+    )
+
+
 def describe_native() -> str:
     """One line on the C++ kernels: their instruction set and threads, or why they are absent."""
     text: str = _module("native").describe()

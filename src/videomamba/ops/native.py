@@ -95,13 +95,19 @@ def _parts(batch: int, units: int, threads: int) -> int:
     return 1 if batch % threads == 0 or batch >= 4 * threads else min(threads, units)
 
 
-def scan(inputs: ScanInputs, flags: ScanFlags) -> ScanResult:
-    """Selective scan; the contract is `reference.scan`."""
+def scan(
+    inputs: ScanInputs, flags: ScanFlags, *, out: Tensor | None = None, other: Tensor | None = None
+) -> ScanResult:
+    """Selective scan; the contract is `reference.scan`.
+
+    `out` (b, l, e) takes the result; it may be part of wider rows. `other` (b, l, e), an ungated result of another
+    scan, is added before the gate: out = (y + other) silu(z). Both have u's dtype and unit stride along the channels.
+    """
     u, delta, A, B, C, D, z, delta_bias, initial_state = _prepare(inputs)
     batch, length, channels = u.shape
     states = A.shape[1]
     threads = torch.get_num_threads()
-    out = torch.empty(u.shape, dtype=u.dtype)
+    out = torch.empty(u.shape, dtype=u.dtype) if out is None else out
     final_state = torch.empty(batch, channels, states)
     kept = torch.empty(batch, num_checkpoints(length), states, channels) if flags.save_states else torch.empty(0)
     kernels.scan_forward(
@@ -120,6 +126,7 @@ def scan(inputs: ScanInputs, flags: ScanFlags) -> ScanResult:
         _pointer(delta_bias),
         _pointer(initial_state),
         _rows(out),
+        _rows(other),
         _pointer(final_state),
         _pointer(kept) if flags.save_states else 0,
     )
