@@ -22,7 +22,7 @@ from torch import Tensor
 
 from videomamba import create_model
 from videomamba.data.decode import open_video
-from videomamba.data.sampling import test_clips
+from videomamba.data.sampling import evaluation_clips
 from videomamba.data.synthetic import ACTIONS, reversed_action, write_dataset
 from videomamba.data.transforms import to_clip
 from videomamba.models.bundle import save_bundle
@@ -57,7 +57,7 @@ def load(root: Path, *, clips_per_class: int, seed: int) -> tuple[Tensor, Tensor
         files = write_dataset(root / f"variant{i}", clips_per_class=clips_per_class, seed=seed + i, **variant)
         for file in files:
             with open_video(file.path) as video:
-                frames = video.frames(test_clips(STORED, video.info.num_frames, 1)[0])
+                frames = video.frames(evaluation_clips(STORED, video.info.num_frames, 1)[0])
             picture = to_clip(frames, STORED).data.mul(255).round().to(torch.uint8)  # (3, t, h, w)
             clips.append(picture.transpose(0, 1))
             labels.append(file.label)

@@ -13,7 +13,7 @@ from videomamba.data import sampling
 from videomamba.data.sampling import (
     dense_test,
     dense_train,
-    test_clips,
+    evaluation_clips,
     train_clip,
     tsn_test,
     tsn_train,
@@ -47,7 +47,7 @@ class TestAnyVideo:
     @given(schemes, lengths, clip_sizes, rates, clip_counts)
     def test_test(self, scheme: str, num_frames: int, n: int, rate: int, clips: int) -> None:
         preprocess = Preprocess(sampling=scheme, num_frames=n, sampling_rate=rate)
-        found = test_clips(preprocess, num_frames, clips)
+        found = evaluation_clips(preprocess, num_frames, clips)
         assert len(found) == clips
         for indices in found:
             check(indices, num_frames, n)
@@ -62,7 +62,7 @@ class TestUniform:
     def test_values(self) -> None:
         assert uniform_test(300, 8, 0, 4) == (7, 44, 82, 119, 157, 194, 231, 269)
         assert uniform_test(300, 8, 3, 4) == (29, 66, 104, 141, 179, 216, 253, 291)
-        assert test_clips(Preprocess(num_frames=8), 300) == [(18, 55, 93, 130, 168, 205, 242, 280)]
+        assert evaluation_clips(Preprocess(num_frames=8), 300) == [(18, 55, 93, 130, 168, 205, 242, 280)]
 
     def test_halves_go_to_even(self) -> None:
         assert uniform_test(13, 8, 0, 1) == (0, 2, 3, 4, 6, 8, 9, 10)  # 1.5 i: 0 1.5 3 4.5 6 7.5 9 10.5
@@ -94,13 +94,13 @@ def merged_and_dealt(num_frames: int, n: int, num_clips: int) -> list[tuple[int,
 class TestTsn:
     def test_values(self) -> None:
         preprocess = Preprocess(num_frames=8, sampling="tsn")
-        assert test_clips(preprocess, 45) == [(2, 8, 14, 19, 25, 30, 36, 42)]
-        assert test_clips(preprocess, 45, 2) == [(0, 5, 11, 16, 22, 28, 33, 39), (2, 8, 14, 19, 25, 30, 36, 42)]
+        assert evaluation_clips(preprocess, 45) == [(2, 8, 14, 19, 25, 30, 36, 42)]
+        assert evaluation_clips(preprocess, 45, 2) == [(0, 5, 11, 16, 22, 28, 33, 39), (2, 8, 14, 19, 25, 30, 36, 42)]
 
     @given(lengths, clip_sizes, st.integers(2, 8))
     def test_is_what_merging_and_dealing_gives(self, num_frames: int, n: int, num_clips: int) -> None:
         preprocess = Preprocess(num_frames=n, sampling="tsn")
-        assert test_clips(preprocess, num_frames, num_clips) == merged_and_dealt(num_frames, n, num_clips)
+        assert evaluation_clips(preprocess, num_frames, num_clips) == merged_and_dealt(num_frames, n, num_clips)
 
     @given(st.integers(8, 500), seeds)
     def test_train_draws_in_whole_segments(self, num_frames: int, seed: int) -> None:
@@ -117,11 +117,11 @@ class TestTsn:
 class TestDense:
     def test_middle(self) -> None:
         preprocess = Preprocess(num_frames=4, sampling="dense", sampling_rate=4)
-        assert test_clips(preprocess, 116) == [(50, 55, 60, 65)]
+        assert evaluation_clips(preprocess, 116) == [(50, 55, 60, 65)]
 
-    def test_clips(self) -> None:
+    def evaluation_clips(self) -> None:
         preprocess = Preprocess(num_frames=4, sampling="dense", sampling_rate=4)
-        assert test_clips(preprocess, 37, 3) == [(0, 4, 8, 12), (10, 14, 18, 22), (21, 25, 29, 33)]
+        assert evaluation_clips(preprocess, 37, 3) == [(0, 4, 8, 12), (10, 14, 18, 22), (21, 25, 29, 33)]
 
     def test_short(self) -> None:
         assert dense_test(10, 4, 4, 1, 3) == (0, 4, 8, 8)
@@ -150,7 +150,7 @@ class TestMisuse:
             with pytest.raises(ValueError, match="count from 0"):
                 tsn_test(10, 4, clip, 2)
         with pytest.raises(ValueError, match="num_clips"):
-            test_clips(Preprocess(), 10, 0)
+            evaluation_clips(Preprocess(), 10, 0)
 
     def test_needs_no_torch(self) -> None:
         assert "torch" not in vars(sampling)

@@ -30,7 +30,7 @@ def train_clip(preprocess: Preprocess, num_frames: int, generator: np.random.Gen
     return dense_train(num_frames, preprocess.num_frames, preprocess.sampling_rate, generator)
 
 
-def test_clips(preprocess: Preprocess, num_frames: int, num_clips: int = 1) -> list[Indices]:
+def evaluation_clips(preprocess: Preprocess, num_frames: int, num_clips: int = 1) -> list[Indices]:
     """The `num_clips` clips that a video with `num_frames` frames is tested on; for one clip, the validation clip."""
     if num_clips < 1:
         raise ValueError(f"num_clips must be at least 1, got {num_clips}")
@@ -40,10 +40,6 @@ def test_clips(preprocess: Preprocess, num_frames: int, num_clips: int = 1) -> l
     if preprocess.sampling == "tsn":
         return [tsn_test(num_frames, n, clip, num_clips) for clip in range(num_clips)]
     return [dense_test(num_frames, n, preprocess.sampling_rate, clip, num_clips) for clip in range(num_clips)]
-
-
-# pytest collects by name; this one is no test.
-test_clips.__test__ = False  # type: ignore[attr-defined]
 
 
 def uniform_train(num_frames: int, n: int, generator: np.random.Generator) -> Indices:

@@ -95,9 +95,7 @@ def _parts(batch: int, units: int, threads: int) -> int:
     return 1 if batch % threads == 0 or batch >= 4 * threads else min(threads, units)
 
 
-def scan(
-    inputs: ScanInputs, flags: ScanFlags, *, out: Tensor | None = None, other: Tensor | None = None
-) -> ScanResult:
+def scan(inputs: ScanInputs, flags: ScanFlags, *, out: Tensor | None = None, other: Tensor | None = None) -> ScanResult:
     """Selective scan; the contract is `reference.scan`.
 
     `out` (b, l, e) takes the result; it may be part of wider rows. `other` (b, l, e), an ungated result of another

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from videomamba.data.decode import open_video
-from videomamba.data.sampling import test_clips
+from videomamba.data.sampling import evaluation_clips
 from videomamba.data.transforms import to_clip
 from videomamba.evaluation.views import Views, merge_views
 from videomamba.models.checkpoint import Checkpoint, read_checkpoint
@@ -150,7 +150,7 @@ class Predictor:
         """What the network sees of a video: one Clip (3, t, h, w) for each view, clips outermost. One walk through it."""
         parsed = views if isinstance(views, Views) else Views.parse(views)
         with open_video(path) as video:
-            chosen = test_clips(self.preprocess, video.info.num_frames, parsed.clips)
+            chosen = evaluation_clips(self.preprocess, video.info.num_frames, parsed.clips)
             frames = video.frames([index for clip in chosen for index in clip])
         length = self.preprocess.num_frames
         return [
