@@ -24,7 +24,7 @@ BLOCK_TOKENS = 512
 
 
 class Direction(NamedTuple):
-    """The parameters of one scan: conv (e, k), conv_bias (e,), x_proj (r + 2n, e), dt_proj (e, r), A (e, n), D, dt_bias (e,)."""
+    """The parameters of one scan: conv (e, k), x_proj (r + 2n, e), dt_proj (e, r), A (e, n); conv_bias, D, dt_bias (e,)."""
 
     conv: Tensor
     conv_bias: Tensor | None
@@ -52,7 +52,7 @@ def mixer(tokens: Tensor, weights: MixerWeights, *, merge: str, discretization: 
     batch, length, _ = tokens.shape
     channels = weights.out_proj.shape[1]
     dtype = weights.in_proj.dtype
-    to_x, to_z = weights.in_proj.split(channels)
+    to_x, to_z = weights.in_proj.chunk(2)
     blocks = [slice(i, min(i + BLOCK_TOKENS, length)) for i in range(0, length, BLOCK_TOKENS)]
 
     ungated = torch.empty(batch, length, channels, dtype=dtype)
