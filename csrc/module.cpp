@@ -12,7 +12,11 @@
 namespace nb = nanobind;
 
 namespace videomamba {
+#if defined(VM_ARM64)
+extern const Kernels kernels_neon;
+#else
 extern const Kernels kernels_generic;
+#endif
 #if defined(VM_X86)
 extern const Kernels kernels_avx2;
 extern const Kernels kernels_avx512;
@@ -30,7 +34,11 @@ std::vector<const Kernels*> supported() {  // best first
         found.push_back(&kernels_avx512);
     if (avx2) found.push_back(&kernels_avx2);
 #endif
+#if defined(VM_ARM64)
+    found.push_back(&kernels_neon);
+#else
     found.push_back(&kernels_generic);
+#endif
     return found;
 }
 

@@ -122,19 +122,26 @@ VM_INLINE V exp2_fraction(V f) {
     return p * f + 1.0f;
 }
 
-// 2^x, which overflows to inf and underflows to 0.
-VM_INLINE V exp2(V x) {
+// 2^x for -125 <= x <= 127.
+VM_INLINE V exp2_in_range(V x) {
 #if defined(__AVX512F__) && VM_LANES == 16
     __m512 whole = _mm512_roundscale_ps((__m512)x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
     return (V)_mm512_scalef_ps((__m512)exp2_fraction(x - (V)whole), whole);
 #else
-    // Below 2^-127 the biased exponent runs into 0 and the result is 0, from 2^128 on into 255 and it is inf.
     const float magic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to the nearest integer, kept in the low bits
-    x = clamp(x, -127.0f, 128.0f);
     V shifted = x + magic;
-    I exponent = (as_int(shifted) - 0x4b400000 + 127) << 23;
-    return exp2_fraction(x - (shifted - magic)) * as_float(exponent);
+    // The integer in the low bits of `shifted` is added to the exponent of the polynomial's value, which is near 1.
+    return as_float(as_int(exp2_fraction(x - (shifted - magic))) + (as_int(shifted) << 23));
 #endif
+}
+
+// 2^x for every finite x: it underflows to 0 and overflows to inf where the instruction set does that by itself, and
+// stays at 2^-125 and 2^127 elsewhere.
+VM_INLINE V exp2(V x) {
+#if !defined(__AVX512F__) || VM_LANES != 16
+    x = clamp(x, -125.0f, 127.0f);
+#endif
+    return exp2_in_range(x);
 }
 
 // 1 / x for finite, normal x: the processor's estimate and one Newton step, several times cheaper than a division.
@@ -152,7 +159,7 @@ VM_INLINE V reciprocal(V x) {
 
 constexpr float kLog2e = 1.4426950408889634f;
 
-VM_INLINE V sigmoid(V x) { return reciprocal(1.0f + exp2(clamp(x * -kLog2e, -126.0f, 126.0f))); }
+VM_INLINE V sigmoid(V x) { return reciprocal(1.0f + exp2_in_range(clamp(x * -kLog2e, -125.0f, 125.0f))); }
 
 // log(1 + exp(x)) = max(x, 0) + log1p(exp(-|x|)), log1p(y) = 2 atanh(y / (2 + y)), by its series up to s^13.
 VM_INLINE V softplus(V x) {

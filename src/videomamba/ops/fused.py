@@ -52,7 +52,7 @@ def mixer(tokens: Tensor, weights: MixerWeights, *, merge: str, discretization: 
     batch, length, _ = tokens.shape
     channels = weights.out_proj.shape[1]
     dtype = weights.in_proj.dtype
-    to_x, to_z = weights.in_proj.chunk(2)
+    to_x, to_z = weights.in_proj[:channels], weights.in_proj[channels:]
     blocks = [slice(i, min(i + BLOCK_TOKENS, length)) for i in range(0, length, BLOCK_TOKENS)]
 
     ungated = torch.empty(batch, length, channels, dtype=dtype)
@@ -86,7 +86,7 @@ class _Walk:
         u = native.conv(x, w.conv, w.conv_bias, self.border, self.conv_flags)
         self.border = self._border_after(x)
         states = w.A.shape[1]
-        dt, B, C = F.linear(u, w.x_proj).split([w.dt_proj.shape[1], states, states], dim=-1)
+        dt, B, C = F.linear(u, w.x_proj).split([w.dt_proj.shape[1], states, states], dim=-1)  # type: ignore[no-untyped-call]
         delta = F.linear(dt, w.dt_proj)
         inputs = ScanInputs(u, delta, w.A, B, C, w.D, z, w.dt_bias, self.state)
         self.state = native.scan(inputs, self.scan_flags, out=out, other=other).final_state
