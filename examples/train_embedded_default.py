@@ -26,6 +26,7 @@ from videomamba.data.sampling import evaluation_clips
 from videomamba.data.synthetic import ACTIONS, reversed_action, write_dataset
 from videomamba.data.transforms import to_clip
 from videomamba.models.bundle import save_bundle
+from videomamba.models.videomamba import VideoMamba
 from videomamba.schema import Preprocess
 
 PREPROCESS = Preprocess(num_frames=8, image_size=(96, 96))
@@ -48,6 +49,22 @@ def mirrored(name: str, first: str, second: str) -> str:
 LEFT_RIGHT = [ACTIONS.index(mirrored(mirrored(a, "left", "right"), "clockwise", "counterclockwise")) for a in ACTIONS]
 UP_DOWN = [ACTIONS.index(mirrored(mirrored(a, "up", "down"), "clockwise", "counterclockwise")) for a in ACTIONS]
 BACKWARDS = [reversed_action(i) for i in range(len(ACTIONS))]
+
+
+def fresh_model() -> VideoMamba:
+    """The micro model with a start that suits its width of 128.
+
+    The paper's std of 0.02 is made for widths of 192 and more: here B, C and u would begin so small that their product, what
+    the scan adds to the stream, is next to nothing, and positions would vanish beside the patches. The first run, with that
+    start, needed five epochs to 75 %.
+    """
+    model = create_model("videomamba_micro", num_classes=len(ACTIONS))
+    for name, module in model.named_modules():
+        if name.endswith(("in_proj", "x_proj", "x_proj_b")):
+            torch.nn.init.kaiming_uniform_(module.weight, a=math.sqrt(5))
+    for position in (model.pos_embed, model.temporal_pos_embedding):
+        torch.nn.init.normal_(position, std=0.2)
+    return model.train()
 
 
 def load(root: Path, *, clips_per_class: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -114,8 +131,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--clips-per-class", type=int, default=200, help="in each of the two variants")
-    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--clips-per-class", type=int, default=300, help="in each of the two variants")
+    parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--lr", type=float, default=2e-3)
     parser.add_argument("--weight-decay", type=float, default=0.05)
@@ -127,14 +144,16 @@ def main() -> None:
     held_clips, held_labels = load(args.data / "held", clips_per_class=10, seed=2000)
     torch.manual_seed(args.seed)
     generator = torch.Generator().manual_seed(args.seed)
-    model = create_model("videomamba_micro", num_classes=len(ACTIONS)).train()
+    model = fresh_model()
     decayed = [p for p in model.parameters() if p.ndim > 1]
     others = [p for p in model.parameters() if p.ndim <= 1]
     optimizer = torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": args.weight_decay}, {"params": others, "weight_decay": 0.0}], lr=args.lr
+        [{"params": decayed, "weight_decay": args.weight_decay}, {"params": others, "weight_decay": 0.0}],
+        lr=args.lr,
+        betas=(0.9, 0.98),
     )
     steps_per_epoch = len(clips) // args.batch
-    total, warmup = args.epochs * steps_per_epoch, steps_per_epoch
+    total, warmup = args.epochs * steps_per_epoch, steps_per_epoch // 2
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer,
         lambda step: min((step + 1) / warmup, 0.5 * (1 + math.cos(math.pi * max(step - warmup, 0) / (total - warmup)))),

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 
 import pytest
 import torch
 
-from videomamba.ops import native
-from videomamba.ops.dispatch import use_backend
+from videomamba.ops.dispatch import native_isas, use_backend, use_isa
 
-ISAS = tuple(native.kernels.isas()) if native.kernels is not None else ()
-BACKENDS = ("chunked", *(f"native-{isa}" for isa in ISAS))
+BACKENDS = ("chunked", *(f"native-{isa}" for isa in native_isas()))
 
 
 @pytest.fixture(autouse=True)
@@ -26,9 +25,5 @@ def nan_filled_memory() -> Iterator[None]:
 def backend(request: pytest.FixtureRequest) -> Iterator[str]:
     """Forces the backend for the test; its name is the part before the instruction set."""
     name, _, isa = request.param.partition("-")
-    if isa:
-        native.kernels.set_isa(isa)
-    with use_backend(name):
+    with use_backend(name), use_isa(isa) if isa else contextlib.nullcontext():
         yield name
-    if isa:
-        native.kernels.set_isa(ISAS[0])
