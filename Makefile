@@ -34,7 +34,9 @@ test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow
 
 bench: $(READY)
-	$(BIN)/python benchmarks/ops.py
+	$(BIN)/python -m videomamba bench ops
+	$(BIN)/python -m videomamba bench model
+	$(BIN)/python -m videomamba bench flops
 	$(BIN)/python benchmarks/embedded_default.py
 
 clean:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import sys
@@ -219,11 +220,76 @@ def doctor(*, json: Json = False) -> int:
     return 0
 
 
+def bench(
+    what: Annotated[
+        Positional[Literal["ops", "model", "flops"]],
+        arg(
+            metavar="{ops,model,flops}",
+            help="ops: both operators on every backend, and the limits of this machine. "
+            "model: a network beside its own matrix products, where its time goes, how it grows with the clip. "
+            "flops: its arithmetic, counted without running it",
+        ),
+    ],
+    /,
+    *,
+    model: Annotated[str, arg(help="architecture, with random weights (`ops`: whose layer sizes)")] = "videomamba_tiny",
+    frames: Annotated[int, arg(metavar="T", help="frames in the clip")] = 16,
+    size: Annotated[int | None, arg(metavar="PIXELS", help="side of the picture; default: the architecture's")] = None,
+    dtype: Annotated[Literal["fp32", "bf16", "both"], arg(help="of the ops' inputs, of matrix products")] = "both",
+    runs: Annotated[int, arg(help="counted runs of each call; 3 at most of those longer than a second")] = 9,
+    lengths: Annotated[
+        tuple[int, ...] | None,
+        arg(metavar="T [T ...]", help="model: frames of the clips for the growth; default: 8 16 32 64 128 256 512"),
+    ] = None,
+    plot: Annotated[
+        Path | None, arg(metavar="FILE.png", help="model: draw time and memory against the length; needs matplotlib")
+    ] = None,
+    as_published: Annotated[
+        bool, arg(help="flops: count as the paper did, without the state space model between the outer projections")
+    ] = False,
+    json: Json = False,
+) -> int:
+    """Measure this machine: medians between quartiles, ratios within one run, memory, limits. Minutes at full size."""
+    from videomamba.schema import VideoMambaError
+    from videomamba.serving.bench import run
+
+    for option, given, of in (
+        ("--lengths", lengths is not None, "model"),
+        ("--plot", plot is not None, "model"),
+        ("--as-published", as_published, "flops"),
+    ):
+        if given and what != of:
+            raise VideoMambaError(f"{option}: belongs to `videomamba bench {of}`")
+    figures = run.run(
+        what,
+        model=model,
+        frames=frames,
+        size=size,
+        dtype=dtype,
+        runs=runs,
+        lengths=lengths,
+        plot=plot,
+        as_published=as_published,
+    )
+    for table, lines in itertools.groupby(_waiting(figures, what="measuring"), key=lambda figure: figure.table):
+        if json:
+            for figure in lines:
+                _print_json(figure.as_dict())
+        else:
+            cells = [figure.cells for figure in lines]
+            columns = list(dict.fromkeys(column for row in cells for column in row))
+            rows = [[_cell(row.get(column)) for column in columns] for row in cells]
+            print(table)
+            _stdout().print(_table(columns, rows))
+    return 0
+
+
 COMMANDS: dict[str, Callable[..., int]] = {
     "predict": predict,
     "synth": synth,
     "zoo": zoo,
     "convert": convert,
+    "bench": bench,
     "doctor": doctor,
 }
 
@@ -316,6 +382,30 @@ def _progress(items: Iterable[Item], *, total: int, what: str) -> Iterator[Item]
     from rich.progress import track
 
     yield from track(items, what, total=total, console=Console(stderr=True), transient=True)
+
+
+def _waiting(items: Iterable[Item], *, what: str) -> Iterator[Item]:
+    """`items`, whose number nobody knows, with a sign of life on stderr between them where that is a terminal."""
+    from rich.console import Console
+
+    status, items = Console(stderr=True).status(what), iter(items)
+    while True:
+        if sys.stderr.isatty():
+            status.start()
+        try:
+            item = next(items)
+        except StopIteration:
+            return
+        finally:
+            status.stop()
+        yield item
+
+
+def _cell(value: str | float | None) -> str:
+    """Four significant digits of a number, all digits of a large one."""
+    if isinstance(value, float):
+        return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    return "-" if value is None else str(value)
 
 
 @contextmanager

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from types import ModuleType
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -93,6 +94,55 @@ def describe_native() -> str:
     """One line on the C++ kernels: their instruction set and threads, or why they are absent."""
     text: str = _module("native").describe()
     return text
+
+
+def native_isas() -> tuple[str, ...]:
+    """The instruction sets whose C++ kernels run on this machine, best first; () where the kernels are absent."""
+    kernels = _module("native").kernels
+    return () if kernels is None else tuple(kernels.isas())
+
+
+@contextlib.contextmanager
+def use_isa(name: str) -> Iterator[None]:
+    """Within the context the native kernels are those of instruction set `name`, in every thread: to measure and to test.
+
+    Raises ValueError when `name` is not one of `native_isas()`.
+    """
+    if name not in native_isas():
+        raise ValueError(f"no native kernels for {name!r} here; choose from {', '.join(native_isas()) or 'none'}")
+    kernels = _module("native").kernels
+    before = kernels.isa()
+    kernels.set_isa(name)
+    try:
+        yield
+    finally:
+        kernels.set_isa(before)
+
+
+@contextlib.contextmanager
+def kernels_in_profiles() -> Iterator[None]:
+    """Within the context each call of a native kernel is an event of PyTorch's profiler, `videomamba::native_<name>`.
+
+    A mixer that runs fused calls them without passing through a registered op, which a profile would not show.
+    """
+    native = _module("native")
+    names = ("scan", "scan_backward", "conv", "conv_backward")
+    originals = {name: getattr(native, name) for name in names}
+
+    def labelled(name: str) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            with torch.autograd.profiler.record_function(f"videomamba::native_{name}"):
+                return originals[name](*args, **kwargs)
+
+        return call
+
+    for name in names:
+        setattr(native, name, labelled(name))
+    try:
+        yield
+    finally:
+        for name in names:
+            setattr(native, name, originals[name])
 
 
 def _empty(like: Tensor) -> Tensor:

@@ -1,0 +1,45 @@
+"""The model inside the package: its file, and that it works on files that it has not seen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from videomamba import Predictor
+from videomamba.data.synthetic import ACTIONS, write_dataset
+from videomamba.models.bundle import read_bundle_metadata
+from videomamba.models.zoo import resolve_weights, zoo_entry
+from videomamba.serving.predictor import EMBEDDED_DEFAULT
+
+
+def test_the_file_is_small_and_says_what_it_is() -> None:
+    path = resolve_weights(EMBEDDED_DEFAULT)
+    assert path.stat().st_size < 4_000_000
+    metadata = read_bundle_metadata(path)
+    assert metadata.labels == ACTIONS
+    assert {"command", "held_out_top1", "license"} <= set(metadata.info)
+    assert zoo_entry(EMBEDDED_DEFAULT).packaged
+
+
+def test_unseen_clips_at_another_size_rate_and_quality(tmp_path: Path) -> None:
+    """The full figure is printed by benchmarks/embedded_default.py; these are three clips of each class."""
+    settings = {"num_frames": 40, "fps": 25, "height": 160, "width": 208, "crf": 30}
+    files = write_dataset(tmp_path, clips_per_class=3, seed=9001, **settings)
+    predictor = Predictor.from_pretrained()
+    answers = list(predictor.predict_many([file.path for file in files], top=1))
+    right = sum(answer.top.label == file.name for answer, file in zip(answers, files, strict=True))
+    assert right >= 0.9 * len(files)
+
+
+def test_the_order_of_the_frames_is_what_it_reads(tmp_path: Path) -> None:
+    """Played backwards, a clip becomes its twin."""
+    files = write_dataset(tmp_path, clips_per_class=1, seed=9002)
+    predictor = Predictor.from_pretrained()
+    backwards = 0
+    for file in files:
+        clip = predictor.clips(file.path)[0].data.flip(1)
+        with torch.inference_mode():
+            answer = int(predictor.model(clip[None]).argmax())
+        backwards += answer == file.label ^ 1
+    assert backwards >= 0.8 * len(files)
