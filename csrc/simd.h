@@ -138,10 +138,12 @@ VM_INLINE V exp2_in_range(V x) {
 // 2^x for every finite x: it underflows to 0 and overflows to inf where the instruction set does that by itself, and
 // stays at 2^-125 and 2^127 elsewhere.
 VM_INLINE V exp2(V x) {
-#if !defined(__AVX512F__) || VM_LANES != 16
-    x = clamp(x, -125.0f, 127.0f);
-#endif
+#if defined(__AVX512F__) && VM_LANES == 16
     return exp2_in_range(x);
+#else
+    // Adding to the exponent could turn a NaN into a number.
+    return select(x == x, exp2_in_range(clamp(x, -125.0f, 127.0f)), x);
+#endif
 }
 
 // 1 / x for finite, normal x: the processor's estimate and one Newton step, several times cheaper than a division.

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from tests.ops.cases import as_leaves, conv_call, scan_call
+from videomamba import create_model
 from videomamba.ops import causal_conv1d, dispatch, native, selective_scan
 from videomamba.ops.dispatch import use_backend
 
@@ -28,6 +29,8 @@ def a_scan(**changes: object) -> dict[str, object]:
         ({"B": torch.zeros(2, 5, 3)}, "B must be"),
         ({"D": torch.zeros(5)}, "D must be"),
         ({"initial_state": torch.zeros(2, 4, 6)}, "initial_state must be"),
+        ({"A": torch.zeros(6, 4, device="meta")}, "A must be on the device of the sequence, cpu"),
+        ({"A": torch.zeros(6, 4, dtype=torch.complex64)}, "A must be real"),
         ({"discretization": "bilinear"}, "discretization must be"),
     ],
 )
@@ -111,3 +114,29 @@ def test_the_registered_ops_pass_pytorchs_own_checks(backend: str) -> None:
     torch.library.opcheck(torch.ops.videomamba.selective_scan, (*scan.values(), True, True, "euler", True, backend))
     conv = as_leaves(conv_call(length=9, channels=6, taps=4, dtype=torch.float32, full=True))
     torch.library.opcheck(torch.ops.videomamba.causal_conv1d, (*conv.values(), "silu", False, backend))
+
+
+@pytest.mark.parametrize("payload", [0x7FC00000, 0x7FFFFFFF, -0x400000])
+def test_every_nan_stays_one(backend: str, payload: int) -> None:
+    call = scan_call(length=9, channels=16, states=16, dtype=torch.float32, full=False, strided=False)
+    call["A"].view(torch.int32)[3, 5] = payload
+    assert selective_scan(**call)[:, :, 3].isnan().all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("order", ["spatial_first", "spatiotemporal_v2"])
+def test_the_whole_network_compiles_and_exports_without_a_break(order: str) -> None:
+    torch.manual_seed(0)
+    options = {"depth": 2, "dim": 32, "num_frames": 2, "image_size": 32, "num_classes": 5}
+    model = create_model("videomamba_micro", scan_order=order, **options)
+    clip = torch.randn(2, 3, 2, 32, 32)
+    compiled = torch.compile(model, fullgraph=True)
+    torch.testing.assert_close(compiled(clip), model(clip), rtol=1e-4, atol=1e-5)
+    compiled(clip).sum().backward()
+    found = {name: p.grad.clone() for name, p in model.named_parameters()}
+    model.zero_grad()
+    model(clip).sum().backward()
+    for name, parameter in model.named_parameters():
+        torch.testing.assert_close(found[name], parameter.grad, rtol=1e-3, atol=1e-5, msg=name)
+    exported = torch.export.export(model.eval(), (clip,), strict=True)
+    torch.testing.assert_close(exported.module()(clip), model(clip), rtol=1e-4, atol=1e-5)

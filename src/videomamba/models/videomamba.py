@@ -56,11 +56,8 @@ class VideoMamba(nn.Module):
         self.head = nn.Linear(dim, config.num_classes) if config.num_classes else nn.Identity()
 
         self._registers = register_slots(config.num_registers, frames * places)
-        self._temporal: Tensor
-        self._temporal_inverse: Tensor
-        order, inverse = temporal_order(frames, places, (0, *self._registers))
-        self.register_buffer("_temporal", order, persistent=False)
-        self.register_buffer("_temporal_inverse", inverse, persistent=False)
+        # On the CPU whatever the default device is, and no buffers: what `to_empty` makes of those is garbage.
+        self._temporal = temporal_order(frames, places, (0, *self._registers))
         self.init_weights()
 
     def forward(self, video: Tensor) -> Tensor:
@@ -78,10 +75,11 @@ class VideoMamba(nn.Module):
     def forward_tokens(self, video: Tensor) -> Tensor:
         """(b, 3, t, h, w) -> (b, 1 + T p, d) after the final norm: class token, then patches in spatial-first order."""
         tokens: Tensor = self.norm_f(self._trunk(video))
-        if self._registers:
-            keep = [i for i in range(tokens.shape[1]) if i not in set(self._registers)]
-            tokens = tokens[:, keep]
-        return tokens
+        pieces, start = [], 0
+        for slot in self._registers:
+            pieces.append(tokens[:, start:slot])
+            start = slot + 1
+        return torch.cat((*pieces, tokens[:, start:]), dim=1) if pieces else tokens
 
     def embed(self, video: Tensor) -> Tensor:
         """(b, 3, t, h, w) -> (b, l, d) fp32: class token first, patches spatial-first with their positions, registers."""
@@ -112,7 +110,7 @@ class VideoMamba(nn.Module):
     def _trunk(self, video: Tensor) -> Tensor:
         """(b, 3, t, h, w) -> residual stream (b, l, d) fp32 after the last block, in the order of `embed`."""
         residual = self.embed(video)
-        temporal = (self._temporal, self._temporal_inverse)
+        temporal = (self._temporal[0].to(residual.device), self._temporal[1].to(residual.device))
         scan_order, depth = self.config.scan_order, self.config.depth
         # Blocks from `switch` on see temporal-first tokens; the permutation is applied once, not in every block.
         switch = {"temporal_first": 0, "spatiotemporal_v1": depth - depth // 2}.get(scan_order, depth)
@@ -147,7 +145,11 @@ class VideoMamba(nn.Module):
         """
         config = self.config
         for name, module in self.named_modules():
-            if isinstance(module, nn.Linear):
+            if isinstance(module, nn.Conv1d | nn.Conv3d):
+                module.reset_parameters()
+            elif isinstance(module, RMSNorm):
+                nn.init.ones_(module.weight)
+            elif isinstance(module, nn.Linear):
                 nn.init.trunc_normal_(module.weight, std=0.02)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)

@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from videomamba import ops
+from videomamba.ops import dispatch
+from videomamba.ops.layout import Direction, MixerWeights
 
 
 class BiMamba(nn.Module):
@@ -50,10 +52,10 @@ class BiMamba(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """(b, l, d) -> (b, l, d).
 
-        What follows is the truth; at inference on a CPU `ops.fused_mixer` computes the same over blocks of tokens.
+        What follows is the truth; at inference on a CPU one op computes the same over blocks of tokens.
         """
-        if ops.dispatch.fuses_mixer(tokens, self.in_proj.weight):
-            return ops.fused_mixer(tokens, self._weights(), merge=self.merge, discretization=self.discretization)
+        if self._is_plain() and dispatch.fuses_mixer(tokens, self.parameters(), self.in_proj.weight.dtype):
+            return dispatch.call_mixer(tokens, self._weights(), merge=self.merge, discretization=self.discretization)
         x, z = self.in_proj(tokens.to(self.in_proj.weight.dtype)).chunk(2, dim=-1)  # (b, l, e) each
         y = self._direction(x, z, self.conv1d, self.x_proj, self.dt_proj, self.A_log, self.D, reverse=False)
         y = y + self._direction(
@@ -61,18 +63,24 @@ class BiMamba(nn.Module):
         )
         if self.merge == "mean":
             y = 0.5 * y
-        return F.linear(y, self.out_proj.weight)
+        projected: Tensor = self.out_proj(y)
+        return projected
 
-    def _weights(self) -> ops.MixerWeights:
-        def direction(
-            conv: nn.Conv1d, x_proj: nn.Linear, dt_proj: nn.Linear, A_log: Tensor, D: Tensor
-        ) -> ops.Direction:
+    def _is_plain(self) -> bool:
+        """Whether the projections are what they were built as: no adapter in their place, no hook that waits for a call."""
+        return all(
+            type(module) in (nn.Linear, nn.Conv1d) and not module._forward_hooks and not module._forward_pre_hooks
+            for module in self.children()
+        )
+
+    def _weights(self) -> MixerWeights:
+        def direction(conv: nn.Conv1d, x_proj: nn.Linear, dt_proj: nn.Linear, A_log: Tensor, D: Tensor) -> Direction:
+            assert conv.bias is not None
             A = -torch.exp(A_log.float())
-            taps = conv.weight.squeeze(1).float()
-            bias = None if conv.bias is None else conv.bias.float()
-            return ops.Direction(taps, bias, x_proj.weight, dt_proj.weight, A, D.float(), dt_proj.bias.float())
+            taps, bias = conv.weight.squeeze(1).float(), conv.bias.float()
+            return Direction(taps, bias, x_proj.weight, dt_proj.weight, A, D.float(), dt_proj.bias.float())
 
-        return ops.MixerWeights(
+        return MixerWeights(
             self.in_proj.weight,
             self.out_proj.weight,
             direction(self.conv1d, self.x_proj, self.dt_proj, self.A_log, self.D),

@@ -7,6 +7,7 @@ Special tokens (class token, registers) keep their slots in the sequence; only p
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,12 +19,12 @@ def temporal_order(frames: int, places: int, special: tuple[int, ...] = (0,)) ->
     `special` are the slots of the tokens that stay where they are, in ascending order.
     """
     length = frames * places + len(special)
-    is_patch = torch.ones(length, dtype=torch.bool)
+    is_patch = np.ones(length, dtype=bool)
     is_patch[list(special)] = False
-    patch_slots = torch.arange(length)[is_patch]  # spatial-first
-    order = torch.arange(length)
-    order[is_patch] = patch_slots.view(frames, places).T.reshape(-1)
-    return order, torch.argsort(order)
+    patch_slots = np.flatnonzero(is_patch)  # spatial-first
+    order = np.arange(length)
+    order[is_patch] = patch_slots.reshape(frames, places).T.reshape(-1)
+    return torch.from_numpy(order), torch.from_numpy(np.argsort(order))
 
 
 def register_slots(num_registers: int, num_patches: int) -> tuple[int, ...]:

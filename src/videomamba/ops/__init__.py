@@ -11,20 +11,25 @@ from typing import Literal
 from torch import Tensor
 
 from videomamba.ops import dispatch
-from videomamba.ops.fused import Direction, MixerWeights
-from videomamba.ops.fused import mixer as fused_mixer
 from videomamba.ops.layout import ScanInputs, state_dtype
 
-__all__ = ["Direction", "MixerWeights", "causal_conv1d", "dispatch", "fused_mixer", "selective_scan"]
+__all__ = ["causal_conv1d", "dispatch", "selective_scan"]
 
 
-def _check(name: str, tensor: Tensor | None, shape: tuple[int, ...], letters: str, like: Tensor | None = None) -> None:
+def _check(
+    name: str, tensor: Tensor | None, shape: tuple[int, ...], letters: str, first: Tensor, *, same_dtype: bool = False
+) -> None:
+    """`first` is the sequence that the call is about: all tensors are on its device."""
     if tensor is None:
         return
     if tensor.shape != shape:
         raise ValueError(f"{name} must be {letters} = {tuple(shape)}, got {tuple(tensor.shape)}")
-    if like is not None and tensor.dtype != like.dtype:
-        raise ValueError(f"{name} must have the dtype of the sequence, {like.dtype}, got {tensor.dtype}")
+    if tensor.device != first.device:
+        raise ValueError(f"{name} must be on the device of the sequence, {first.device}, got {tensor.device}")
+    if same_dtype and tensor.dtype != first.dtype:
+        raise ValueError(f"{name} must have the dtype of the sequence, {first.dtype}, got {tensor.dtype}")
+    if not tensor.dtype.is_floating_point:
+        raise ValueError(f"{name} must be real and floating point, got {tensor.dtype}")
 
 
 def _check_sequence(name: str, x: Tensor) -> None:
@@ -74,14 +79,14 @@ def selective_scan(
     if A.ndim != 2:
         raise ValueError(f"A must be (e, n), got {tuple(A.shape)}")
     states = A.shape[1]
-    _check("delta", delta, (batch, length, channels), "(b, l, e)", u)
-    _check("A", A, (channels, states), "(e, n)")
-    _check("B", B, (batch, length, states), "(b, l, n)", u)
-    _check("C", C, (batch, length, states), "(b, l, n)", u)
-    _check("D", D, (channels,), "(e,)")
-    _check("z", z, (batch, length, channels), "(b, l, e)", u)
-    _check("delta_bias", delta_bias, (channels,), "(e,)")
-    _check("initial_state", initial_state, (batch, channels, states), "(b, e, n)")
+    _check("delta", delta, (batch, length, channels), "(b, l, e)", u, same_dtype=True)
+    _check("A", A, (channels, states), "(e, n)", u)
+    _check("B", B, (batch, length, states), "(b, l, n)", u, same_dtype=True)
+    _check("C", C, (batch, length, states), "(b, l, n)", u, same_dtype=True)
+    _check("D", D, (channels,), "(e,)", u)
+    _check("z", z, (batch, length, channels), "(b, l, e)", u, same_dtype=True)
+    _check("delta_bias", delta_bias, (channels,), "(e,)", u)
+    _check("initial_state", initial_state, (batch, channels, states), "(b, e, n)", u)
     if discretization not in ("euler", "zoh"):
         raise ValueError(f"discretization must be 'euler' or 'zoh', got {discretization!r}")
     dtype = state_dtype(u)
@@ -126,9 +131,9 @@ def causal_conv1d(
     if weight.ndim != 2 or weight.shape[1] == 0:
         raise ValueError(f"weight must be (e, k), got {tuple(weight.shape)}")
     taps = weight.shape[1]
-    _check("weight", weight, (channels, taps), "(e, k)")
-    _check("bias", bias, (channels,), "(e,)")
-    _check("initial_state", initial_state, (batch, taps - 1, channels), "(b, k-1, e)", x)
+    _check("weight", weight, (channels, taps), "(e, k)", x)
+    _check("bias", bias, (channels,), "(e,)", x)
+    _check("initial_state", initial_state, (batch, taps - 1, channels), "(b, k-1, e)", x, same_dtype=True)
     if activation not in ("silu", None):
         raise ValueError(f"activation must be 'silu' or None, got {activation!r}")
     dtype = state_dtype(x)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
 from types import ModuleType
 from typing import Any
@@ -19,7 +19,16 @@ import torch
 from torch import Tensor
 
 from videomamba.ops import reference
-from videomamba.ops.layout import ConvFlags, ScanFlags, ScanGrads, ScanInputs, num_checkpoints, state_dtype
+from videomamba.ops.layout import (
+    ConvFlags,
+    Direction,
+    MixerWeights,
+    ScanFlags,
+    ScanGrads,
+    ScanInputs,
+    num_checkpoints,
+    state_dtype,
+)
 
 PREFERENCE = ("native", "chunked")
 """Best first; "chunked" serves every device and dtype. "reference" runs only when asked for."""
@@ -51,12 +60,21 @@ def why_not(name: str, *, device: torch.device, dtype: torch.dtype) -> str | Non
     """None when backend `name` can serve tensors of this device and dtype, else the reason in plain words."""
     if name == "chunked":
         return None
+    if name == "reference":
+        return "it is differentiated by autograd, so it does not run inside a compiled or exported graph"
     reason: str | None = _module(name).why_not(device=device, dtype=dtype)
     return reason
 
 
+def _requested() -> str:
+    """What a call asks for: the backend forced here, or "auto". A traced call leaves it to the time when its node runs."""
+    return "auto" if torch.compiler.is_compiling() else _forced.get()
+
+
 def pick(requested: str, like: Tensor) -> ModuleType:
     """The backend module for a call with `like` as its main tensor; RuntimeError when the requested one cannot serve it."""
+    if requested == "auto":
+        requested = _forced.get()
     if requested != "auto":
         reason = why_not(requested, device=like.device, dtype=like.dtype)
         if reason is not None:
@@ -74,20 +92,6 @@ def explain(*, device: torch.device, dtype: torch.dtype) -> list[tuple[str, str]
         verdicts.append((name, reason or ("can serve" if chosen else "serves")))
         chosen = chosen or reason is None
     return verdicts
-
-
-def fuses_mixer(tokens: Tensor, weight: Tensor) -> bool:
-    """Whether `ops.fused_mixer` may take the place of the modular mixer for `tokens` and products in `weight`'s dtype.
-
-    It does where the native kernels would run anyway and nobody looks inside: no gradient, no autocast, no tracing.
-    """
-    return (
-        _forced.get() in ("auto", "native")
-        and not torch.compiler.is_compiling()
-        and not (torch.is_grad_enabled() and (tokens.requires_grad or weight.requires_grad))
-        and not torch.is_autocast_enabled(tokens.device.type)
-        and why_not("native", device=tokens.device, dtype=weight.dtype) is None
-    )
 
 
 def describe_native() -> str:
@@ -321,7 +325,7 @@ _conv.register_autograd(_conv_grad, setup_context=_conv_save)
 
 def call_scan(inputs: ScanInputs, *, delta_softplus: bool, reverse: bool, discretization: str) -> tuple[Tensor, Tensor]:
     """(out, final_state) of the registered op on the backend in force; the inputs have been checked."""
-    backend = _forced.get()
+    backend = _requested()
     save_states = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in inputs)
     if backend == "reference":
         return reference.scan(inputs, ScanFlags(delta_softplus, reverse, discretization, save_states=False))
@@ -333,8 +337,47 @@ def call_conv(
     x: Tensor, weight: Tensor, bias: Tensor | None, initial_state: Tensor | None, *, activation: str, reverse: bool
 ) -> Tensor:
     """The registered op on the backend in force; the inputs have been checked."""
-    backend = _forced.get()
+    backend = _requested()
     if backend == "reference":
         return reference.conv(x, weight, bias, initial_state, ConvFlags(activation, reverse))
     out: Tensor = _conv(x, weight, bias, initial_state, activation, reverse, backend)
+    return out
+
+
+# --- the whole mixer, for inference -----------------------------------------------------------------------------------
+
+
+@torch.library.custom_op("videomamba::mixer", mutates_args=())
+def _mixer(tokens: Tensor, weights: list[Tensor], merge: str, discretization: str) -> Tensor:
+    in_proj, out_proj, *directions = weights
+    fields = len(Direction._fields)
+    packed = MixerWeights(in_proj, out_proj, Direction(*directions[:fields]), Direction(*directions[fields:]))
+    out: Tensor = _module("native_mixer").mixer(tokens, packed, merge=merge, discretization=discretization)
+    return out
+
+
+@_mixer.register_fake
+def _(tokens, weights, merge, discretization):
+    return tokens.new_empty((*tokens.shape[:2], weights[1].shape[0]), dtype=weights[0].dtype)
+
+
+def fuses_mixer(tokens: Tensor, parameters: Iterable[Tensor], dtype: torch.dtype) -> bool:
+    """Whether `call_mixer` may take the place of the modular mixer with these `parameters` and products in `dtype`.
+
+    It does where the native kernels would run anyway and nobody needs the steps: no gradient, no autocast, no tracing.
+    """
+    return (
+        not torch.compiler.is_compiling()
+        and _forced.get() in ("auto", "native")
+        and tokens.shape[0] > 0
+        and not (torch.is_grad_enabled() and (tokens.requires_grad or any(p.requires_grad for p in parameters)))
+        and not torch.is_autocast_enabled(tokens.device.type)
+        and why_not("native", device=tokens.device, dtype=dtype) is None
+    )
+
+
+def call_mixer(tokens: Tensor, weights: MixerWeights, *, merge: str, discretization: str) -> Tensor:
+    """The fused mixer as a registered op, where `fuses_mixer` allows it: (b, l, d) -> (b, l, d), no gradient."""
+    flat = [weights.in_proj, weights.out_proj, *weights.forward, *weights.backward]
+    out: Tensor = _mixer(tokens, flat, merge, discretization)
     return out

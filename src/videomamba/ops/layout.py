@@ -62,6 +62,27 @@ class ConvFlags(NamedTuple):
     reverse: bool
 
 
+class Direction(NamedTuple):
+    """The parameters of one scan: conv (e, k), x_proj (r + 2n, e), dt_proj (e, r), A (e, n); conv_bias, D, dt_bias (e,)."""
+
+    conv: Tensor
+    conv_bias: Tensor
+    x_proj: Tensor
+    dt_proj: Tensor
+    A: Tensor
+    D: Tensor
+    dt_bias: Tensor
+
+
+class MixerWeights(NamedTuple):
+    """in_proj (2e, d), out_proj (d, e), and the two directions."""
+
+    in_proj: Tensor
+    out_proj: Tensor
+    forward: Direction
+    backward: Direction
+
+
 def state_dtype(x: Tensor) -> torch.dtype:
     """The dtype of all arithmetic inside the ops: fp32 whatever the inputs are, fp64 for fp64."""
     return torch.float64 if x.dtype == torch.float64 else torch.float32

@@ -33,8 +33,12 @@ except ImportError as error:
     _absence = f"it was built but does not load ({error}): reinstall videomamba"
 else:
     assert kernels.CHECKPOINT_INTERVAL == CHECKPOINT_INTERVAL
-    if "VIDEOMAMBA_ISA" in os.environ:
-        kernels.set_isa(os.environ["VIDEOMAMBA_ISA"])
+    _isa = os.environ.get("VIDEOMAMBA_ISA", "")
+    if _isa and _isa not in kernels.isas():
+        _absence = f"VIDEOMAMBA_ISA={_isa} is not one of {', '.join(kernels.isas())}"
+        kernels = None
+    elif _isa:
+        kernels.set_isa(_isa)
 
 _DTYPES = (torch.float32, torch.bfloat16)
 

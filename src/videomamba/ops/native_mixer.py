@@ -10,38 +10,15 @@ Shapes: b batch, l length, s tokens of a block, d width, e inner channels, n sta
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from videomamba.ops import native
-from videomamba.ops.layout import ConvFlags, ScanFlags, ScanInputs
+from videomamba.ops.layout import ConvFlags, Direction, MixerWeights, ScanFlags, ScanInputs
 
 BLOCK_TOKENS = 512
 """Tokens of a block. Its tensors together stay in the second-level caches; larger blocks amortise the calls better."""
-
-
-class Direction(NamedTuple):
-    """The parameters of one scan: conv (e, k), x_proj (r + 2n, e), dt_proj (e, r), A (e, n); conv_bias, D, dt_bias (e,)."""
-
-    conv: Tensor
-    conv_bias: Tensor | None
-    x_proj: Tensor
-    dt_proj: Tensor
-    A: Tensor
-    D: Tensor
-    dt_bias: Tensor
-
-
-class MixerWeights(NamedTuple):
-    """in_proj (2e, d), out_proj (d, e), and the two directions."""
-
-    in_proj: Tensor
-    out_proj: Tensor
-    forward: Direction
-    backward: Direction
 
 
 def mixer(tokens: Tensor, weights: MixerWeights, *, merge: str, discretization: str) -> Tensor:
