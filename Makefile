@@ -1,12 +1,12 @@
 # What a newcomer and the CI type. `make demo` and `make test` set everything up on a fresh machine.
 PYTHON ?= python3
-# A GPU user keeps their own build: make setup TORCH="torch --index-url ..." or, where it is installed already, TORCH=
+# What pip installs first. In an environment that has its own build: make setup TORCH= VENV=$VIRTUAL_ENV
 TORCH ?= torch==2.13.0
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo setup check test test-slow bench clean
+.PHONY: demo setup check test test-slow bench docs clean
 
 demo: $(READY)
 	$(BIN)/python examples/demo.py --out demo
@@ -17,7 +17,6 @@ $(READY): pyproject.toml CMakeLists.txt $(wildcard csrc/*)
 	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
 	$(if $(TORCH),$(BIN)/python -m pip install --quiet $(TORCH))
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
-	$(BIN)/python -c "import importlib.util as u; assert u.find_spec('torchvision') is None, 'torchvision breaks transformers beside a CPU build of PyTorch'"
 	$(BIN)/python -m videomamba doctor
 	touch $@
 
@@ -39,5 +38,8 @@ bench: $(READY)
 	$(BIN)/python -m videomamba bench flops
 	$(BIN)/python benchmarks/embedded_default.py
 
+docs: $(READY)
+	$(BIN)/python -m mkdocs build --strict --quiet
+
 clean:
-	rm -rf build demo $(VENV)
+	rm -rf build demo site $(VENV)

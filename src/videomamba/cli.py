@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
 import os
@@ -52,13 +53,15 @@ def predict(
     """Classify videos. Files that fail are named on stderr, the others are still done, and the exit code is then 1."""
     from videomamba.data.decode import find_videos
     from videomamba.evaluation.views import Views
-    from videomamba.schema import Prediction, VideoError, VideoMambaError
+    from videomamba.schema import VideoError, VideoMambaError
     from videomamba.serving.predictor import Predictor, read_labels
 
     if not files:
         raise VideoMambaError(
             "predict: no file given; try `videomamba predict clip.mp4` or `videomamba predict --help`"
         )
+    if "" in files:
+        raise VideoMambaError('predict: "" names no file; an empty variable in the command line?')
     if top < 1:
         raise VideoMambaError(f"--top {top}: at least one class must be shown")
     parsed = Views.parse(views)
@@ -90,13 +93,14 @@ def predict(
         elif json:
             _print_json(answer.as_dict())
         else:
-            assert isinstance(answer, Prediction)
-            _stdout().print(_prediction_table(answer))
+            print(f"{answer.path}  ({answer.seconds:.2f} s)")
+            rows = [[p.label, f"{100 * p.score:.1f} %", "#" * round(30 * p.score)] for p in answer.predictions]
+            _print_table(["class", "score", ""], rows, left=(0, 2))
     return 1 if failed else 0
 
 
 def synth(
-    out: Annotated[Positional[Path], arg(metavar="FOLDER", help="where the data set is written")],
+    out: Annotated[Positional[str], arg(metavar="FOLDER", help="where the data set is written")],
     /,
     *,
     clips_per_class: Annotated[int, arg(help="videos of each of the 16 classes")] = 10,
@@ -115,10 +119,13 @@ def synth(
     Deterministic by its options; goes on where it stopped. A folder per class, annotations.csv with captions, labels.txt.
     """
     from videomamba.data.synthetic import write_dataset
+    from videomamba.schema import VideoMambaError
 
+    if not out:
+        raise VideoMambaError('synth: "" names no folder; an empty variable in the command line?')
     with _counter("rendering") as tick:
         clips = write_dataset(
-            out,
+            Path(out),
             clips_per_class=clips_per_class,
             seed=seed,
             num_frames=num_frames,
@@ -145,6 +152,15 @@ def zoo(
 ) -> int:
     """List the released checkpoints: frames, resolution, protocol, reported accuracy, known faults."""
     from videomamba.models.zoo import preprocess_of, zoo_entry, zoo_names
+    from videomamba.models.zoo_table import ZooEntry
+    from videomamba.schema import Preprocess, WeightsError
+
+    def known_preprocess(entry: ZooEntry) -> Preprocess | None:
+        """None where only the packaged file could tell and it is absent or damaged: the others are listed all the same."""
+        try:
+            return preprocess_of(entry)
+        except WeightsError:
+            return None
 
     entries = [zoo_entry(n) for n in ([name] if name else zoo_names())]
     facts = [
@@ -154,8 +170,8 @@ def zoo(
             "kind": e.kind,
             "dataset": e.dataset,
             "file": e.file,
-            "frames": preprocess_of(e).num_frames,
-            "resolution": "x".join(map(str, preprocess_of(e).image_size)),
+            "frames": preprocess and preprocess.num_frames,
+            "resolution": preprocess and "x".join(map(str, preprocess.image_size)),
             "clips_x_crops": f"{e.clips}x{e.crops}",
             "reported_top1": e.top1,
             "zero_shot_recall_at_1": dict(e.zero_shot),
@@ -163,7 +179,7 @@ def zoo(
             "faults": list(e.faults),
             "notes": list(e.notes),
         }
-        for e in entries
+        for e, preprocess in zip(entries, map(known_preprocess, entries), strict=True)
     ]
     if json:
         for fact in facts:
@@ -175,7 +191,7 @@ def zoo(
     else:
         columns = ("name", "frames", "resolution", "clips_x_crops", "reported_top1")
         rows = [[*(str(f[c] if f[c] is not None else "-") for c in columns), "!" if f["faults"] else ""] for f in facts]
-        _stdout().print(_table([*(c.replace("_", " ") for c in columns), "faults"], rows))
+        _print_table([*(c.replace("_", " ") for c in columns), "faults"], rows)
         print("`videomamba zoo NAME` tells the faults and everything else.")
     return 0
 
@@ -193,7 +209,9 @@ def convert(
         int | None, arg(metavar="PIXELS", help="resize the spatial positions to this side in pixels")
     ] = None,
 ) -> int:
-    """Turn any released checkpoint into a bundle with preprocessing and class names, or write the original's format."""
+    """Turn a released image or video checkpoint into a bundle with preprocessing and class names, or write the original's
+    format.
+    """
     from videomamba.models.bundle import save_bundle
     from videomamba.models.checkpoint import save_original
     from videomamba.serving.predictor import Predictor
@@ -280,7 +298,7 @@ def bench(
             columns = list(dict.fromkeys(column for row in cells for column in row))
             rows = [[_cell(row.get(column)) for column in columns] for row in cells]
             print(table)
-            _stdout().print(_table(columns, rows))
+            _print_table(columns, rows)
     return 0
 
 
@@ -298,28 +316,47 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     """Runs one command and exits: 0 done, 1 a file or an input was bad, 2 the command line was, 130 interrupted."""
     from videomamba.schema import VideoMambaError
 
-    arguments = sys.argv[1:] if arguments is None else arguments
-    if arguments == ["--version"]:
-        print(__version__)
-        raise SystemExit(0)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be text
     try:
-        code = tyro.extras.subcommand_cli_from_dict(
-            COMMANDS,
-            prog="videomamba",
-            description="Video understanding in time linear in its length.",
-            args=arguments,
-            config=(tyro.conf.FlagCreatePairsOff,),
-        )
+        code = _run(sys.argv[1:] if arguments is None else arguments)
+        print(end="", flush=True)
     except VideoMambaError as error:
         _complain(str(error))
         code = 1
     except KeyboardInterrupt:
         _complain("interrupted; what was finished is kept")
         code = 130
-    except BrokenPipeError:  # the reader has gone, as in `videomamba zoo | head`: point stdout at nothing for the exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # the reader has gone, as in `videomamba zoo | head`
+        _forget_output()
         code = 0
+    except OSError as error:
+        if error.filename is None:  # no file: the output itself, as in `videomamba zoo > /dev/full`
+            _forget_output()
+        _complain(f"{error.filename or 'standard output'}: {error.strerror or error}")
+        code = 1
     raise SystemExit(code)
+
+
+def _run(arguments: list[str]) -> int:
+    if arguments == ["--version"]:
+        print(__version__)
+        return 0
+    try:
+        return tyro.extras.subcommand_cli_from_dict(
+            COMMANDS,
+            prog="videomamba",
+            description="Video understanding in time linear in its length.",
+            args=arguments,
+            config=(tyro.conf.FlagCreatePairsOff,),
+        )
+    except SystemExit as stop:  # after --help or a command line that it refused, tyro exits
+        return int(stop.code or 0)
+
+
+def _forget_output() -> None:
+    """Points stdout at nothing, so that what it still holds does not fail again when the interpreter exits."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _complain(message: str) -> None:
@@ -327,7 +364,7 @@ def _complain(message: str) -> None:
 
 
 def _print_json(record: object) -> None:
-    print(json.dumps(record, ensure_ascii=False), flush=True)
+    print(json.dumps(record, allow_nan=False), flush=True)
 
 
 def _device(name: str) -> str:
@@ -336,41 +373,29 @@ def _device(name: str) -> str:
     from videomamba.schema import VideoMambaError
 
     try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
+        torch.zeros(1, device=name).item()  # a device such as "meta" makes tensors that hold nothing
+    except (RuntimeError, AssertionError, ImportError) as error:
+        reason = str(error).splitlines()[0].split(". ")[0]
         raise VideoMambaError(f"--device {name}: not usable here ({reason}); try --device cpu") from None
     return name
 
 
-def _stdout() -> Console:
-    from rich.console import Console
-
-    # A terminal's width is kept; in a pipe nothing may be folded away.
-    return Console(width=None if sys.stdout.isatty() else 120)
-
-
-def _table(columns: list[str], rows: list[list[str]], *, title: str | None = None) -> Table:
+def _print_table(columns: list[str], rows: list[list[str]], *, left: tuple[int, ...] = (0,)) -> None:
+    """Prints a table, the columns `left` aligned to the left; as wide as the terminal, in a pipe 120 characters."""
     from rich import box
+    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE, title=title and Text(title), title_justify="left", pad_edge=False)
+    table = Table(box=box.SIMPLE, pad_edge=False)
     for i, column in enumerate(columns):
-        table.add_column(column, justify="left" if i == 0 else "right", overflow="fold")
+        table.add_column(column, justify="left" if i in left else "right", overflow="fold")
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
-    return table
-
-
-def _prediction_table(prediction: object) -> Table:
-    from videomamba.schema import Prediction
-
-    assert isinstance(prediction, Prediction)
-    rows = [[p.label, f"{100 * p.score:.1f} %", "#" * round(30 * p.score)] for p in prediction.predictions]
-    table = _table(["class", "score", ""], rows, title=f"{prediction.path}  ({prediction.seconds:.2f} s)")
-    table.columns[2].justify = "left"
-    return table
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    with console.capture() as drawn:  # not printed by rich, which exits with code 1 where the reader has gone
+        console.print(table)
+    print(drawn.get(), end="", flush=True)
 
 
 def _progress(items: Iterable[Item], *, total: int, what: str) -> Iterator[Item]:

@@ -587,3 +587,28 @@ def test_loaded_weights_give_the_same_answers(build: Build, tmp_path: Path) -> N
     video = torch.randn(1, 3, 4, 32, 32, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         assert torch.equal(model(video), source(video))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("scan_order", "temporal_first"), ("merge", "mean"), ("discretization", "zoh"), ("pool", "mean")],
+)
+def test_a_bundle_of_another_network_is_refused(name: str, value: str, build: Build, tmp_path: Path) -> None:
+    model, other = build(), build(**{name: value})
+    preprocess = Preprocess(num_frames=other.config.num_frames, image_size=other.config.image_size)
+    path = save_bundle(tmp_path / "other.safetensors", other, preprocess)
+    with pytest.raises(WeightsError, match=f"was made with {name}='{value}', the model has"):
+        load_weights(model, path)
+    load_weights(model, read_checkpoint(path).tensors)
+
+
+def test_a_model_made_on_the_meta_device_can_be_loaded(build: Build) -> None:
+    source = build(scan_order="temporal_first")
+    with torch.device("meta"):
+        model = VideoMamba(source.config)
+    model.to_empty(device="cpu")
+    load_weights(model, source.state_dict())
+    clip = torch.randn(1, 3, source.config.num_frames, *source.config.image_size)
+    torch.testing.assert_close(model.eval()(clip), source.eval()(clip))
+    model.init_weights()
+    assert all(parameter.isfinite().all() for parameter in model.parameters())

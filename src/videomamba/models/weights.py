@@ -130,6 +130,9 @@ def load_weights(
     `allow_missing` and `allow_unexpected` are `fnmatch` patterns of names that may be absent from the file (and stay as
     they are in the model) or from the model.
 
+    A bundle that was made for another scan order, merge, discretization, pool or norm_eps is refused: its tensors would fit
+    and mean something else. Its state dict alone (`read_checkpoint(path).tensors`) is taken as it is.
+
     Raises WeightsError, before anything is changed, for any other difference.
     """
     if head_rows is not None and head == "replace":
@@ -144,6 +147,7 @@ def load_weights(
             "the model is on the meta device, which holds no values: call model.to_empty(device=...) first"
         )
 
+    _same_network(weights, model)
     plan = _Plan(weights, model)
     plan.final_norm(rename=rename_norm, allow_missing=allow_missing)
     plan.head(policy=head, rows=head_rows)
@@ -157,6 +161,19 @@ def load_weights(
         for key, value in plan.values.items():
             target[key].copy_(value)
     return LoadReport(weights.source, **{fate: tuple(entries) for fate, entries in plan.fates.items()})
+
+
+def _same_network(checkpoint: Checkpoint, model: VideoMamba) -> None:
+    """Options that leave no trace in the tensors must agree with the bundle's."""
+    if checkpoint.bundle is None:
+        return
+    theirs, ours = checkpoint.bundle.config, model.config
+    for name in ("scan_order", "merge", "discretization", "pool", "norm_eps"):
+        if getattr(theirs, name) != getattr(ours, name):
+            raise WeightsError(
+                f"{checkpoint.source}: was made with {name}={getattr(theirs, name)!r}, the model has "
+                f"{getattr(ours, name)!r}; create the model with the former"
+            )
 
 
 class _Plan:

@@ -36,6 +36,9 @@ from videomamba.schema import (
 VIEWS_AT_ONCE = 4
 """Views in one forward pass: bounds the memory of a 4x3 protocol without starving the processor on small models."""
 
+MOST_TOKENS = 4_000_000
+"""Of a clip. Far above what fits in memory whole; a larger number is a slip of the hand, not a video."""
+
 EMBEDDED_DEFAULT = "videomamba_micro_synthetic"
 
 
@@ -57,6 +60,8 @@ class Predictor:
             )
         if (preprocess.num_frames, preprocess.image_size) != (model.config.num_frames, model.config.image_size):
             raise ValueError(f"{preprocess!r} makes clips that the model does not take: {model.config!r}")
+        if precision not in ("fp32", "bf16"):
+            raise ValueError(f"precision must be 'fp32' or 'bf16', got {precision!r}")
         self.labels = check_labels(labels, model.config.num_classes, "labels")
         self.preprocess = preprocess
         self.device = torch.device(device)
@@ -94,16 +99,21 @@ class Predictor:
             )
         preprocess = _preprocess(checkpoint, entry, config)
         size = (image_size, image_size) if isinstance(image_size, int) else image_size
-        changes = {"num_frames": num_frames, "image_size": size}
-        preprocess = Preprocess.model_validate(
-            {**preprocess.model_dump(), **{key: value for key, value in changes.items() if value is not None}}
-        )
+        shape = {
+            "num_frames": preprocess.num_frames if num_frames is None else num_frames,
+            "image_size": preprocess.image_size if size is None else size,
+        }
         try:
-            config = make_config(
-                {**config.model_dump(), "num_frames": preprocess.num_frames, "image_size": preprocess.image_size}
-            )
+            config = make_config({**config.model_dump(), **shape})
         except ValueError as error:
             raise WeightsError(f"{path}: {error}") from None
+        frames, rows, columns = config.grid
+        if frames * rows * columns > MOST_TOKENS:
+            raise WeightsError(
+                f"{path}: {config.num_frames} frames of {config.image_size[0]}x{config.image_size[1]} pixels are "
+                f"{frames * rows * columns} tokens, more than {MOST_TOKENS}; take fewer frames or a smaller size"
+            )
+        preprocess = Preprocess.model_validate({**preprocess.model_dump(), **shape})
         model = VideoMamba(config)
         load_weights(model, checkpoint)
         if labels is None:
@@ -116,8 +126,7 @@ class Predictor:
         `views` is clips x crops: "1x1" looks once at the middle of everything, "4x3" at four clips and three crops, whose
         probabilities are averaged. Raises VideoError when the file cannot be read.
         """
-        started = time.perf_counter()
-        return self._answer(path, self.clips(path, views=views), top, started)
+        return self._answer(path, self._timed_clips(path, views), top)
 
     def predict_many(
         self, paths: Sequence[str | Path], *, top: int = 5, views: str | Views = "1x1"
@@ -128,23 +137,34 @@ class Predictor:
         """
         parsed = views if isinstance(views, Views) else Views.parse(views)
         with ThreadPoolExecutor(max_workers=1, thread_name_prefix="decode") as pool:
-            waiting = [pool.submit(self.clips, path, views=parsed) for path in paths[:1]]
+            waiting = [pool.submit(self._timed_clips, path, parsed) for path in paths[:1]]
             for i, path in enumerate(paths):
                 decoded = waiting.pop()
-                waiting += [pool.submit(self.clips, following, views=parsed) for following in paths[i + 1 : i + 2]]
-                started = time.perf_counter()
+                waiting += [pool.submit(self._timed_clips, following, parsed) for following in paths[i + 1 : i + 2]]
                 try:
                     clips = decoded.result()
                 except VideoError as error:
-                    yield error
+                    # An image of a folder may be what failed: the answer is about the folder that was asked for.
+                    yield error if error.path == str(path) else VideoError(path, str(error))
                 else:
-                    yield self._answer(path, clips, top, started)
+                    yield self._answer(path, clips, top)
 
-    def _answer(self, path: str | Path, clips: Sequence[Clip], top: int, started: float) -> Prediction:
-        best = merge_views(self.logits(clips)).topk(min(top, len(self.labels)))
+    def _timed_clips(self, path: str | Path, views: str | Views) -> tuple[list[Clip], float]:
+        started = time.perf_counter()
+        return self.clips(path, views=views), time.perf_counter() - started
+
+    def _answer(self, path: str | Path, decoded: tuple[list[Clip], float], top: int) -> Prediction:
+        if top < 1:
+            raise ValueError(f"top must be at least 1, got {top}")
+        clips, decoding = decoded
+        started = time.perf_counter()
+        scores = merge_views(self.logits(clips))
+        if not scores.isfinite().all():
+            raise WeightsError(f"{path}: the model answers with numbers that are not finite; its weights are damaged")
+        best = scores.topk(min(top, len(self.labels)))
         scored = zip(best.indices.tolist(), best.values.tolist(), strict=True)
         predictions = tuple(ScoredLabel(self.labels[i], score) for i, score in scored)
-        return Prediction(str(path), predictions, time.perf_counter() - started)
+        return Prediction(str(path), predictions, decoding + time.perf_counter() - started)
 
     def clips(self, path: str | Path, *, views: str | Views = "1x1") -> list[Clip]:
         """What the network sees of a video: one Clip (3, t, h, w) for each view, clips outermost. One walk through it."""
