@@ -3,8 +3,9 @@
     python benchmarks/embedded_default.py [--clips-per-class 25] [--json]
 
 Writes H.264 files of unseen seeds at sizes, frame rates and qualities that the training did not have, and classifies them
-with the same code as `videomamba predict`. The last rows show the same clips, each action beside its exact reversal, with
-the frames of every clip in a random order: what is left is what a bag of frames can know, at most half.
+with the same code as `videomamba predict`. Every action is there beside its exact reversal (`paired`), so before encoding the
+two members of a pair hold the same frames, and any classifier of a bag of frames answers both alike: it is right in one of
+the two at most, 50 %. The rows with shuffled frames show what is left to this model when the order is taken from it.
 """
 
 from __future__ import annotations

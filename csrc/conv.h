@@ -50,32 +50,48 @@ struct ConvTask {
 
 VM_INLINE int lanes_at(int64_t e, int64_t channels) { return int(smaller<int64_t>(W, channels - e)); }
 
-// One row of the output, for the number of taps and the activation that the compiler then knows.
-template <class T, int TAPS, bool SILU>
-void convolve_row(const ConvTask& task, int64_t step, T* out) {
-    const int64_t channels = task.args.channels;
-    const T* rows[TAPS];
-    for (int w = 0; w < TAPS; ++w) rows[w] = task.input<T>(step - (TAPS - 1) + w);
+// ROWS consecutive rows of the output, which share their loads of inputs and weights; taps and activation are known to the
+// compiler.
+template <class T, int TAPS, bool SILU, int ROWS>
+void convolve_rows(const ConvTask& task, int64_t step) {
+    const ConvArgs& args = task.args;
+    const T* inputs[TAPS + ROWS - 1];
+    T* outputs[ROWS];
+    for (int i = 0; i < TAPS + ROWS - 1; ++i) inputs[i] = task.input<T>(step - (TAPS - 1) + i);
+    for (int i = 0; i < ROWS; ++i) outputs[i] = row<T>(args.out, task.batch, task.at(step + i));
     auto group = [&](int64_t e, int lanes) __attribute__((always_inline)) {
-        V sum = load(task.bias + e, lanes);
+        V x[TAPS + ROWS - 1], weight[TAPS];
+#pragma GCC unroll 8
+        for (int i = 0; i < TAPS + ROWS - 1; ++i) x[i] = load(inputs[i] + e, lanes);
 #pragma GCC unroll 4
-        for (int w = 0; w < TAPS; ++w) sum += load(task.weight + w * channels + e, lanes) * load(rows[w] + e, lanes);
-        store(out + e, SILU ? sum * sigmoid(sum) : sum, lanes);
+        for (int w = 0; w < TAPS; ++w) weight[w] = load(task.weight + w * args.channels + e, lanes);
+        const V bias = load(task.bias + e, lanes);
+#pragma GCC unroll 4
+        for (int i = 0; i < ROWS; ++i) {
+            V sum = bias;
+#pragma GCC unroll 4
+            for (int w = 0; w < TAPS; ++w) sum += weight[w] * x[i + w];
+            store(outputs[i] + e, SILU ? sum * sigmoid(sum) : sum, lanes);
+        }
     };
     int64_t e = 0;
-    for (; e + W <= channels; e += W) group(e, W);
-    if (e < channels) group(e, int(channels - e));
+    for (; e + W <= args.channels; e += W) group(e, W);
+    if (e < args.channels) group(e, int(args.channels - e));
+}
+
+template <class T, bool SILU>
+void convolve_four_taps(const ConvTask& task, int64_t step, int64_t end) {  // the model's
+    for (; step + 4 <= end; step += 4) convolve_rows<T, 4, SILU, 4>(task, step);
+    for (; step < end; ++step) convolve_rows<T, 4, SILU, 1>(task, step);
 }
 
 template <class T>
 void conv_forward_task(const ConvArgs& args, int64_t index) {
     ConvTask task(args, index);
-    for (int64_t s = task.border(0, task.part); s < task.border(0, task.part + 1); ++s) {
+    const int64_t begin = task.border(0, task.part), end = task.border(0, task.part + 1);
+    if (args.taps == 4) return args.silu ? convolve_four_taps<T, true>(task, begin, end) : convolve_four_taps<T, false>(task, begin, end);
+    for (int64_t s = begin; s < end; ++s) {
         T* out = row<T>(args.out, task.batch, task.at(s));
-        if (args.taps == 4) {  // the model's
-            args.silu ? convolve_row<T, 4, true>(task, s, out) : convolve_row<T, 4, false>(task, s, out);
-            continue;
-        }
         for (int64_t e = 0; e < args.channels; e += W) {
             const int lanes = lanes_at(e, args.channels);
             V sum = task.convolve<T>(s, e, lanes);

@@ -18,8 +18,7 @@ from tyro.conf import Positional, arg
 from videomamba import __version__
 
 if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table
+    from rich.progress import Progress
 
 Item = TypeVar("Item")
 Json = Annotated[bool, arg(help="print JSON lines for a program instead of a table")]
@@ -209,9 +208,7 @@ def convert(
         int | None, arg(metavar="PIXELS", help="resize the spatial positions to this side in pixels")
     ] = None,
 ) -> int:
-    """Turn a released image or video checkpoint into a bundle with preprocessing and class names, or write the original's
-    format.
-    """
+    """Turn a released image or video checkpoint into a bundle with its class names, or write the original's format."""
     from videomamba.models.bundle import save_bundle
     from videomamba.models.checkpoint import save_original
     from videomamba.serving.predictor import Predictor
@@ -343,13 +340,14 @@ def _run(arguments: list[str]) -> int:
         print(__version__)
         return 0
     try:
-        return tyro.extras.subcommand_cli_from_dict(
+        code: int = tyro.extras.subcommand_cli_from_dict(
             COMMANDS,
             prog="videomamba",
             description="Video understanding in time linear in its length.",
             args=arguments,
             config=(tyro.conf.FlagCreatePairsOff,),
         )
+        return code
     except SystemExit as stop:  # after --help or a command line that it refused, tyro exits
         return int(stop.code or 0)
 
@@ -364,7 +362,13 @@ def _complain(message: str) -> None:
 
 
 def _print_json(record: object) -> None:
-    print(json.dumps(record, allow_nan=False), flush=True)
+    from videomamba.schema import VideoMambaError
+
+    try:
+        line = json.dumps(record, allow_nan=False)
+    except ValueError as error:
+        raise VideoMambaError(f"{record}: is no JSON ({error}); are the weights damaged?") from None
+    print(line, flush=True)
 
 
 def _device(name: str) -> str:
@@ -403,17 +407,32 @@ def _progress(items: Iterable[Item], *, total: int, what: str) -> Iterator[Item]
     if total < 2 or not sys.stderr.isatty():
         yield from items
         return
-    from rich.console import Console
-    from rich.progress import track
+    with _bar() as bar:
+        task = bar.add_task(what, total=total)
+        for item in items:
+            bar.stop()  # while the answer is printed, perhaps to the same terminal
+            yield item
+            bar.start()
+            bar.advance(task)
 
-    yield from track(items, what, total=total, console=Console(stderr=True), transient=True)
+
+def _bar(*, disable: bool = False) -> Progress:
+    """A bar on stderr. Rich would else send there what is printed to stdout as well, even where that is a file."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    return Progress(console=console, transient=True, redirect_stdout=False, redirect_stderr=False, disable=disable)
 
 
 def _waiting(items: Iterable[Item], *, what: str) -> Iterator[Item]:
     """`items`, whose number nobody knows, with a sign of life on stderr between them where that is a terminal."""
     from rich.console import Console
+    from rich.live import Live
+    from rich.spinner import Spinner
 
-    status, items = Console(stderr=True).status(what), iter(items)
+    console, items = Console(stderr=True), iter(items)
+    status = Live(Spinner("dots", what), console=console, transient=True, redirect_stdout=False, redirect_stderr=False)
     while True:
         if sys.stderr.isatty():
             status.start()
@@ -436,9 +455,6 @@ def _cell(value: str | float | None) -> str:
 @contextmanager
 def _counter(what: str) -> Iterator[Callable[[int, int], None]]:
     """A function (done, total) that moves a bar on stderr; it does nothing where that is no terminal."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
+    with _bar(disable=not sys.stderr.isatty()) as progress:
         task = progress.add_task(what)
         yield lambda done, total: progress.update(task, completed=done, total=total)

@@ -399,6 +399,18 @@ class TestNotAVideo:
         self.refused(tmp_path / "text.mp4", "not a readable video")
         assert capfd.readouterr() == ("", "")
 
+    @pytest.mark.parametrize("name", ["notes.txt", "art.nfo"])
+    def test_text_that_ffmpeg_would_draw(self, tmp_path: Path, name: str) -> None:
+        (tmp_path / name).write_text("hello\n" * 99)
+        self.refused(tmp_path / name, "takes it for text")
+
+    @pytest.mark.skipif(not Path("/dev/null").is_char_device(), reason="needs /dev/null")
+    def test_device(self) -> None:
+        self.refused(Path("/dev/null"), "neither a file nor a folder")
+
+    def test_long_name(self, tmp_path: Path) -> None:
+        self.refused(tmp_path / ("x" * 300), "cannot be opened")
+
     def test_folder_without_images(self, tmp_path: Path) -> None:
         (tmp_path / "notes.txt").write_text("no pictures")
         self.refused(tmp_path, "no images in this folder")

@@ -160,6 +160,13 @@ class TestFind:
             find_videos(tmp_path)
         with pytest.raises(VideoError, match="no such file"):
             find_videos(tmp_path / "missing")
+        with pytest.raises(VideoError, match="cannot be opened"):
+            find_videos(tmp_path / ("x" * 300))
+
+    @pytest.mark.skipif(not Path("/dev/null").is_char_device(), reason="needs /dev/null")
+    def test_device(self) -> None:
+        with pytest.raises(VideoError, match="neither a file nor a folder"):
+            find_videos("/dev/null")
 
     def test_unreadable(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         def deny(self: Path) -> None:

@@ -376,6 +376,11 @@ def test_an_interrupted_run_goes_on_and_grows(dataset: Path, tmp_path: Path) -> 
         ({"style": "oil"}, "choose one of default, line"),
         ({"num_frames": 4}, "num_frames: 4"),
         ({"width": 32}, "64x32"),
+        ({"width": 81}, "even height and width, got 64x81"),
+        ({"fps": 0}, "fps: 0"),
+        ({"fps": -16}, "fps: -16"),
+        ({"crf": -1}, "crf: -1"),
+        ({"crf": 52}, "crf: 52"),
     ],
 )
 def test_settings_that_cannot_be_met_are_refused_and_harm_nothing(
@@ -395,6 +400,16 @@ def test_a_folder_of_other_videos_is_refused(tmp_path: Path) -> None:
     assert contents(tmp_path) == {"mine.mp4": b"mine"}
 
 
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"clips_per_class": "two"}', "\udcff"])
+def test_broken_settings_are_one_line(tmp_path: Path, text: str) -> None:
+    (tmp_path / "mine.mp4").write_bytes(b"mine")
+    (tmp_path / "synthetic.json").write_bytes(text.encode(errors="surrogateescape"))
+    before = contents(tmp_path)
+    with pytest.raises(VideoMambaError, match=r"synthetic\.json: does not say") as caught:
+        write_dataset(tmp_path, clips_per_class=1, seed=0, **SMALL)
+    assert "\n" not in str(caught.value) and contents(tmp_path) == before
+
+
 def test_a_root_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "root").write_text("a file")
     with pytest.raises(VideoMambaError, match="cannot be made a folder"):
@@ -402,10 +417,9 @@ def test_a_root_that_is_a_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_settings_can_be_mended_before_the_first_file(tmp_path: Path) -> None:
-    with pytest.raises(VideoError, match="even height and width"):
-        write_dataset(tmp_path, clips_per_class=1, seed=0, num_frames=8, height=65, width=80)
-    with pytest.raises(VideoError, match="even height and width"):
-        write_dataset(tmp_path, clips_per_class=1, seed=0, num_frames=8, height=65, width=80, workers=2)
+    for workers in (1, 2):
+        with pytest.raises(VideoError, match="choose one of libx264, libx265"):
+            write_dataset(tmp_path, clips_per_class=1, seed=0, codec="mpeg4", workers=workers, **SMALL)
     assert len(write_dataset(tmp_path, clips_per_class=1, seed=0, **SMALL)) == 16
 
 

@@ -13,7 +13,15 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from videomamba.models.bundle import FORMAT, load_bundle, read_bundle_metadata, save_bundle
+from videomamba.models.bundle import (
+    FORMAT,
+    BundleMetadata,
+    check_bundle,
+    read_bundle_metadata,
+    read_safetensors,
+    save_bundle,
+)
+from videomamba.models.checkpoint import Checkpoint, read_checkpoint
 from videomamba.models.config import VideoMambaConfig
 from videomamba.models.videomamba import VideoMamba
 from videomamba.schema import Preprocess, VideoMambaError, WeightsError
@@ -21,6 +29,7 @@ from videomamba.schema import Preprocess, VideoMambaError, WeightsError
 Build = Callable[..., VideoMamba]
 LABELS = ("cut", "pour", "stir — ✓", "mix", "eat")
 PREPROCESS = Preprocess(num_frames=4, image_size=(32, 48), sampling="tsn", crop_ratio=0.9, antialias=False)
+SQUARE = Preprocess(num_frames=4, image_size=(32, 32))
 INFO = {"command": "videomamba train x", "top1": 71.5, "licence": "Apache-2.0", "seeds": [1, 2]}
 CHANGED = {
     "scan_order": "spatiotemporal_v1",
@@ -31,6 +40,11 @@ CHANGED = {
     "drop_path": 0.1,
     "image_size": (32, 48),
 }
+
+
+def load_bundle(path: Path) -> tuple[dict[str, Tensor], BundleMetadata]:
+    tensors, metadata = read_safetensors(path)
+    return tensors, check_bundle(path, tensors, metadata)
 
 
 @pytest.fixture
@@ -50,27 +64,47 @@ def test_everything_comes_back(build: Build, bundle: Path) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
 def test_dtype_is_kept(build: Build, tmp_path: Path, dtype: torch.dtype) -> None:
-    tensors, _ = load_bundle(save_bundle(tmp_path / "x.safetensors", build().to(dtype), PREPROCESS))
+    tensors, _ = load_bundle(save_bundle(tmp_path / "x.safetensors", build().to(dtype), SQUARE))
     assert {tensor.dtype for tensor in tensors.values()} == {dtype}
 
 
 def test_names_of_classes_may_be_unknown_but_not_of_another_number(build: Build, tmp_path: Path) -> None:
-    path = save_bundle(tmp_path / "x.safetensors", build(), PREPROCESS)
+    path = save_bundle(tmp_path / "x.safetensors", build(), SQUARE)
     assert read_bundle_metadata(path).labels == () and read_bundle_metadata(path).info == {}
     with pytest.raises(VideoMambaError, match="4 class names for a model with 5 classes"):
-        save_bundle(path, build(), PREPROCESS, LABELS[:4])
+        save_bundle(path, build(), SQUARE, LABELS[:4])
 
 
 def test_info_must_be_json(build: Build, tmp_path: Path) -> None:
     for info in ({"model": object()}, {"loss": float("nan")}):
         with pytest.raises(ValueError, match="info must be JSON"):
-            save_bundle(tmp_path / "x.safetensors", build(), PREPROCESS, info=info)
+            save_bundle(tmp_path / "x.safetensors", build(), SQUARE, info=info)
     assert not list(tmp_path.iterdir())
+
+
+def test_clips_that_the_model_does_not_take_are_a_programming_error(build: Build, tmp_path: Path) -> None:
+    for wrong in ({"num_frames": 8}, {"image_size": (32, 48)}):
+        with pytest.raises(ValueError, match="clips that the model does not take"):
+            save_bundle(tmp_path / "x.safetensors", build(), SQUARE.model_copy(update=wrong))
+    assert not list(tmp_path.iterdir())
+
+
+def test_others_may_read_it_as_the_umask_says(bundle: Path) -> None:
+    plain = bundle.with_name("plain")
+    plain.touch()
+    assert bundle.stat().st_mode == plain.stat().st_mode
+
+
+def test_shapes_that_make_no_config_are_one_line(build: Build) -> None:
+    tensors = build().state_dict()
+    tensors["patch_embed.proj.weight"] = tensors["patch_embed.proj.weight"][..., :0, :0]
+    with pytest.raises(WeightsError, match=r"^odd\.pth: patch_size: .*greater than or equal to 1"):
+        Checkpoint("odd.pth", tensors).config()
 
 
 def test_another_suffix_is_refused(build: Build, tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"end its name in \.safetensors"):
-        save_bundle(tmp_path / "x.pth", build(), PREPROCESS)
+        save_bundle(tmp_path / "x.pth", build(), SQUARE)
 
 
 class TestAtomic:
@@ -84,7 +118,7 @@ class TestAtomic:
         script = f"""
 import resource
 from pathlib import Path
-from videomamba.models.bundle import load_bundle, save_bundle
+from videomamba.models.bundle import save_bundle
 from videomamba.models.checkpoint import save_original
 from videomamba.models.config import VideoMambaConfig
 from videomamba.models.videomamba import VideoMamba
@@ -109,7 +143,7 @@ for write in (lambda: save_bundle(path, model, Preprocess()), lambda: save_origi
         with pytest.raises(
             WeightsError, match=r"cannot be written \(No such file or directory\); free space or choose"
         ):
-            save_bundle(tmp_path / "none" / "x.safetensors", build(), PREPROCESS)
+            save_bundle(tmp_path / "none" / "x.safetensors", build(), SQUARE)
 
 
 def rewrite(path: Path, change: Callable[[dict[str, str], dict[str, Tensor]], object]) -> None:
@@ -180,6 +214,18 @@ class TestMalformed:
         rewrite(bundle, change)
         with pytest.raises(WeightsError, match=message):
             load_bundle(bundle)
+
+    @pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+    def test_no_permission(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str) -> None:
+        path = tmp_path / f"x{suffix}"
+        path.write_bytes(b"nothing")
+
+        def deny(self: Path, mode: str) -> None:
+            raise PermissionError(13, "Permission denied", str(self))
+
+        monkeypatch.setattr(Path, "open", deny)
+        with pytest.raises(WeightsError, match=r"permission denied$"):
+            read_checkpoint(path)
 
     def test_no_bundle_at_all(self, tmp_path: Path) -> None:
         with pytest.raises(WeightsError, match=r"none\.safetensors: no such file"):

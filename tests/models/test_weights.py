@@ -321,7 +321,7 @@ class TestPositions:
 
     def test_a_bundle_knows_its_grid(self, build: Build, tmp_path: Path) -> None:
         source, model = build(seed=1, image_size=(32, 48)), build(seed=2, image_size=64)
-        save_bundle(tmp_path / "b.safetensors", source, Preprocess())
+        save_bundle(tmp_path / "b.safetensors", source, Preprocess(num_frames=4, image_size=(32, 48)))
         load_weights(model, tmp_path / "b.safetensors")
         assert torch.equal(model.pos_embed, resize_positions(source.pos_embed, (2, 3), (4, 4)))
 

@@ -233,6 +233,20 @@ class TestResolve:
         with pytest.raises(WeightsError, match="is a folder"):
             resolve_weights(tmp_path)
 
+    @pytest.mark.parametrize("name", ["~nosuchuser/x.pth", "x" * 300, "x" * 300 + ".pth"])
+    def test_a_name_that_the_system_refuses(self, name: str) -> None:
+        with pytest.raises(WeightsError, match="cannot be opened") as caught:
+            resolve_weights(name)
+        assert str(caught.value).startswith(f"{name}: ") and "\n" not in str(caught.value)
+
+    def test_a_folder_that_may_not_be_entered(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def deny(self: Path, **_: object) -> None:
+            raise PermissionError(13, "Permission denied", str(self))
+
+        monkeypatch.setattr(Path, "stat", deny)
+        with pytest.raises(WeightsError, match="Permission denied"):
+            resolve_weights(folder / "x.pth")
+
     def test_a_folder_with_the_name_of_an_entry_does_not_hide_it(
         self, folder: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

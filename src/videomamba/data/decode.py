@@ -21,6 +21,8 @@ VIDEO_SUFFIXES = frozenset(
     | {".ogv", ".ts", ".vob", ".webm", ".wmv"}
 )
 
+_NEITHER = "is neither a file nor a folder; give a video file"
+
 
 def open_video(path: str | Path, backend: Backend = "pyav", *, fps: float = 1.0, threads: int | None = None) -> Video:
     """Open a video file, a folder of images (one video, images in natural order: 2 before 10) or an image (one frame).
@@ -31,15 +33,15 @@ def open_video(path: str | Path, backend: Backend = "pyav", *, fps: float = 1.0,
     Raises VideoError, one line that begins with the path, when there is no such file, the folder has no images, or the
     file is empty, no video, or damaged at its beginning; VideoMambaError when the backend is not installed.
     """
-    path = Path(path)
-    if not path.exists():
-        raise VideoError(path, "no such file or folder; check the spelling and the folder that you are in")
+    path = _existing(path)
     if path.is_dir():
         images = _images_in(path)
         if not images:
             kinds = ", ".join(sorted(IMAGE_SUFFIXES))
             raise VideoError(path, f"no images in this folder; give a video file or a folder with {kinds} files in it")
         return ImageVideo(path, images, fps=fps)
+    if not path.is_file():
+        raise VideoError(path, _NEITHER)
     if path.stat().st_size == 0:
         raise VideoError(path, "the file is empty; copy or download it again")
     if path.suffix.lower() in IMAGE_SUFFIXES:
@@ -59,11 +61,11 @@ def find_videos(path: str | Path) -> list[Path]:
     A folder that holds images, but neither video files nor folders, is one video. Hidden ones are passed over.
     Raises VideoError when there is no such file or folder, or no video in it.
     """
-    path = Path(path)
-    if not path.exists():
-        raise VideoError(path, "no such file or folder; check the spelling and the folder that you are in")
+    path = _existing(path)
     if path.is_file():
         return [path]
+    if not path.is_dir():
+        raise VideoError(path, _NEITHER)
     try:
         found = _videos_below(path, frozenset())
     except OSError as error:
@@ -73,6 +75,18 @@ def find_videos(path: str | Path) -> list[Path]:
     if not found:
         raise VideoError(path, f"no videos in this folder; files ending in {', '.join(sorted(VIDEO_SUFFIXES))} count")
     return sorted(found, key=_natural)
+
+
+def _existing(path: str | Path) -> Path:
+    path = Path(path)
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        reason = "no such file or folder; check the spelling and the folder that you are in"
+        raise VideoError(path, reason) from None
+    except OSError as error:  # a name that is too long, a folder that may not be entered
+        raise VideoError(path, f"cannot be opened ({error.strerror}); check its name and its permissions") from error
+    return path
 
 
 def _videos_below(folder: Path, above: frozenset[Path]) -> list[Path]:

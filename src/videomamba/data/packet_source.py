@@ -34,6 +34,9 @@ _THREADING = {"av1": "SLICE", "h264": "AUTO", "hevc": "SLICE", "vp9": "AUTO"}
 _WORTH_THREADS = 500_000
 _MAX_THREADS = 16
 
+# FFmpeg draws text files with these; what it draws is nobody's video.
+_TEXT_FORMATS = frozenset({"adf", "bin", "idf", "tty", "xbin"})
+
 # PyAV's demuxer raises the second where damage makes FFmpeg find another stream half way.
 READ_ERRORS = (av.error.FFmpegError, IndexError)
 
@@ -155,6 +158,8 @@ def _open(path: Path, threads: int | None) -> tuple[InputContainer, VideoStream]
 
 
 def _video_stream(path: Path, container: InputContainer) -> VideoStream:
+    if container.format.name in _TEXT_FORMATS:
+        raise VideoError(path, "not a readable video (FFmpeg takes it for text); give a file with moving pictures")
     streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
     if not streams:
         kinds = ", ".join(sorted({s.type for s in container.streams})) or "nothing"

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -137,6 +137,12 @@ def write_dataset(
             raise VideoMambaError(f"{name}: {value} is too few; give at least 1")
     if layout not in ("folders", "flat"):
         raise VideoMambaError(f"layout: {layout!r} is unknown; choose folders or flat")
+    if fps <= 0:
+        raise VideoMambaError(f"fps: {fps} is no rate; give a number above 0")
+    if not 0 <= crf <= 51:
+        raise VideoMambaError(f"crf: {crf} is not in 0..51")
+    if height % 2 or width % 2:
+        raise VideoMambaError(f"height, width: H.264 needs an even height and width, got {height}x{width}")
     settings: dict[str, object] = {
         "seed": seed,
         "num_frames": num_frames,
@@ -187,7 +193,7 @@ def _begin(root: Path, settings: dict[str, object], clips_per_class: int) -> Non
     if any(root.rglob("*.mp4")):
         if not file.exists():
             raise VideoMambaError(f"{root}: holds videos that are no synthetic data set; choose another folder")
-        before = json.loads(file.read_text())
+        before = _read_settings(file)
         for key, value in settings.items():
             if before.get(key) != value:
                 raise VideoMambaError(
@@ -203,6 +209,18 @@ def _begin(root: Path, settings: dict[str, object], clips_per_class: int) -> Non
     except OSError as error:
         raise VideoMambaError(f"{root}: cannot be made a folder ({error.strerror}); choose another") from error
     _replace_text(file, json.dumps({**settings, "clips_per_class": clips_per_class}, indent=2) + "\n")
+
+
+def _read_settings(file: Path) -> dict[str, Any]:
+    try:
+        settings = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        settings = None
+    if not isinstance(settings, dict) or not isinstance(settings.get("clips_per_class"), int):
+        raise VideoMambaError(
+            f"{file}: does not say how the videos beside it were made, it is damaged; choose another folder"
+        )
+    return settings
 
 
 def _write_clip(

@@ -49,12 +49,15 @@ def save_bundle(
     """Writes `model` with its preprocessing, class names and `info` to `path`.
 
     The file appears complete or not at all: a failure leaves what was at `path` untouched. `labels` is empty or has one
-    name per class. Raises WeightsError when the file cannot be written, ValueError when `info` is not JSON.
+    name per class. Raises WeightsError when the file cannot be written, ValueError when `info` is not JSON or `preprocess`
+    makes clips that the model does not take.
     """
     path = Path(path)
     config = model.config
     if path.suffix != ".safetensors":
         raise WeightsError(f"{path}: a bundle is a safetensors file; end its name in .safetensors")
+    if (preprocess.num_frames, preprocess.image_size) != (config.num_frames, config.image_size):
+        raise ValueError(f"{preprocess!r} makes clips that the model does not take: {config!r}")
     if labels:
         labels = check_labels(labels, config.num_classes, str(path))
     metadata = {
@@ -82,14 +85,8 @@ def read_bundle_metadata(path: str | Path) -> BundleMetadata:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
     except (OSError, SafetensorError) as error:
-        raise unreadable(path, error) from error
+        raise unreadable(path) from error
     return _parse(path, metadata)
-
-
-def load_bundle(path: str | Path) -> tuple[dict[str, Tensor], BundleMetadata]:
-    """(state dict on the CPU, metadata). Raises WeightsError when either is malformed or the two disagree."""
-    tensors, metadata = read_safetensors(path)
-    return tensors, check_bundle(path, tensors, metadata)
 
 
 def check_bundle(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> BundleMetadata:
@@ -110,18 +107,22 @@ def read_safetensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str
         with safe_open(path, framework="pt", device="cpu") as file:
             return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
-        raise unreadable(path, error) from error
+        raise unreadable(path) from error
 
 
-def unreadable(path: str | Path, error: Exception) -> WeightsError:
+def unreadable(path: str | Path) -> WeightsError:
     """One line for a file that could not be opened or is no checkpoint."""
     path = Path(path)
-    if not path.exists():
+    try:  # the readers' own errors do not tell these causes apart
+        if path.is_dir():
+            return WeightsError(f"{path}: is a folder; give the checkpoint file inside it")
+        path.open("rb").close()
+    except FileNotFoundError:
         return WeightsError(f"{path}: no such file")
-    if path.is_dir():
-        return WeightsError(f"{path}: is a folder; give the checkpoint file inside it")
-    if isinstance(error, PermissionError):
+    except PermissionError:
         return WeightsError(f"{path}: permission denied")
+    except OSError as refused:
+        return WeightsError(f"{path}: cannot be opened ({refused.strerror})")
     return WeightsError(
         f"{path}: not a readable checkpoint; it may be cut short or another kind of file, fetch it again"
     )
@@ -135,7 +136,10 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     try:
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
             temporary = Path(folder) / path.name
+            temporary.touch()
+            mode = temporary.stat().st_mode  # what the umask leaves; safetensors gives its files to the owner alone
             write(temporary)
+            temporary.chmod(mode)
             with temporary.open("rb") as file:
                 os.fsync(file.fileno())
             temporary.replace(path)

@@ -20,7 +20,7 @@ from videomamba.models.bundle import (
     unreadable,
     write_atomically,
 )
-from videomamba.models.config import VideoMambaConfig
+from videomamba.models.config import VideoMambaConfig, make_config
 from videomamba.models.state_dict import infer_config, to_image_format, to_video_format, unwrap
 from videomamba.models.videomamba import VideoMamba
 from videomamba.schema import WeightsError
@@ -35,10 +35,13 @@ class Checkpoint:
     bundle: BundleMetadata | None = None
 
     def config(self) -> VideoMambaConfig:
-        """The bundle's config, else what the shapes tell (see `infer_config`)."""
+        """The bundle's config, else what the shapes tell (see `infer_config`). Raises WeightsError naming the file."""
         if self.bundle is not None:
             return self.bundle.config
-        return VideoMambaConfig.model_validate(infer_config(self.tensors, source=self.source))
+        try:
+            return make_config(infer_config(self.tensors, source=self.source))
+        except ValueError as error:
+            raise WeightsError(f"{self.source}: {error}; this is not a VideoMamba checkpoint") from None
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
@@ -59,7 +62,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     except Exception as error:  # a damaged pickle makes torch.load raise anything: AssertionError, struct.error, ...
         unsafe = re.search(r"Unsupported (?:global|class): (?:GLOBAL )?(\S+)", str(error))
         if unsafe is None:
-            raise unreadable(path, error) from error
+            raise unreadable(path) from error
         reason = f"holds {unsafe[1].rstrip('.')}, which could run code; ask its author for a file of tensors only"
         raise WeightsError(f"{path}: {reason}") from None
     return Checkpoint(str(path), unwrap(content, source=str(path)))

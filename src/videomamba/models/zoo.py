@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import stat
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
@@ -82,8 +83,8 @@ def resolve_weights(name_or_path: str | Path) -> Path:
     A released file is looked for in the folder that VIDEOMAMBA_WEIGHTS names, then in the hub's cache, then fetched.
     Without a connection it gives up after a few seconds. Raises WeightsError that says what to put where.
     """
-    path = Path(name_or_path).expanduser()
-    if path.is_file():
+    path, is_file = _look(name_or_path)
+    if is_file:
         return path
     if path.is_dir() and str(name_or_path) not in _entries():
         raise WeightsError(f"{path}: is a folder; give the checkpoint file inside it")
@@ -91,14 +92,29 @@ def resolve_weights(name_or_path: str | Path) -> Path:
         raise WeightsError(f"{path}: no such file")
     entry = zoo_entry(str(name_or_path))
     folder = os.environ.get(FOLDER_VARIABLE)
-    if folder and (found := Path(folder).expanduser() / entry.file).is_file():
-        return found
+    if folder:
+        found, is_file = _look(Path(folder) / entry.file)
+        if is_file:
+            return found
     if entry.packaged:
         found = _HERE / "weights" / entry.file
         if not found.is_file():
             raise WeightsError(f"{entry.name}: {found} is absent; reinstall videomamba or put it in ${FOLDER_VARIABLE}")
         return found
     return _from_hub(entry)
+
+
+def _look(path: str | Path) -> tuple[Path, bool]:
+    """`path` with ~ spelled out, and whether that is a file. Raises WeightsError where the system does not even tell."""
+    try:
+        expanded = Path(path).expanduser()
+        try:
+            return expanded, stat.S_ISREG(expanded.stat().st_mode)
+        except (FileNotFoundError, NotADirectoryError):
+            return expanded, False
+    except (OSError, RuntimeError) as error:  # a long name, a folder that may not be entered; a ~name without a home
+        reason = getattr(error, "strerror", None) or str(error).rstrip(".")
+        raise WeightsError(f"{path}: cannot be opened ({reason}); check its name and its permissions") from None
 
 
 def _from_hub(entry: ZooEntry) -> Path:
