@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from videomamba import create_model
+from videomamba import create_model, load_weights
 from videomamba.data.decode import open_video
 from videomamba.data.sampling import evaluation_clips
 from videomamba.data.synthetic import ACTIONS, reversed_action, write_dataset
@@ -145,6 +145,8 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--lr", type=float, default=1.5e-3)
     parser.add_argument("--weight-decay", type=float, default=0.05)
+    parser.add_argument("--start", type=Path, help="a bundle to start from instead of fresh weights")
+    parser.add_argument("--until", type=int, help="stop after so many epochs of the schedule")
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
@@ -154,6 +156,8 @@ def main() -> None:
     torch.manual_seed(args.seed)
     generator = torch.Generator().manual_seed(args.seed)
     model = fresh_model()
+    if args.start is not None:
+        load_weights(model, args.start)
     decayed = [p for p in model.parameters() if p.ndim > 1]
     others = [p for p in model.parameters() if p.ndim <= 1]
     optimizer = torch.optim.AdamW(
@@ -181,7 +185,7 @@ def main() -> None:
             parameters=sum(p.numel() for p in model.parameters()),
         )
         started = time.monotonic()
-        for epoch in range(args.epochs):
+        for epoch in range(args.until or args.epochs):
             losses = []
             for video, target in batches(clips, labels, args.batch, generator):
                 with torch.autocast("cpu", torch.bfloat16):
