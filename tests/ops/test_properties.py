@@ -1,0 +1,74 @@
+"""Any shape, stride and flag that the ops accept: every backend against the reference, on outputs and all gradients."""
+
+from __future__ import annotations
+
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.ops.cases import conv_call, in_double, relative_errors, scan_call
+from tests.ops.test_backends import run_conv, run_scan
+from videomamba.ops.dispatch import use_backend
+
+TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 4e-2}
+dtypes = st.sampled_from([torch.float32, torch.bfloat16])
+anything = settings(
+    max_examples=25,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],  # the backend is the same for all examples
+)
+
+
+@anything
+@given(
+    shape=st.fixed_dictionaries(
+        {
+            "batch": st.integers(1, 3),
+            "length": st.integers(1, 80),
+            "channels": st.integers(1, 40),
+            "states": st.integers(1, 20),
+            "dtype": dtypes,
+            "full": st.booleans(),
+            "strided": st.booleans(),
+            "seed": st.integers(0, 1000),
+        }
+    ),
+    flags=st.fixed_dictionaries({"reverse": st.booleans(), "discretization": st.sampled_from(["euler", "zoh"])}),
+)
+def test_scan(backend: str, shape: dict[str, object], flags: dict[str, object]) -> None:
+    call = scan_call(**shape)
+    found = run_scan(call, **flags)
+    with use_backend("reference"):
+        expected = run_scan(in_double(call), **flags)
+    # Sums of few terms may cancel: they are compared with the largest gradient rather than with themselves.
+    scale = max(float(expected[name].abs().max()) for name in call if name in expected)
+    for name, error in relative_errors(found, expected).items():
+        size = float(expected[name].abs().max())
+        assert error * size <= TOLERANCE[shape["dtype"]] * max(size, scale if name in call else 0), (name, error)
+
+
+@anything
+@given(
+    shape=st.fixed_dictionaries(
+        {
+            "batch": st.integers(1, 3),
+            "length": st.integers(1, 40),
+            "channels": st.integers(1, 40),
+            "taps": st.integers(1, 6),
+            "dtype": dtypes,
+            "full": st.booleans(),
+            "seed": st.integers(0, 1000),
+        }
+    ),
+    flags=st.fixed_dictionaries({"reverse": st.booleans(), "activation": st.sampled_from(["silu", None])}),
+)
+def test_conv(backend: str, shape: dict[str, object], flags: dict[str, object]) -> None:
+    call = conv_call(**shape)
+    found = run_conv(call, **flags)
+    with use_backend("reference"):
+        expected = run_conv(in_double(call), **flags)
+    scale = max(float(expected[name].abs().max()) for name in call if name in expected and expected[name].numel())
+    for name, error in relative_errors(found, expected).items():
+        size = float(expected[name].abs().max())
+        assert error * size <= TOLERANCE[shape["dtype"]] * max(size, scale if name in call else 0), (name, error)
