@@ -2,7 +2,7 @@
 
     python examples/train_embedded_default.py --data runs/synthetic --out runs/embedded_default
 
-Writes real H.264 files with `videomamba synth`'s own code, decodes them once, and trains from memory. What it prints goes
+(docs/embedded_default.md has the two commands that made the packaged file, and their log.) Writes real H.264 files with `videomamba synth`'s own code, decodes them once, and trains from memory. What it prints goes
 to OUT/log.jsonl; the result is OUT/videomamba_micro_synthetic.safetensors with its preprocessing and class names.
 """
 
@@ -30,10 +30,10 @@ from videomamba.models.bundle import save_bundle
 from videomamba.models.videomamba import VideoMamba
 from videomamba.schema import Preprocess
 
-PREPROCESS = Preprocess(num_frames=8, image_size=(96, 96))
-# Twice the frames of a clip and a margin around the picture are kept, for jitter in time and space.
+PREPROCESS = Preprocess(num_frames=8, image_size=(96, 96), crop_ratio=96 / 112)
+# Twice the frames of a clip, and the margin that the crop leaves out, are kept for jitter in time and space.
 STORED = PREPROCESS.model_copy(
-    update={"num_frames": 16, "image_size": (112, 112), "mean": (0.0,) * 3, "std": (1.0,) * 3}
+    update={"num_frames": 16, "image_size": (112, 112), "crop_ratio": 1.0, "mean": (0.0,) * 3, "std": (1.0,) * 3}
 )
 VARIANTS = (
     {"num_frames": 32, "fps": 16, "height": 128, "width": 160, "crf": 23},
@@ -57,7 +57,7 @@ def fresh_model() -> VideoMamba:
 
     Patches of two frames see motion at once; the mean of the patches is easier to begin with than the class token; and the
     paper's std of 0.02, made for widths of 192 and more, would start B, C and u so small that the scan adds next to nothing.
-    With one-frame patches, class token and that start, 30 minutes reached 75 % (docs/embedded_default.md).
+    What came of one-frame patches, the class token and that start is in docs/embedded_default.md.
     """
     model = create_model("videomamba_micro", num_classes=len(ACTIONS), depth=5, tubelet_size=2, pool="mean")
     for name, module in model.named_modules():
