@@ -2,8 +2,9 @@
 
     python examples/train_embedded_default.py --data runs/synthetic --out runs/embedded_default
 
-(docs/embedded_default.md has the two commands that made the packaged file, and their log.) Writes real H.264 files with `videomamba synth`'s own code, decodes them once, and trains from memory. What it prints goes
-to OUT/log.jsonl; the result is OUT/videomamba_micro_synthetic.safetensors with its preprocessing and class names.
+The two commands that made the packaged file, and their log, are in docs/embedded_default.md. Writes real H.264 files with
+`videomamba synth`'s own code, decodes them once, and trains from memory. What it prints goes to OUT/log.jsonl; the result is
+OUT/videomamba_micro_synthetic.safetensors with its preprocessing and class names.
 """
 
 from __future__ import annotations
