@@ -124,6 +124,7 @@ def test_every_nan_stays_one(backend: str, payload: int) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")  # from PyTorch's own compiler
 @pytest.mark.parametrize("order", ["spatial_first", "spatiotemporal_v2"])
 def test_the_whole_network_compiles_and_exports_without_a_break(order: str) -> None:
     torch.manual_seed(0)
