@@ -21,7 +21,7 @@ _OPTIONS = {
 
 
 def write_video(
-    path: Path, frames: NDArray[np.uint8], *, fps: Fraction | int = 16, codec: str = "libx264", crf: int = 23
+    path: str | Path, frames: NDArray[np.uint8], *, fps: Fraction | int = 16, codec: str = "libx264", crf: int = 23
 ) -> None:
     """Encode (t, h, w, 3) uint8 RGB frames to `path` as yuv420p, in the container that the suffix names.
 
@@ -31,6 +31,7 @@ def write_video(
     Raises VideoError for an odd height or width (4:2:0 chroma needs even ones), another codec, a suffix without a
     container or a folder that cannot be written; ValueError for frames that are not (t, h, w, 3) uint8.
     """
+    path = Path(path)
     if frames.ndim != 4 or frames.shape[3] != 3 or frames.dtype != np.uint8 or frames.size == 0:
         raise ValueError(f"frames must be (t, h, w, 3) uint8 and not empty, got {frames.shape} {frames.dtype}")
     if codec not in _OPTIONS:
