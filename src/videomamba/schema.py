@@ -46,26 +46,6 @@ def _require(condition: bool, message: str) -> None:
         raise ValueError(message)
 
 
-@dataclass(frozen=True)
-class VideoRecord:
-    """One line of an annotation: where a video is and what is known of it.
-
-    `start` and `end` are seconds and bound the part of the file that is meant; None means the file's own limits.
-    """
-
-    path: str
-    label: int | None = None
-    caption: str | None = None
-    start: float | None = None
-    end: float | None = None
-
-    def __post_init__(self) -> None:
-        _require(bool(self.path), "VideoRecord.path is empty")
-        _require(
-            self.start is None or self.end is None or self.start < self.end, f"{self.path}: start must be before end"
-        )
-
-
 @dataclass(frozen=True, repr=False)
 class VideoInfo:
     """What is known of a video once it has been opened: exact, not what the container claims.
