@@ -9,6 +9,8 @@ constexpr int kBlock = kCheckpointInterval;
 
 // States of a group that advance together: as many as the registers hold beside the temporaries.
 constexpr int kHeld = W == 16 ? 16 : 8;
+// The same in the backward pass; it divides kHeld.
+constexpr int kTogether = 8;
 
 struct Walk {  // steps in walking order -> positions in the sequence
     int64_t length;
@@ -111,24 +113,6 @@ struct Task {
     float* checkpoint(int64_t block, const Group& g) const {  // states are a stride of `channels` apart
         return args.checkpoints + (batch * blocks() + block) * args.states * args.channels + g.channel;
     }
-
-    template <class T>
-    V read(const View& view, int64_t t, const Group& g) const {
-        return load(row<T>(view, batch, t) + g.channel, g.lanes);
-    }
-    // Rows are far apart and a group touches one cache line of each, which the processor's own prefetcher does not follow:
-    // while group i of a block is worked on, its successor's lines are fetched.
-    template <class T>
-    void prefetch_next(const View& view, int64_t step, int count, int64_t i) const {
-        if (!view.data) return;
-        const bool inside = i + 1 < groups;
-        const int64_t next = inside ? step : smaller(step + count, args.length - 1);
-        __builtin_prefetch(row<T>(view, batch, walk.at(next)) + (inside ? group[i + 1].channel : group[0].channel));
-    }
-    template <class T>
-    void write(const View& view, int64_t t, const Group& g, V value) const {
-        store(row<T>(view, batch, t) + g.channel, value, g.lanes);
-    }
 };
 
 // phi = (exp(delta A) - 1) / A, the zero-order hold; a is exp(delta A).
@@ -142,36 +126,42 @@ VM_INLINE V hold(V delta, V a, const Group& g, int n) {
 template <class T, bool ZOH>
 void scan_forward_task(const ScanArgs& args, int64_t index) {
     Task task(args, index, args.initial_state);
-    const View* const touched[] = {&args.u, &args.delta, &args.z, &args.other, &args.out};
-    V delta[kBlock], x[kBlock], y[kBlock];
+    const int64_t size = task.groups * kBlock;
+    Scratch staged(3 * size * W);  // of each group a vector for each step of the block
+    V *const us = staged.vectors(), *const deltas = us + size, *const ys = deltas + size;
     for (int64_t first = 0; first < args.length; first += kBlock) {
         const int count = int(smaller<int64_t>(kBlock, args.length - first));
         task.read_block<T>(first, count);
+        for (int s = 0; s < count; ++s) {
+            const int64_t t = task.walk.at(first + s);
+            const T *u = row<T>(args.u, task.batch, t), *delta = row<T>(args.delta, task.batch, t);
+            for (int64_t i = 0; i < task.groups; ++i) {
+                const Group& g = task.group[i];
+                const V raw = load(delta + g.channel, g.lanes) + g.bias;
+                us[i * kBlock + s] = load(u + g.channel, g.lanes);
+                deltas[i * kBlock + s] = args.softplus ? softplus(raw) : raw;
+            }
+        }
         for (int64_t i = 0; i < task.groups; ++i) {
             const Group& g = task.group[i];
             if (args.checkpoints)
                 for (int64_t n = 0; n < args.states; ++n)
                     store(task.checkpoint(first / kBlock, g) + n * args.channels, g.state[n], g.lanes);
-            for (int s = 0; s < count; ++s) {
-                const int64_t t = task.walk.at(first + s);
-                V u = task.read<T>(args.u, t, g), raw = task.read<T>(args.delta, t, g) + g.bias;
-                for (const View* view : touched) task.prefetch_next<T>(*view, first + s, count, i);
-                delta[s] = args.softplus ? softplus(raw) : raw;
-                x[s] = ZOH ? u : delta[s] * u;
-                y[s] = g.D * u;
-            }
+            const V *const u = us + i * kBlock, *const delta = deltas + i * kBlock;
+            V* const y = ys + i * kBlock;
             for (int base = 0; base < task.padded; base += kHeld) {
                 V h[kHeld];
 #pragma GCC unroll 16
                 for (int n = 0; n < kHeld; ++n) h[n] = g.state[base + n];
                 for (int s = 0; s < count; ++s) {
                     const float *B = task.B + s * task.padded + base, *C = task.C + s * task.padded + base;
-                    V even = y[s], odd = splat(0.0f);
+                    const V x = delta[s] * u[s];
+                    V even = base == 0 ? g.D * u[s] : y[s], odd = splat(0.0f);
 #pragma GCC unroll 16
                     for (int n = 0; n < kHeld; ++n) {
-                        V a = exp2(delta[s] * g.A_log2e[base + n]);
-                        V input = ZOH ? x[s] * hold(delta[s], a, g, base + n) : x[s];
-                        h[n] = a * h[n] + input * B[n];
+                        const V decay = exp2<Decay>(delta[s] * g.A_log2e[base + n]);
+                        const V input = ZOH ? u[s] * hold(delta[s], decay, g, base + n) : x;
+                        h[n] = decay * h[n] + input * B[n];
                         if (n % 2) odd += h[n] * C[n];
                         else even += h[n] * C[n];
                     }
@@ -180,14 +170,21 @@ void scan_forward_task(const ScanArgs& args, int64_t index) {
 #pragma GCC unroll 16
                 for (int n = 0; n < kHeld; ++n) g.state[base + n] = h[n];
             }
-            for (int s = 0; s < count; ++s) {
-                const int64_t t = task.walk.at(first + s);
-                if (args.other.data) y[s] += task.read<T>(args.other, t, g);
-                if (args.z.data) {
-                    V z = task.read<T>(args.z, t, g);
-                    y[s] *= z * sigmoid(z);
+        }
+        for (int s = 0; s < count; ++s) {
+            const int64_t t = task.walk.at(first + s);
+            const T *other = args.other.data ? row<T>(args.other, task.batch, t) : nullptr;
+            const T *z = args.z.data ? row<T>(args.z, task.batch, t) : nullptr;
+            T* out = row<T>(args.out, task.batch, t);
+            for (int64_t i = 0; i < task.groups; ++i) {
+                const Group& g = task.group[i];
+                V y = ys[i * kBlock + s];
+                if (other) y += load(other + g.channel, g.lanes);
+                if (z) {
+                    const V gate = load(z + g.channel, g.lanes);
+                    y *= gate * sigmoid(gate);
                 }
-                task.write<T>(args.out, t, g, y[s]);
+                store(out + g.channel, y, g.lanes);
             }
         }
     }
@@ -197,115 +194,152 @@ void scan_forward_task(const ScanArgs& args, int64_t index) {
 
 // --- backward -------------------------------------------------------------------------------------------------------
 // g_t = C_t dy_t + exp(delta_{t+1} A) g_{t+1} runs from the last step to the first. The states of a block are computed
-// again from its checkpoint; dB and dC are summed over the channels of the task as vectors, and over lanes once a block.
+// again from its checkpoint, few states at a time, so that decays and states of a block stay in the first-level cache.
+
+struct StagedBlock {  // of each group a vector for each step of the block
+    Scratch memory;
+    V *u, *delta, *slope, *dy, *gate_slope;  // slope: d softplus; gate_slope: d out / d z = y gate_slope
+    V *y, *du, *ddelta;
+
+    explicit StagedBlock(int64_t groups) : memory(8 * groups * kBlock * W) {
+        V* next = memory.vectors();
+        V** const fields[] = {&u, &delta, &slope, &dy, &gate_slope, &y, &du, &ddelta};
+        for (V** field : fields) {
+            *field = next;
+            next += groups * kBlock;
+        }
+    }
+};
+
+template <class T>
+void stage_backward(const ScanArgs& args, const Task& task, int64_t first, int count, const StagedBlock& to) {
+    for (int s = 0; s < count; ++s) {
+        const int64_t t = task.walk.at(first + s);
+        const T *u = row<T>(args.u, task.batch, t), *delta = row<T>(args.delta, task.batch, t);
+        const T *grad_out = row<T>(args.grad_out, task.batch, t), *z = args.z.data ? row<T>(args.z, task.batch, t) : nullptr;
+        for (int64_t i = 0; i < task.groups; ++i) {
+            Group& g = task.group[i];
+            const int64_t at = i * kBlock + s;
+            const V raw = load(delta + g.channel, g.lanes) + g.bias;
+            V dy = load(grad_out + g.channel, g.lanes);
+            to.u[at] = load(u + g.channel, g.lanes);
+            to.delta[at] = args.softplus ? softplus(raw, &to.slope[at]) : raw;
+            if (z) {
+                const V x = load(z + g.channel, g.lanes), gate = sigmoid(x);
+                to.gate_slope[at] = dy * gate * (1.0f + x * (1.0f - gate));
+                dy *= x * gate;
+            }
+            to.dy[at] = dy;
+            g.grad_D += dy * to.u[at];
+        }
+    }
+}
+
+template <class T>
+void write_backward(const ScanArgs& args, const Task& task, int64_t first, int count, const StagedBlock& from) {
+    for (int s = 0; s < count; ++s) {
+        const int64_t t = task.walk.at(first + s);
+        T *grad_u = row<T>(args.grad_u, task.batch, t), *grad_delta = row<T>(args.grad_delta, task.batch, t);
+        T* grad_z = args.z.data ? row<T>(args.grad_z, task.batch, t) : nullptr;
+        for (int64_t i = 0; i < task.groups; ++i) {
+            Group& g = task.group[i];
+            const int64_t at = i * kBlock + s;
+            const V ddelta = args.softplus ? from.ddelta[at] * from.slope[at] : from.ddelta[at];
+            g.grad_bias += ddelta;
+            store(grad_u + g.channel, from.du[at], g.lanes);
+            store(grad_delta + g.channel, ddelta, g.lanes);
+            if (grad_z) store(grad_z + g.channel, from.gate_slope[at] * from.y[at], g.lanes);
+        }
+    }
+}
 
 template <class T, bool ZOH>
 void scan_backward_task(const ScanArgs& args, int64_t index) {
     Task task(args, index, args.grad_state);
     const int padded = task.padded;
     const int64_t part = index % args.parts;
-    Scratch states((kBlock + 1) * padded * W), decays(kBlock * padded * W), sums(2 * kBlock * padded * W);
-    V *h = states.vectors(), *a = decays.vectors(), *dB = sums.vectors(), *dC = sums.vectors() + kBlock * padded;
-    V u[kBlock], raw[kBlock], delta[kBlock], dy[kBlock], du[kBlock], ddelta[kBlock], y[kBlock];
+    const StagedBlock staged(task.groups);
+    Scratch sums(2 * kBlock * padded);  // over the channels of the task
+    float *const dB = sums.data, *const dC = dB + kBlock * padded;
+    V h[(kBlock + 1) * kTogether], a[kBlock * kTogether];
 
     for (int64_t first = (task.blocks() - 1) * kBlock; first >= 0; first -= kBlock) {
         const int count = int(smaller<int64_t>(kBlock, args.length - first));
         task.read_block<T>(first, count);
-        for (int i = 0; i < 2 * kBlock * padded; ++i) dB[i] = splat(0.0f);
+        stage_backward<T>(args, task, first, count, staged);
+        for (int i = 0; i < 2 * kBlock * padded; ++i) dB[i] = 0.0f;
         for (int64_t i = 0; i < task.groups; ++i) {
             Group& g = task.group[i];
-            for (int n = 0; n < padded; ++n)
-                h[n] = n < args.states ? load(task.checkpoint(first / kBlock, g) + n * args.channels, g.lanes) : splat(0.0f);
-            for (int s = 0; s < count; ++s) {
-                const int64_t t = task.walk.at(first + s);
-                u[s] = task.read<T>(args.u, t, g);
-                raw[s] = task.read<T>(args.delta, t, g) + g.bias;
-                delta[s] = args.softplus ? softplus(raw[s]) : raw[s];
-                y[s] = g.D * u[s];
-            }
-            for (int base = 0; base < padded; base += kHeld) {
-                V held[kHeld];
-#pragma GCC unroll 16
-                for (int n = 0; n < kHeld; ++n) held[n] = h[base + n];
+            const V *const u = staged.u + i * kBlock, *const delta = staged.delta + i * kBlock, *const dy = staged.dy + i * kBlock;
+            V *const y = staged.y + i * kBlock, *const du = staged.du + i * kBlock, *const ddelta = staged.ddelta + i * kBlock;
+            const float* const kept = task.checkpoint(first / kBlock, g);
+            for (int base = 0; base < padded; base += kTogether) {
+                V held[kTogether];
+#pragma GCC unroll 8
+                for (int n = 0; n < kTogether; ++n)
+                    h[n] = held[n] = base + n < args.states ? load(kept + (base + n) * args.channels, g.lanes) : splat(0.0f);
                 for (int s = 0; s < count; ++s) {
                     const float *B = task.B + s * padded + base, *C = task.C + s * padded + base;
                     const V x = delta[s] * u[s];
-                    V sum_y = y[s];
-#pragma GCC unroll 16
-                    for (int n = 0; n < kHeld; ++n) {
-                        V decay = exp2(delta[s] * g.A_log2e[base + n]);
-                        V input = ZOH ? u[s] * hold(delta[s], decay, g, base + n) : x;
+                    V sum_y = base == 0 ? g.D * u[s] : y[s], to_C[kTogether];
+#pragma GCC unroll 8
+                    for (int n = 0; n < kTogether; ++n) {
+                        const V decay = exp2<Decay>(delta[s] * g.A_log2e[base + n]);
+                        const V input = ZOH ? u[s] * hold(delta[s], decay, g, base + n) : x;
                         held[n] = decay * held[n] + input * B[n];
                         sum_y += held[n] * C[n];
-                        a[s * padded + base + n] = decay;
-                        h[(s + 1) * padded + base + n] = held[n];
+                        to_C[n] = dy[s] * held[n];
+                        a[s * kTogether + n] = decay;
+                        h[(s + 1) * kTogether + n] = held[n];
                     }
                     y[s] = sum_y;
+                    add_sums(dC + s * padded + base, to_C);
                 }
-            }
-            for (int s = 0; s < count; ++s) {
-                const int64_t t = task.walk.at(first + s);
-                dy[s] = task.read<T>(args.grad_out, t, g);
-                if (args.z.data) {
-                    V z = task.read<T>(args.z, t, g), gate = sigmoid(z);
-                    task.write<T>(args.grad_z, t, g, dy[s] * y[s] * gate * (1.0f + z * (1.0f - gate)));
-                    dy[s] *= z * gate;
-                }
-                g.grad_D += dy[s] * u[s];
-                du[s] = g.D * dy[s];
-                ddelta[s] = splat(0.0f);
-            }
-            for (int base = 0; base < padded; base += kHeld) {
-                V carry[kHeld];
-#pragma GCC unroll 16
-                for (int n = 0; n < kHeld; ++n) carry[n] = g.state[base + n];
+                V carry[kTogether], grad_A[kTogether];
+#pragma GCC unroll 8
+                for (int n = 0; n < kTogether; ++n) carry[n] = g.state[base + n], grad_A[n] = g.grad_A[base + n];
                 for (int s = count - 1; s >= 0; --s) {
                     const float *B = task.B + s * padded + base, *C = task.C + s * padded + base;
-                    const int at = s * padded + base;
                     const V x = delta[s] * u[s];
-                    V sum_B = splat(0.0f), sum_A = splat(0.0f), sum_u = splat(0.0f);
-#pragma GCC unroll 16
-                    for (int n = 0; n < kHeld; ++n) {
-                        const V decay = a[at + n];
+                    V sum_B = splat(0.0f), sum_A = splat(0.0f), sum_u = splat(0.0f), to_B[kTogether];
+#pragma GCC unroll 8
+                    for (int n = 0; n < kTogether; ++n) {
+                        const V decay = a[s * kTogether + n];
                         const V adjoint = carry[n] + dy[s] * C[n];
                         carry[n] = adjoint * decay;
-                        const V homogeneous = carry[n] * h[at + n];
+                        const V homogeneous = carry[n] * h[s * kTogether + n];
                         sum_A += homogeneous * g.A[base + n];
-                        dC[at + n] += dy[s] * h[at + padded + n];
+                        grad_A[n] += homogeneous * delta[s];
                         if (ZOH) {
                             const V phi = hold(delta[s], decay, g, base + n);
                             const V exponent = delta[s] * g.A[base + n], gB = adjoint * B[n];
                             const V slope = select(is_near(exponent), delta[s] * delta[s] * expm1_ratio_slope_near(exponent),
                                                    (delta[s] * decay - phi) * g.A_inverse[base + n]);
-                            g.grad_A[base + n] += homogeneous * delta[s] + u[s] * gB * slope;
-                            dB[at + n] += adjoint * u[s] * phi;
+                            grad_A[n] += u[s] * gB * slope;
+                            to_B[n] = adjoint * u[s] * phi;
                             sum_B += gB * decay;  // d phi / d delta
                             sum_u += gB * phi;
                         } else {
-                            g.grad_A[base + n] += homogeneous * delta[s];
-                            dB[at + n] += adjoint * x;
+                            to_B[n] = adjoint * x;
                             sum_B += adjoint * B[n];
                         }
                     }
-                    du[s] += ZOH ? sum_u : delta[s] * sum_B;
-                    ddelta[s] += u[s] * sum_B + sum_A;
+                    sum_u = ZOH ? sum_u : delta[s] * sum_B;
+                    sum_A += u[s] * sum_B;
+                    du[s] = sum_u + (base == 0 ? g.D * dy[s] : du[s]);
+                    ddelta[s] = base == 0 ? sum_A : ddelta[s] + sum_A;
+                    add_sums(dB + s * padded + base, to_B);
                 }
-#pragma GCC unroll 16
-                for (int n = 0; n < kHeld; ++n) g.state[base + n] = carry[n];
-            }
-            for (int s = 0; s < count; ++s) {
-                const int64_t t = task.walk.at(first + s);
-                if (args.softplus) ddelta[s] *= select(raw[s] > 20.0f, splat(1.0f), sigmoid(raw[s]));
-                g.grad_bias += ddelta[s];
-                task.write<T>(args.grad_u, t, g, du[s]);
-                task.write<T>(args.grad_delta, t, g, ddelta[s]);
+#pragma GCC unroll 8
+                for (int n = 0; n < kTogether; ++n) g.state[base + n] = carry[n], g.grad_A[base + n] = grad_A[n];
             }
         }
+        write_backward<T>(args, task, first, count, staged);
         for (int s = 0; s < count; ++s) {
             const int64_t at = ((part * args.batch + task.batch) * args.length + task.walk.at(first + s)) * args.states;
             for (int64_t n = 0; n < args.states; ++n) {
-                args.grad_B[at + n] = sum(dB[s * padded + n]);
-                args.grad_C[at + n] = sum(dC[s * padded + n]);
+                args.grad_B[at + n] = dB[s * padded + n];
+                args.grad_C[at + n] = dC[s * padded + n];
             }
         }
     }

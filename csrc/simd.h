@@ -89,12 +89,35 @@ VM_INLINE float to_float(bf16 x) {
     return f;
 }
 
-VM_INLINE float sum(V v) {
-    float parts[W];
-    store(parts, v);
-    for (int width = W / 2; width > 0; width /= 2)
-        for (int i = 0; i < width; ++i) parts[i] += parts[i + width];
-    return parts[0];
+// to[n] += the sum over the lanes of v[n], for eight vectors at once: the shuffles of a transposition, adding on the way.
+VM_INLINE void add_sums(float* to, const V (&v)[8]) {
+#if defined(__AVX512F__) && VM_LANES == 16
+    __m512 half[4];
+    for (int i = 0; i < 4; ++i) {  // v[i] in the lower half, v[i + 4] in the upper
+        const __m512 low = (__m512)v[i], high = (__m512)v[i + 4];
+        half[i] = (__m512)((V)_mm512_shuffle_f32x4(low, high, 0x44) + (V)_mm512_shuffle_f32x4(low, high, 0xee));
+    }
+    const V even = (V)_mm512_unpacklo_ps(half[0], half[1]) + (V)_mm512_unpackhi_ps(half[0], half[1]);
+    const V odd = (V)_mm512_unpacklo_ps(half[2], half[3]) + (V)_mm512_unpackhi_ps(half[2], half[3]);
+    const __m512d first = (__m512d)even, second = (__m512d)odd;
+    const V quarters = (V)_mm512_unpacklo_pd(first, second) + (V)_mm512_unpackhi_pd(first, second);  // 0-3 0-3 4-7 4-7
+    const V eighths = quarters + (V)_mm512_shuffle_f32x4((__m512)quarters, (__m512)quarters, 0xb1);
+    const __m512 joined = _mm512_shuffle_f32x4((__m512)eighths, (__m512)eighths, 0x88);
+    _mm256_storeu_ps(to, _mm256_add_ps(_mm256_loadu_ps(to), _mm512_castps512_ps256(joined)));
+#elif defined(__AVX2__) && VM_LANES == 8
+    const __m256 low = _mm256_hadd_ps(_mm256_hadd_ps((__m256)v[0], (__m256)v[1]), _mm256_hadd_ps((__m256)v[2], (__m256)v[3]));
+    const __m256 high = _mm256_hadd_ps(_mm256_hadd_ps((__m256)v[4], (__m256)v[5]), _mm256_hadd_ps((__m256)v[6], (__m256)v[7]));
+    const __m256 joined = _mm256_add_ps(_mm256_permute2f128_ps(low, high, 0x20), _mm256_permute2f128_ps(low, high, 0x31));
+    _mm256_storeu_ps(to, _mm256_add_ps(_mm256_loadu_ps(to), joined));
+#else
+    for (int n = 0; n < 8; ++n) {
+        float parts[W];
+        store(parts, v[n]);
+        for (int width = W / 2; width > 0; width /= 2)
+            for (int i = 0; i < width; ++i) parts[i] += parts[i + width];
+        to[n] += parts[0];
+    }
+#endif
 }
 
 VM_INLINE V select(I mask, V yes, V no) { return mask ? yes : no; }
@@ -112,37 +135,54 @@ VM_INLINE V clamp(V x, float lo, float hi) {
 #endif
 }
 
-// 2^f on [-1/2, 1/2] by its minimax polynomial, relative error 2e-7 in fp32 arithmetic.
-VM_INLINE V exp2_fraction(V f) {
-    V p = splat(1.3398874e-3f);
-    p = p * f + 9.6184373e-3f;
-    p = p * f + 5.5503324e-2f;
-    p = p * f + 2.4022648e-1f;
-    p = p * f + 6.9314718e-1f;
-    return p * f + 1.0f;
-}
+// 2^f on [-1/2, 1/2]: relative error 2e-7 in fp32 arithmetic.
+struct Exact {
+    static VM_INLINE V polynomial(V f) {
+        V p = splat(1.3398874e-3f);
+        p = p * f + 9.6184373e-3f;
+        p = p * f + 5.5503324e-2f;
+        p = p * f + 2.4022648e-1f;
+        p = p * f + 6.9314718e-1f;
+        return p * f + 1.0f;
+    }
+};
+
+// One term less, for the decays of the states, where the processor does nothing but these sums. The error is that of a
+// step delta that is off by 1.5e-5 of itself at most: (2^f - 1) / f by its minimax cubic, so that 2^0 is 1 and slow decays
+// stay as slow as they are.
+struct Decay {
+    static VM_INLINE V polynomial(V f) {
+        V p = splat(9.618111e-3f);
+        p = p * f + 5.5837288e-2f;
+        p = p * f + 2.4023253e-1f;
+        p = p * f + 6.9313687e-1f;
+        return p * f + 1.0f;
+    }
+};
 
 // 2^x for -125 <= x <= 127.
+template <class Precision>
 VM_INLINE V exp2_in_range(V x) {
 #if defined(__AVX512F__) && VM_LANES == 16
-    __m512 whole = _mm512_roundscale_ps((__m512)x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-    return (V)_mm512_scalef_ps((__m512)exp2_fraction(x - (V)whole), whole);
+    const __m512 whole = _mm512_roundscale_ps((__m512)x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    return (V)_mm512_scalef_ps((__m512)Precision::polynomial(x - (V)whole), whole);
 #else
     const float magic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to the nearest integer, kept in the low bits
     V shifted = x + magic;
     // The integer in the low bits of `shifted` is added to the exponent of the polynomial's value, which is near 1.
-    return as_float(as_int(exp2_fraction(x - (shifted - magic))) + (as_int(shifted) << 23));
+    return as_float(as_int(Precision::polynomial(x - (shifted - magic))) + (as_int(shifted) << 23));
 #endif
 }
 
 // 2^x for every finite x: it underflows to 0 and overflows to inf where the instruction set does that by itself, and
 // stays at 2^-125 and 2^127 elsewhere.
+template <class Precision = Exact>
 VM_INLINE V exp2(V x) {
 #if defined(__AVX512F__) && VM_LANES == 16
-    return exp2_in_range(x);
+    return exp2_in_range<Precision>(x);
 #else
     // Adding to the exponent could turn a NaN into a number.
-    return select(x == x, exp2_in_range(clamp(x, -125.0f, 127.0f)), x);
+    return select(x == x, exp2_in_range<Precision>(clamp(x, -125.0f, 127.0f)), x);
 #endif
 }
 
@@ -161,10 +201,11 @@ VM_INLINE V reciprocal(V x) {
 
 constexpr float kLog2e = 1.4426950408889634f;
 
-VM_INLINE V sigmoid(V x) { return reciprocal(1.0f + exp2_in_range(clamp(x * -kLog2e, -125.0f, 125.0f))); }
+VM_INLINE V sigmoid(V x) { return reciprocal(1.0f + exp2_in_range<Exact>(clamp(x * -kLog2e, -125.0f, 125.0f))); }
 
 // log(1 + exp(x)) = max(x, 0) + log1p(exp(-|x|)), log1p(y) = 2 atanh(y / (2 + y)), by its series up to s^13.
-VM_INLINE V softplus(V x) {
+// `slope`, where wanted, is the derivative, sigmoid(x). From x = 20 on both are what PyTorch takes them to be: x and 1.
+VM_INLINE V softplus(V x, V* slope = nullptr) {
     V absolute = select(x < 0.0f, -x, x);
     V y = exp2(absolute * -kLog2e);
     V s = y * reciprocal(y + 2.0f);
@@ -176,6 +217,7 @@ VM_INLINE V softplus(V x) {
     p = p * s2 + 2.0f / 5;
     p = p * s2 + 2.0f / 3;
     p = p * s2 + 2.0f;
+    if (slope) *slope = select(x > 20.0f, splat(1.0f), select(x < 0.0f, y, splat(1.0f)) * reciprocal(y + 1.0f));
     return select(x > 20.0f, x, select(x < 0.0f, splat(0.0f), x) + p * s);
 }
 
