@@ -15,6 +15,7 @@ struct View {  // (b, l, channels) of the call's element type; null when absent
 
 struct ScanArgs {
     int64_t batch, length, channels, states;
+    const int64_t* lengths;  // (b), how many tokens of each entry are not padding; null when none is padding
     View u, delta, z, B, C;
     const float *A, *D, *delta_bias, *initial_state;  // (e, n), (e), (e), (b, e, n)
     bool softplus, reverse, zoh;
@@ -36,6 +37,7 @@ struct ScanArgs {
 
 struct ConvArgs {
     int64_t batch, length, channels, taps;
+    const int64_t* lengths;     // as above
     View x, initial_state;      // initial_state (b, k - 1, e)
     const float *weight, *bias;  // (e, k), (e)
     bool silu, reverse;
