@@ -29,9 +29,10 @@ struct ScanArgs {
     const float* grad_state;                    // (b, e, n)
     View grad_u, grad_delta, grad_z;            // grad_z absent with z
     float *grad_B, *grad_C;                     // (parts, b, l, n): the caller sums the parts
-    float *grad_A, *grad_D, *grad_delta_bias;   // (b, e, n), (b, e), (b, e): the caller sums the batch
+    float *grad_A, *grad_D, *grad_delta_bias;   // (pieces, b, e, n), (pieces, b, e) twice: the caller sums pieces and batch
     float* grad_initial_state;                  // (b, e, n)
     int parts;                                  // channel ranges that are worked on independently
+    int pieces;                                 // ranges of the length too; with more than one the work is done almost twice
     int threads;
 };
 
@@ -49,6 +50,15 @@ struct ConvArgs {
     int threads;
 };
 
+struct NormArgs {
+    int64_t batch, length, channels;
+    const int64_t* lengths;  // as above
+    View x, out;             // x is fp32 always
+    const float* weight;     // (channels)
+    float eps;
+    int threads;
+};
+
 struct Kernels {
     const char* name;
     int lanes;  // fp32 numbers in a vector register
@@ -56,6 +66,7 @@ struct Kernels {
     void (*scan_backward)(const ScanArgs&, bool bf16);
     void (*conv_forward)(const ConvArgs&, bool bf16);
     void (*conv_backward)(const ConvArgs&, bool bf16);
+    void (*norm)(const NormArgs&, bool bf16);
 };
 
 }  // namespace videomamba

@@ -8,6 +8,7 @@ using namespace videomamba;
 #include "simd.h"
 #include "scan.h"
 #include "conv.h"
+#include "norm.h"
 
 #define VM_NAME_(isa) #isa
 #define VM_NAME(isa) VM_NAME_(isa)
@@ -16,5 +17,5 @@ using namespace videomamba;
 
 namespace videomamba {
 extern const Kernels VM_TABLE(VM_ISA);
-const Kernels VM_TABLE(VM_ISA) = {VM_NAME(VM_ISA), VM_LANES, scan_forward, scan_backward, conv_forward, conv_backward};
+const Kernels VM_TABLE(VM_ISA) = {VM_NAME(VM_ISA), VM_LANES, scan_forward, scan_backward, conv_forward, conv_backward, norm};
 }  // namespace videomamba

@@ -57,6 +57,7 @@ using Rows = std::tuple<uintptr_t, int64_t, int64_t>;  // pointer (0: absent), s
 
 View view(const Rows& rows) { return {reinterpret_cast<void*>(std::get<0>(rows)), std::get<1>(rows), std::get<2>(rows)}; }
 float* floats(uintptr_t pointer) { return reinterpret_cast<float*>(pointer); }
+const int64_t* integers(uintptr_t pointer) { return reinterpret_cast<const int64_t*>(pointer); }
 
 }  // namespace
 }  // namespace videomamba
@@ -82,15 +83,17 @@ NB_MODULE(_native, m) {
 
     using Shape = std::tuple<int64_t, int64_t, int64_t, int64_t>;
     using Flags = std::tuple<bool, bool, bool>;
+    using Shares = std::tuple<int, int, int>;  // parts, pieces, threads
     m.def(
         "scan_forward",
-        [](Shape shape, Flags flags, bool bf16, int parts, int threads, Rows u, Rows delta, uintptr_t A, Rows B, Rows C, uintptr_t D,
-           Rows z, uintptr_t delta_bias, uintptr_t initial_state, Rows out, Rows other, uintptr_t final_state,
+        [](Shape shape, Flags flags, bool bf16, Shares shares, uintptr_t lengths, Rows u, Rows delta, uintptr_t A, Rows B, Rows C,
+           uintptr_t D, Rows z, uintptr_t delta_bias, uintptr_t initial_state, Rows out, Rows other, uintptr_t final_state,
            uintptr_t checkpoints) {
             ScanArgs a{};
             std::tie(a.batch, a.length, a.channels, a.states) = shape;
             std::tie(a.softplus, a.reverse, a.zoh) = flags;
-            a.parts = parts, a.threads = threads;
+            std::tie(a.parts, a.pieces, a.threads) = shares;
+            a.lengths = integers(lengths);
             a.u = view(u), a.delta = view(delta), a.B = view(B), a.C = view(C), a.z = view(z), a.out = view(out);
             a.other = view(other);
             a.A = floats(A), a.D = floats(D), a.delta_bias = floats(delta_bias), a.initial_state = floats(initial_state);
@@ -100,14 +103,15 @@ NB_MODULE(_native, m) {
         });
     m.def(
         "scan_backward",
-        [](Shape shape, Flags flags, bool bf16, int parts, int threads, Rows u, Rows delta, uintptr_t A, Rows B, Rows C, uintptr_t D,
-           Rows z, uintptr_t delta_bias, uintptr_t checkpoints, Rows grad_out, uintptr_t grad_state, Rows grad_u, Rows grad_delta,
-           uintptr_t grad_A, uintptr_t grad_B, uintptr_t grad_C, uintptr_t grad_D, Rows grad_z, uintptr_t grad_delta_bias,
+        [](Shape shape, Flags flags, bool bf16, Shares shares, uintptr_t lengths, Rows u, Rows delta, uintptr_t A, Rows B, Rows C,
+           uintptr_t D, Rows z, uintptr_t delta_bias, uintptr_t checkpoints, Rows grad_out, uintptr_t grad_state, Rows grad_u,
+           Rows grad_delta, uintptr_t grad_A, uintptr_t grad_B, uintptr_t grad_C, uintptr_t grad_D, Rows grad_z, uintptr_t grad_delta_bias,
            uintptr_t grad_initial_state) {
             ScanArgs a{};
             std::tie(a.batch, a.length, a.channels, a.states) = shape;
             std::tie(a.softplus, a.reverse, a.zoh) = flags;
-            a.parts = parts, a.threads = threads;
+            std::tie(a.parts, a.pieces, a.threads) = shares;
+            a.lengths = integers(lengths);
             a.u = view(u), a.delta = view(delta), a.B = view(B), a.C = view(C), a.z = view(z);
             a.A = floats(A), a.D = floats(D), a.delta_bias = floats(delta_bias), a.checkpoints = floats(checkpoints);
             a.grad_out = view(grad_out), a.grad_state = floats(grad_state);
@@ -120,12 +124,12 @@ NB_MODULE(_native, m) {
     using ConvFlags = std::tuple<bool, bool>;
     m.def(
         "conv_forward",
-        [](Shape shape, ConvFlags flags, bool bf16, int parts, int threads, Rows x, uintptr_t weight, uintptr_t bias, Rows initial_state,
-           Rows out) {
+        [](Shape shape, ConvFlags flags, bool bf16, int parts, int threads, uintptr_t lengths, Rows x, uintptr_t weight,
+           uintptr_t bias, Rows initial_state, Rows out) {
             ConvArgs a{};
             std::tie(a.batch, a.length, a.channels, a.taps) = shape;
             std::tie(a.silu, a.reverse) = flags;
-            a.parts = parts, a.threads = threads;
+            a.parts = parts, a.threads = threads, a.lengths = integers(lengths);
             a.x = view(x), a.initial_state = view(initial_state), a.weight = floats(weight), a.bias = floats(bias);
             a.out = view(out);
             nb::gil_scoped_release release;
@@ -133,16 +137,25 @@ NB_MODULE(_native, m) {
         });
     m.def(
         "conv_backward",
-        [](Shape shape, ConvFlags flags, bool bf16, int parts, int threads, Rows x, uintptr_t weight, uintptr_t bias, Rows initial_state,
-           Rows grad_out, Rows grad_x, uintptr_t grad_weight, Rows grad_initial_state) {
+        [](Shape shape, ConvFlags flags, bool bf16, int parts, int threads, uintptr_t lengths, Rows x, uintptr_t weight,
+           uintptr_t bias, Rows initial_state, Rows grad_out, Rows grad_x, uintptr_t grad_weight, Rows grad_initial_state) {
             ConvArgs a{};
             std::tie(a.batch, a.length, a.channels, a.taps) = shape;
             std::tie(a.silu, a.reverse) = flags;
-            a.parts = parts, a.threads = threads;
+            a.parts = parts, a.threads = threads, a.lengths = integers(lengths);
             a.x = view(x), a.initial_state = view(initial_state), a.weight = floats(weight), a.bias = floats(bias);
             a.grad_out = view(grad_out), a.grad_x = view(grad_x), a.grad_initial_state = view(grad_initial_state);
             a.grad_weight = floats(grad_weight);
             nb::gil_scoped_release release;
             active->conv_backward(a, bf16);
         });
+    m.def("norm", [](std::tuple<int64_t, int64_t, int64_t> shape, bool bf16, int threads, uintptr_t lengths, Rows x, uintptr_t weight,
+                     float eps, Rows out) {
+        NormArgs a{};
+        std::tie(a.batch, a.length, a.channels) = shape;
+        a.threads = threads, a.lengths = integers(lengths), a.eps = eps;
+        a.x = view(x), a.out = view(out), a.weight = floats(weight);
+        nb::gil_scoped_release release;
+        active->norm(a, bf16);
+    });
 }

@@ -1,6 +1,10 @@
 // Selective scan. Lanes are channels: a group of W channels keeps its states in registers, loops over tokens, and
 // broadcasts B[t, n] and C[t, n]. Tokens are walked in blocks that stay in the cache, channel groups inside a block.
 // A task owns one batch entry and a range of channel groups, so nothing is shared and every sum has one order.
+//
+// Where that makes fewer tasks than threads, each is cut into pieces of the walk. The state behind a piece is linear in the
+// one before it: a first pass walks every piece from a state of zero and leaves the state at its end and the sum of its
+// steps; the second starts from the true state, which crosses the pieces passed with end + exp(A sum) state.
 #pragma once
 
 namespace {
@@ -13,7 +17,7 @@ constexpr int kHeld = W == 16 ? 16 : 8;
 constexpr int kTogether = 8;
 
 struct Walk {  // steps in walking order -> positions in the sequence
-    int64_t length;
+    int64_t length;  // without padding
     bool reverse;
     VM_INLINE int64_t at(int64_t step) const { return reverse ? length - 1 - step : step; }
 };
@@ -25,8 +29,23 @@ struct Group {
     V* state;                    // h before the next step; in the backward pass exp(delta_{t+1} A) g_{t+1}
     V* grad_A;                   // backward only
     V D, bias, grad_D, grad_bias;
+    V steps;  // first pass only: the sum of delta
     int64_t channel;
     int lanes;
+};
+
+VM_INLINE int64_t groups_of(const ScanArgs& args) { return (args.channels + W - 1) / W; }
+VM_INLINE int padded_states(const ScanArgs& args) { return int((args.states + kHeld - 1) / kHeld) * kHeld; }
+
+struct Ends {  // what the first pass leaves of each piece and group: the state at its end (padded), the sum of its steps
+    const ScanArgs& args;
+    Scratch memory;
+
+    explicit Ends(const ScanArgs& a) : args(a), memory(a.pieces > 1 ? a.pieces * a.batch * groups_of(a) * size() * W : 0) {}
+    int64_t size() const { return padded_states(args) + 1; }
+    V* of(int64_t piece, int64_t batch, int64_t group) const {
+        return memory.vectors() + ((piece * args.batch + batch) * groups_of(args) + group) * size();
+    }
 };
 
 VM_INLINE void read_states(const float* from, int64_t states, int padded, int lanes, V* to) {  // (lanes, n) -> n vectors
@@ -50,8 +69,10 @@ struct Task {
     static constexpr int kStateVectors = 5;
 
     const ScanArgs& args;
+    int64_t piece, part, batch;
     Walk walk;
-    int64_t batch, first_group, groups;
+    int64_t first_step, end_step;  // of the piece; it begins with a block
+    int64_t first_group, groups;
     int padded;
     Scratch memory, group_memory, rows;
     Group* group;
@@ -59,11 +80,15 @@ struct Task {
 
     Task(const ScanArgs& a, int64_t index, const float* initial)
         : args(a),
-          walk{a.length, a.reverse},
-          batch(index / a.parts),
-          first_group(all_groups() * (index % a.parts) / a.parts),
-          groups(all_groups() * (index % a.parts + 1) / a.parts - first_group),
-          padded(int((a.states + kHeld - 1) / kHeld) * kHeld),
+          piece(index % a.pieces),
+          part(index / a.pieces % a.parts),
+          batch(index / a.pieces / a.parts),
+          walk{a.lengths ? a.lengths[batch] : a.length, a.reverse},
+          first_step(border(piece)),
+          end_step(border(piece + 1)),
+          first_group(groups_of(a) * part / a.parts),
+          groups(groups_of(a) * (part + 1) / a.parts - first_group),
+          padded(padded_states(a)),
           memory(groups * kStateVectors * padded * W),
           group_memory(groups * int64_t(sizeof(Group) / 4)),
           rows(2 * kBlock * padded),
@@ -73,9 +98,13 @@ struct Task {
         for (int64_t i = 0; i < groups; ++i) begin(i, initial);
     }
 
-    int64_t all_groups() const { return (args.channels + W - 1) / W; }
-    int64_t blocks() const { return (args.length + kBlock - 1) / kBlock; }
-    int64_t offset(const Group& g) const { return (batch * args.channels + g.channel) * args.states; }
+    static int64_t blocks_of(int64_t length) { return (length + kBlock - 1) / kBlock; }
+    int64_t border(int64_t p) const { return smaller(walk.length, blocks_of(walk.length) * p / args.pieces * kBlock); }
+    int64_t last_block() const { return (blocks_of(end_step) - 1) * kBlock; }
+    int count(int64_t first) const { return int(smaller<int64_t>(kBlock, end_step - first)); }
+    bool is_last() const { return piece == args.pieces - 1; }
+    int64_t offset(const Group& g) const { return batch * args.channels + g.channel; }  // in (b, e)
+    int64_t piece_offset(const Group& g) const { return piece * args.batch * args.channels + offset(g); }
 
     void begin(int64_t i, const float* initial) {
         V* base = memory.vectors() + i * kStateVectors * padded;
@@ -89,9 +118,9 @@ struct Task {
         g.lanes = int(smaller<int64_t>(W, args.channels - g.channel));
         g.D = args.D ? load(args.D + g.channel, g.lanes) : splat(0.0f);
         g.bias = args.delta_bias ? load(args.delta_bias + g.channel, g.lanes) : splat(0.0f);
-        g.grad_D = g.grad_bias = splat(0.0f);
+        g.grad_D = g.grad_bias = g.steps = splat(0.0f);
         read_states(args.A + g.channel * args.states, args.states, padded, g.lanes, g.A);
-        read_states(initial ? initial + offset(g) : nullptr, args.states, padded, g.lanes, g.state);
+        read_states(initial ? initial + offset(g) * args.states : nullptr, args.states, padded, g.lanes, g.state);
         for (int n = 0; n < padded; ++n) {
             g.A_log2e[n] = g.A[n] * kLog2e;
             g.A_inverse[n] = 1.0f / g.A[n];
@@ -110,8 +139,37 @@ struct Task {
         }
     }
 
-    float* checkpoint(int64_t block, const Group& g) const {  // states are a stride of `channels` apart
-        return args.checkpoints + (batch * blocks() + block) * args.states * args.channels + g.channel;
+    float* checkpoint(int64_t block, int64_t channel) const {  // states are a stride of `channels` apart
+        return args.checkpoints + (batch * blocks_of(args.length) + block) * args.states * args.channels + channel;
+    }
+
+    void leave(const Ends& ends) const {
+        for (int64_t i = 0; i < groups; ++i) {
+            V* const to = ends.of(piece, batch, first_group + i);
+            for (int n = 0; n < padded; ++n) to[n] = group[i].state[n];
+            to[padded] = group[i].steps;
+        }
+    }
+
+    void cross(const Ends& ends, int64_t passed) {
+        for (int64_t i = 0; i < groups; ++i) {
+            const V* const end = ends.of(passed, batch, first_group + i);
+            Group& g = group[i];
+            for (int n = 0; n < padded; ++n) g.state[n] = end[n] + exp2(g.A_log2e[n] * end[padded]) * g.state[n];
+        }
+    }
+
+    template <class T>
+    void clear_padding(const View& rows) const {  // in the task's channels
+        const int64_t from = first_group * W, to = smaller(args.channels, (first_group + groups) * W);
+        for (int64_t t = walk.length; t < args.length; ++t) std::memset(row<T>(rows, batch, t) + from, 0, (to - from) * sizeof(T));
+    }
+
+    void clear_checkpoints() const {  // behind the last one of a shorter entry
+        const int64_t from = first_group * W, to = smaller(args.channels, (first_group + groups) * W);
+        for (int64_t block = blocks_of(walk.length); block < blocks_of(args.length); ++block)
+            for (int64_t n = 0; n < args.states; ++n)
+                std::memset(checkpoint(block, from) + n * args.channels, 0, (to - from) * sizeof(float));
     }
 };
 
@@ -123,30 +181,33 @@ VM_INLINE V hold(V delta, V a, const Group& g, int n) {
 
 // --- forward --------------------------------------------------------------------------------------------------------
 
-template <class T, bool ZOH>
-void scan_forward_task(const ScanArgs& args, int64_t index) {
-    Task task(args, index, args.initial_state);
+template <class T, bool ZOH, bool FIRST_PASS>
+void scan_forward_task(const ScanArgs& args, int64_t index, const Ends& ends) {
+    Task task(args, index, FIRST_PASS ? nullptr : args.initial_state);
+    if (FIRST_PASS && task.is_last()) return;
+    for (int64_t passed = 0; !FIRST_PASS && passed < task.piece; ++passed) task.cross(ends, passed);
     const int64_t size = task.groups * kBlock;
     Scratch staged(3 * size * W);  // of each group a vector for each step of the block
     V *const us = staged.vectors(), *const deltas = us + size, *const ys = deltas + size;
-    for (int64_t first = 0; first < args.length; first += kBlock) {
-        const int count = int(smaller<int64_t>(kBlock, args.length - first));
+    for (int64_t first = task.first_step; first < task.end_step; first += kBlock) {
+        const int count = task.count(first);
         task.read_block<T>(first, count);
         for (int s = 0; s < count; ++s) {
             const int64_t t = task.walk.at(first + s);
             const T *u = row<T>(args.u, task.batch, t), *delta = row<T>(args.delta, task.batch, t);
             for (int64_t i = 0; i < task.groups; ++i) {
-                const Group& g = task.group[i];
+                Group& g = task.group[i];
                 const V raw = load(delta + g.channel, g.lanes) + g.bias;
                 us[i * kBlock + s] = load(u + g.channel, g.lanes);
                 deltas[i * kBlock + s] = args.softplus ? softplus(raw) : raw;
+                if (FIRST_PASS) g.steps += deltas[i * kBlock + s];
             }
         }
         for (int64_t i = 0; i < task.groups; ++i) {
             const Group& g = task.group[i];
-            if (args.checkpoints)
+            if (!FIRST_PASS && args.checkpoints)
                 for (int64_t n = 0; n < args.states; ++n)
-                    store(task.checkpoint(first / kBlock, g) + n * args.channels, g.state[n], g.lanes);
+                    store(task.checkpoint(first / kBlock, g.channel) + n * args.channels, g.state[n], g.lanes);
             const V *const u = us + i * kBlock, *const delta = deltas + i * kBlock;
             V* const y = ys + i * kBlock;
             for (int base = 0; base < task.padded; base += kHeld) {
@@ -165,13 +226,13 @@ void scan_forward_task(const ScanArgs& args, int64_t index) {
                         if (n % 2) odd += h[n] * C[n];
                         else even += h[n] * C[n];
                     }
-                    y[s] = even + odd;
+                    if (!FIRST_PASS) y[s] = even + odd;
                 }
 #pragma GCC unroll 16
                 for (int n = 0; n < kHeld; ++n) g.state[base + n] = h[n];
             }
         }
-        for (int s = 0; s < count; ++s) {
+        for (int s = 0; !FIRST_PASS && s < count; ++s) {
             const int64_t t = task.walk.at(first + s);
             const T *other = args.other.data ? row<T>(args.other, task.batch, t) : nullptr;
             const T *z = args.z.data ? row<T>(args.z, task.batch, t) : nullptr;
@@ -188,8 +249,14 @@ void scan_forward_task(const ScanArgs& args, int64_t index) {
             }
         }
     }
-    for (int64_t i = 0; i < task.groups; ++i)
-        write_states(args.final_state + task.offset(task.group[i]), args.states, task.group[i].lanes, task.group[i].state);
+    if (FIRST_PASS) return task.leave(ends);
+    if (!task.is_last()) return;
+    for (int64_t i = 0; i < task.groups; ++i) {
+        const Group& g = task.group[i];
+        write_states(args.final_state + task.offset(g) * args.states, args.states, g.lanes, g.state);
+    }
+    task.clear_padding<T>(args.out);
+    if (args.checkpoints) task.clear_checkpoints();
 }
 
 // --- backward -------------------------------------------------------------------------------------------------------
@@ -253,18 +320,51 @@ void write_backward(const ScanArgs& args, const Task& task, int64_t first, int c
     }
 }
 
+// The adjoint alone, which needs no states: it crosses the pieces from the last to the first.
+template <class T>
+void scan_backward_first_pass(const ScanArgs& args, int64_t index, const Ends& ends) {
+    Task task(args, index, nullptr);
+    if (task.piece == 0) return;
+    const StagedBlock staged(task.groups);
+    for (int64_t first = task.last_block(); first >= task.first_step; first -= kBlock) {
+        const int count = task.count(first);
+        task.read_block<T>(first, count);
+        stage_backward<T>(args, task, first, count, staged);
+        for (int64_t i = 0; i < task.groups; ++i) {
+            Group& g = task.group[i];
+            const V *const delta = staged.delta + i * kBlock, *const dy = staged.dy + i * kBlock;
+            for (int s = 0; s < count; ++s) g.steps += delta[s];
+            for (int base = 0; base < task.padded; base += kTogether) {
+                V carry[kTogether];
+#pragma GCC unroll 8
+                for (int n = 0; n < kTogether; ++n) carry[n] = g.state[base + n];
+                for (int s = count - 1; s >= 0; --s) {
+                    const float* C = task.C + s * task.padded + base;
+#pragma GCC unroll 8
+                    for (int n = 0; n < kTogether; ++n)
+                        carry[n] = (carry[n] + dy[s] * C[n]) * exp2<Decay>(delta[s] * g.A_log2e[base + n]);
+                }
+#pragma GCC unroll 8
+                for (int n = 0; n < kTogether; ++n) g.state[base + n] = carry[n];
+            }
+        }
+    }
+    task.leave(ends);
+}
+
 template <class T, bool ZOH>
-void scan_backward_task(const ScanArgs& args, int64_t index) {
+void scan_backward_task(const ScanArgs& args, int64_t index, const Ends& ends) {
     Task task(args, index, args.grad_state);
+    for (int64_t passed = args.pieces - 1; passed > task.piece; --passed) task.cross(ends, passed);
     const int padded = task.padded;
-    const int64_t part = index % args.parts;
     const StagedBlock staged(task.groups);
     Scratch sums(2 * kBlock * padded);  // over the channels of the task
     float *const dB = sums.data, *const dC = dB + kBlock * padded;
+    const int64_t row_of_sums = (task.part * args.batch + task.batch) * args.length * args.states;
     V h[(kBlock + 1) * kTogether], a[kBlock * kTogether];
 
-    for (int64_t first = (task.blocks() - 1) * kBlock; first >= 0; first -= kBlock) {
-        const int count = int(smaller<int64_t>(kBlock, args.length - first));
+    for (int64_t first = task.last_block(); first >= task.first_step; first -= kBlock) {
+        const int count = task.count(first);
         task.read_block<T>(first, count);
         stage_backward<T>(args, task, first, count, staged);
         for (int i = 0; i < 2 * kBlock * padded; ++i) dB[i] = 0.0f;
@@ -272,7 +372,7 @@ void scan_backward_task(const ScanArgs& args, int64_t index) {
             Group& g = task.group[i];
             const V *const u = staged.u + i * kBlock, *const delta = staged.delta + i * kBlock, *const dy = staged.dy + i * kBlock;
             V *const y = staged.y + i * kBlock, *const du = staged.du + i * kBlock, *const ddelta = staged.ddelta + i * kBlock;
-            const float* const kept = task.checkpoint(first / kBlock, g);
+            const float* const kept = task.checkpoint(first / kBlock, g.channel);
             for (int base = 0; base < padded; base += kTogether) {
                 V held[kTogether];
 #pragma GCC unroll 8
@@ -336,7 +436,7 @@ void scan_backward_task(const ScanArgs& args, int64_t index) {
         }
         write_backward<T>(args, task, first, count, staged);
         for (int s = 0; s < count; ++s) {
-            const int64_t at = ((part * args.batch + task.batch) * args.length + task.walk.at(first + s)) * args.states;
+            const int64_t at = row_of_sums + task.walk.at(first + s) * args.states;
             for (int64_t n = 0; n < args.states; ++n) {
                 args.grad_B[at + n] = dB[s * padded + n];
                 args.grad_C[at + n] = dC[s * padded + n];
@@ -345,29 +445,53 @@ void scan_backward_task(const ScanArgs& args, int64_t index) {
     }
     for (int64_t i = 0; i < task.groups; ++i) {
         const Group& g = task.group[i];
-        write_states(args.grad_A + task.offset(g), args.states, g.lanes, g.grad_A);
-        if (args.grad_initial_state) write_states(args.grad_initial_state + task.offset(g), args.states, g.lanes, g.state);
-        if (args.grad_D) store(args.grad_D + task.batch * args.channels + g.channel, g.grad_D, g.lanes);
-        if (args.grad_delta_bias) store(args.grad_delta_bias + task.batch * args.channels + g.channel, g.grad_bias, g.lanes);
+        write_states(args.grad_A + task.piece_offset(g) * args.states, args.states, g.lanes, g.grad_A);
+        if (args.grad_D) store(args.grad_D + task.piece_offset(g), g.grad_D, g.lanes);
+        if (args.grad_delta_bias) store(args.grad_delta_bias + task.piece_offset(g), g.grad_bias, g.lanes);
+        if (args.grad_initial_state && task.piece == 0)
+            write_states(args.grad_initial_state + task.offset(g) * args.states, args.states, g.lanes, g.state);
     }
+    if (!task.is_last()) return;
+    task.clear_padding<T>(args.grad_u);
+    task.clear_padding<T>(args.grad_delta);
+    if (args.z.data) task.clear_padding<T>(args.grad_z);
+    const int64_t end = row_of_sums + task.walk.length * args.states, padding = (args.length - task.walk.length) * args.states;
+    std::memset(args.grad_B + end, 0, padding * sizeof(float));
+    std::memset(args.grad_C + end, 0, padding * sizeof(float));
 }
 
-using ScanTask = void (*)(const ScanArgs&, int64_t);
+using ScanTask = void (*)(const ScanArgs&, int64_t, const Ends&);
 
-void run_scan(const ScanArgs& args, ScanTask work) {
-    const int64_t tasks = args.batch * args.parts;
+void run_tasks(const ScanArgs& args, ScanTask work, const Ends& ends) {
+    const int64_t tasks = args.batch * args.parts * args.pieces;
 #pragma omp parallel for num_threads(args.threads) schedule(static) if (args.threads > 1 && tasks > 1)
-    for (int64_t index = 0; index < tasks; ++index) work(args, index);
+    for (int64_t index = 0; index < tasks; ++index) work(args, index, ends);
+}
+
+void run_scan(const ScanArgs& args, ScanTask first_pass, ScanTask work) {
+    const Ends ends(args);
+    if (args.pieces > 1) run_tasks(args, first_pass, ends);
+    run_tasks(args, work, ends);
+}
+
+template <class T, bool ZOH>
+void scan_forward_as(const ScanArgs& args) {
+    run_scan(args, scan_forward_task<T, ZOH, true>, scan_forward_task<T, ZOH, false>);
+}
+
+template <class T, bool ZOH>
+void scan_backward_as(const ScanArgs& args) {
+    run_scan(args, scan_backward_first_pass<T>, scan_backward_task<T, ZOH>);
 }
 
 void scan_forward(const ScanArgs& args, bool is_bf16) {
-    if (is_bf16) run_scan(args, args.zoh ? scan_forward_task<bf16, true> : scan_forward_task<bf16, false>);
-    else run_scan(args, args.zoh ? scan_forward_task<float, true> : scan_forward_task<float, false>);
+    if (is_bf16) args.zoh ? scan_forward_as<bf16, true>(args) : scan_forward_as<bf16, false>(args);
+    else args.zoh ? scan_forward_as<float, true>(args) : scan_forward_as<float, false>(args);
 }
 
 void scan_backward(const ScanArgs& args, bool is_bf16) {
-    if (is_bf16) run_scan(args, args.zoh ? scan_backward_task<bf16, true> : scan_backward_task<bf16, false>);
-    else run_scan(args, args.zoh ? scan_backward_task<float, true> : scan_backward_task<float, false>);
+    if (is_bf16) args.zoh ? scan_backward_as<bf16, true>(args) : scan_backward_as<bf16, false>(args);
+    else args.zoh ? scan_backward_as<float, true>(args) : scan_backward_as<float, false>(args);
 }
 
 }  // namespace

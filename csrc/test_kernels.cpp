@@ -49,11 +49,20 @@ void compare(const char* what, const std::vector<float>& found, const std::vecto
     }
 }
 
+// NaN in the rows (b, l, width) that are padding: it must reach nothing.
+void spoil(std::vector<float>& rows, const int64_t* lengths, int64_t b, int64_t l) {
+    const int64_t width = int64_t(rows.size()) / (b * l);
+    for (int64_t i = 0; lengths && i < b; ++i)
+        for (int64_t at = (i * l + lengths[i]) * width; at < (i + 1) * l * width; ++at) rows[at] = NAN;
+}
+
 double sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
 
 struct Scan {
     int64_t b, l, e, n;
     bool full, softplus, reverse, zoh;
+    int pieces;
+    const int64_t* lengths;
 
     void run() {
         auto u = normal(b * l * e), delta = normal(b * l * e, 1, softplus ? -1 : 0), A = normal(e * n), B = normal(b * l * n);
@@ -63,6 +72,7 @@ struct Scan {
         if (!softplus)  // steps are positive, or the states grow without bound
             for (auto* values : {&delta, &bias})
                 for (float& d : *values) d = 0.3f * std::fabs(d);
+        for (auto* rows : {&u, &delta, &B, &C, &z, &dout}) spoil(*rows, lengths, b, l);
         auto delta_at = [&](int64_t i, int64_t c) { return delta[i] + (full ? double(bias[c]) : 0.0); };
 
         // Plain loops. States of every step are kept: h[(s + 1)] is the state after step s of the walk.
@@ -71,15 +81,16 @@ struct Scan {
         double terms_of_dbias = 0;
         for (int64_t i = 0; i < b; ++i)
             for (int64_t c = 0; c < e; ++c) {
-                std::vector<double> h((l + 1) * n), y(l), dy(l);
+                const int64_t length = lengths ? lengths[i] : l;
+                std::vector<double> h((length + 1) * n), y(length), dy(length);
                 for (int64_t k = 0; k < n; ++k) h[k] = full ? initial[(i * e + c) * n + k] : 0;
-                auto at = [&](int64_t s) { return i * l + (reverse ? l - 1 - s : s); };
+                auto at = [&](int64_t s) { return i * l + (reverse ? length - 1 - s : s); };
                 auto step = [&](int64_t s) {
                     const double raw = delta_at(at(s) * e + c, c);
                     return softplus ? std::log1p(std::exp(raw)) : raw;
                 };
                 auto phi = [&](double d, double a) { return zoh ? std::expm1(d * a) / a : d; };
-                for (int64_t s = 0; s < l; ++s) {
+                for (int64_t s = 0; s < length; ++s) {
                     const double d = step(s);
                     for (int64_t k = 0; k < n; ++k) {
                         const double a = A[c * n + k];
@@ -96,10 +107,10 @@ struct Scan {
                         dD[c] += dy[s] * u[at(s) * e + c];
                     }
                 }
-                for (int64_t k = 0; k < n; ++k) last[(i * e + c) * n + k] = h[l * n + k];
+                for (int64_t k = 0; k < n; ++k) last[(i * e + c) * n + k] = h[length * n + k];
                 std::vector<double> carry(n);
                 for (int64_t k = 0; k < n; ++k) carry[k] = dstate[(i * e + c) * n + k];
-                for (int64_t s = l - 1; s >= 0; --s) {
+                for (int64_t s = length - 1; s >= 0; --s) {
                     const double d = step(s), ui = u[at(s) * e + c];
                     double ddelta = 0, dui = full ? D[c] * dy[s] : 0;
                     for (int64_t k = 0; k < n; ++k) {
@@ -123,6 +134,7 @@ struct Scan {
         args.batch = b, args.length = l, args.channels = e, args.states = n;
         args.softplus = softplus, args.reverse = reverse, args.zoh = zoh;
         args.parts = int(std::fmin(2.0, double((e + kernels.lanes - 1) / kernels.lanes))), args.threads = 2;
+        args.pieces = pieces, args.lengths = lengths;
         args.u = view(u, l, e), args.delta = view(delta, l, e), args.B = view(B, l, n), args.C = view(C, l, n), args.z = view(z, l, e);
         args.A = A.data(), args.D = full ? D.data() : nullptr, args.delta_bias = full ? bias.data() : nullptr;
         args.initial_state = full ? initial.data() : nullptr;
@@ -133,9 +145,9 @@ struct Scan {
         compare("out", fout, out);
         compare("final state", flast, last);
 
-        std::vector<float> fdu(b * l * e, NAN), fdd(b * l * e, NAN), fdz(full ? b * l * e : 0, NAN), fdA(b * e * n, NAN);
-        std::vector<float> fdB(args.parts * b * l * n, NAN), fdC(args.parts * b * l * n, NAN), fdD(full ? b * e : 0, NAN);
-        std::vector<float> fdbias(full ? b * e : 0, NAN), fdinitial(full ? b * e * n : 0, NAN);
+        std::vector<float> fdu(b * l * e, NAN), fdd(b * l * e, NAN), fdz(full ? b * l * e : 0, NAN), fdA(pieces * b * e * n, NAN);
+        std::vector<float> fdB(args.parts * b * l * n, NAN), fdC(args.parts * b * l * n, NAN), fdD(full ? pieces * b * e : 0, NAN);
+        std::vector<float> fdbias(full ? pieces * b * e : 0, NAN), fdinitial(full ? b * e * n : 0, NAN);
         args.grad_out = view(dout, l, e), args.grad_state = dstate.data();
         args.grad_u = view(fdu, l, e), args.grad_delta = view(fdd, l, e), args.grad_z = view(fdz, l, e);
         args.grad_A = fdA.data(), args.grad_B = fdB.data(), args.grad_C = fdC.data();
@@ -155,16 +167,17 @@ struct Scan {
     }
 };
 
-void run_conv(int64_t b, int64_t l, int64_t e, int64_t k, bool full, bool silu, bool reverse) {
+void run_conv(int64_t b, int64_t l, int64_t e, int64_t k, bool full, bool silu, bool reverse, const int64_t* lengths) {
     auto x = normal(b * l * e), w = normal(e * k), bias = normal(full ? e : 0), initial = normal(full ? b * (k - 1) * e : 0);
     auto dout = normal(b * l * e);
+    for (auto* rows : {&x, &dout}) spoil(*rows, lengths, b, l);
     std::vector<double> out(b * l * e), dx(b * l * e), dw(e * k), dbias(e), dinitial(initial.size());
     for (int64_t i = 0; i < b; ++i)
         for (int64_t c = 0; c < e; ++c)
-            for (int64_t s = 0; s < l; ++s) {
-                const int64_t at = (i * l + (reverse ? l - 1 - s : s)) * e + c;
+            for (int64_t s = 0, length = lengths ? lengths[i] : l; s < length; ++s) {
                 auto input = [&](int64_t tap) { return s - (k - 1) + tap; };
-                auto row = [&](int64_t step) { return (i * l + (reverse ? l - 1 - step : step)) * e + c; };
+                auto row = [&](int64_t step) { return (i * l + (reverse ? length - 1 - step : step)) * e + c; };
+                const int64_t at = row(s);
                 auto before = [&](int64_t step) { return (i * (k - 1) + (reverse ? -1 - step : k - 1 + step)) * e + c; };
                 double o = full ? bias[c] : 0;
                 for (int64_t t = 0; t < k; ++t)
@@ -179,7 +192,7 @@ void run_conv(int64_t b, int64_t l, int64_t e, int64_t k, bool full, bool silu, 
             }
     ConvArgs args{};
     args.batch = b, args.length = l, args.channels = e, args.taps = k, args.silu = silu, args.reverse = reverse;
-    args.parts = int(std::fmin(2.0, double(l))), args.threads = 2;
+    args.parts = int(std::fmin(2.0, double(l))), args.threads = 2, args.lengths = lengths;
     args.x = view(x, l, e), args.initial_state = view(initial, k - 1, e), args.weight = w.data();
     args.bias = full ? bias.data() : nullptr;
     std::vector<float> fout(out.size(), NAN), fdx(dx.size(), NAN), fdinitial(initial.size(), NAN);
@@ -195,18 +208,51 @@ void run_conv(int64_t b, int64_t l, int64_t e, int64_t k, bool full, bool silu, 
     compare("conv dinitial", fdinitial, dinitial);
 }
 
+void run_norm(int64_t b, int64_t l, int64_t e, const int64_t* lengths) {
+    auto x = normal(b * l * e), weight = normal(e);
+    spoil(x, lengths, b, l);
+    std::vector<double> out(x.size());
+    for (int64_t i = 0; i < b * l; ++i) {
+        if (lengths && i % l >= lengths[i / l]) continue;
+        double squares = 0;
+        for (int64_t c = 0; c < e; ++c) squares += double(x[i * e + c]) * x[i * e + c];
+        for (int64_t c = 0; c < e; ++c) out[i * e + c] = x[i * e + c] / std::sqrt(squares / e + 1e-5) * weight[c];
+    }
+    std::vector<float> found(x.size(), NAN);
+    NormArgs args{b, l, e, lengths, view(x, l, e), view(found, l, e), weight.data(), 1e-5f, 2};
+    kernels.norm(args, false);
+    compare("norm", found, out);
+}
+
 }  // namespace
 
 int main() {
     int cases = 0;
+    auto scan = [&](int64_t l, int64_t e, int64_t n, int pieces, const int64_t* lengths) {
+        for (int flags = 0; flags < 16; ++flags, ++cases)
+            Scan{2, l, e, n, bool(flags & 1), bool(flags & 2), bool(flags & 4), bool(flags & 8), pieces, lengths}.run();
+    };
+    auto conv = [&](int64_t l, int64_t e, int64_t k, const int64_t* lengths) {
+        for (int flags = 0; flags < 8; ++flags, ++cases) run_conv(2, l, e, k, flags & 1, flags & 2, flags & 4, lengths);
+    };
     for (int64_t l : {1, 31, 32, 33, 70})
         for (int64_t e : {1, 5, 16, 35})
-            for (int64_t n : {1, 16, 19})
-                for (int flags = 0; flags < 16; ++flags, ++cases)
-                    Scan{2, l, e, n, bool(flags & 1), bool(flags & 2), bool(flags & 4), bool(flags & 8)}.run();
+            for (int64_t n : {1, 16, 19}) scan(l, e, n, 1, nullptr);
+    for (int64_t l : {33, 150})
+        for (int64_t e : {5, 35}) {
+            const int64_t some[] = {l / 2, l}, none[] = {l - 1, 0};
+            for (const int64_t* lengths : {static_cast<const int64_t*>(nullptr), some, none})
+                for (int pieces : {1, 2, 4}) scan(l, e, 19, pieces, lengths);
+        }
     for (int64_t l : {1, 2, 3, 4, 33})
         for (int64_t e : {1, 5, 16, 35})
-            for (int64_t k : {1, 3, 4})
-                for (int flags = 0; flags < 8; ++flags, ++cases) run_conv(2, l, e, k, flags & 1, flags & 2, flags & 4);
+            for (int64_t k : {1, 3, 4}) {
+                const int64_t some[] = {l / 2, l}, none[] = {l - 1, 0};
+                for (const int64_t* lengths : {static_cast<const int64_t*>(nullptr), some, none}) conv(l, e, k, lengths);
+            }
+    for (int64_t e : {1, 5, 16, 35, 64}) {
+        const int64_t some[] = {0, 3};
+        run_norm(2, 7, e, nullptr), run_norm(2, 7, e, some), cases += 2;
+    }
     std::printf("%s: %d cases, largest relative difference %.1e\n", kernels.name, cases, worst);
 }

@@ -25,11 +25,11 @@ def test_the_signatures_of_the_ops() -> None:
     scan = inspect.signature(videomamba.ops.selective_scan).parameters
     assert list(scan) == [
         *("u", "delta", "A", "B", "C", "D", "z", "delta_bias", "delta_softplus", "reverse"),
-        *("initial_state", "return_final_state", "discretization"),
+        *("initial_state", "return_final_state", "discretization", "lengths"),
     ]
     assert scan["delta_softplus"].default is True and scan["discretization"].default == "euler"
     conv = inspect.signature(videomamba.ops.causal_conv1d).parameters
-    assert list(conv) == ["x", "weight", "bias", "activation", "reverse", "initial_state"]
+    assert list(conv) == ["x", "weight", "bias", "activation", "reverse", "initial_state", "lengths"]
     assert conv["activation"].default == "silu"
 
 

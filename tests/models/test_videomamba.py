@@ -152,7 +152,7 @@ def test_temporal_first_is_spatial_first_on_a_transposed_clip() -> None:
     plain = with_formula_weights(small(image_size=(64, 16), num_frames=2))
     tokens = torch.randn(1, 1 + 8, 32)
     transposed = torch.cat((tokens[:, :1], tokens[:, 1:].view(1, 4, 2, 32).transpose(1, 2).reshape(1, 8, 32)), dim=1)
-    model.embed, plain.embed = (lambda _: tokens), (lambda _: transposed)  # type: ignore[method-assign]
+    model.embed, plain.embed = (lambda *_: tokens), (lambda *_: transposed)  # type: ignore[method-assign]
     torch.testing.assert_close(model(torch.empty(0)), plain(torch.empty(0)))
 
 

@@ -64,6 +64,31 @@ def conv_call(
     }
 
 
+SEQUENCES = frozenset({"u", "delta", "B", "C", "z", "x"})
+"""Names of inputs with a row for each token."""
+
+
+def with_nan_padding(call: Call, lengths: Tensor) -> dict[str, Tensor | None]:
+    """The call with NaN in the tokens of entry i from lengths[i] on; strides stay as they are."""
+
+    def filled(t: Tensor) -> Tensor:
+        padding = torch.arange(t.shape[1]) >= lengths[:, None]
+        return t.masked_fill_(padding[..., None], float("nan"))
+
+    return {name: filled(t) if t is not None and name in SEQUENCES else t for name, t in call.items()}
+
+
+def entry(call: Call, i: int, length: int) -> dict[str, Tensor | None]:
+    """Entry i of the batch alone, cut to its first tokens."""
+
+    def cut(name: str, t: Tensor) -> Tensor:
+        if name in SEQUENCES:
+            return t[i : i + 1, :length]
+        return t[i : i + 1] if name == "initial_state" else t
+
+    return {name: None if t is None else cut(name, t) for name, t in call.items()}
+
+
 def in_double(call: Call) -> dict[str, Tensor | None]:
     return {name: None if t is None else t.double() for name, t in call.items()}
 

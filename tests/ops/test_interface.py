@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 
 import pytest
 import torch
@@ -32,6 +33,15 @@ def a_scan(**changes: object) -> dict[str, object]:
         ({"A": torch.zeros(6, 4, device="meta")}, "A must be on the device of the sequence, cpu"),
         ({"A": torch.zeros(6, 4, dtype=torch.complex64)}, "A must be real"),
         ({"discretization": "bilinear"}, "discretization must be"),
+        ({"lengths": [5, 3]}, r"lengths must be a tensor \(b,\) of int64, got list"),
+        ({"lengths": torch.tensor([5])}, r"lengths must be \(b,\) = \(2,\) of int64, got \(1,\) of torch.int64"),
+        ({"lengths": torch.tensor([5, 3], dtype=torch.int32)}, "got \\(2,\\) of torch.int32"),
+        (
+            {"lengths": torch.zeros(2, dtype=torch.int64, device="meta")},
+            "lengths must be on the device of the sequence, cpu",
+        ),
+        ({"lengths": torch.tensor([5, 6])}, r"lengths must lie between 0 and l = 5, got \[5, 6\]"),
+        ({"lengths": torch.tensor([-1, 3])}, "lengths must lie between 0 and l = 5"),
     ],
 )
 def test_scan_refuses_what_does_not_fit(changes: dict[str, object], message: str) -> None:
@@ -48,11 +58,19 @@ def test_scan_refuses_what_does_not_fit(changes: dict[str, object], message: str
         ({"bias": torch.zeros(5)}, "bias must be"),
         ({"initial_state": torch.zeros(2, 4, 6)}, "initial_state must be"),
         ({"activation": "relu"}, "activation must be"),
+        ({"lengths": torch.tensor([5.0, 3.0])}, "lengths must be"),
+        ({"lengths": torch.tensor([5, 6])}, r"lengths must lie between 0 and l = 5, got \[5, 6\]"),
     ],
 )
 def test_conv_refuses_what_does_not_fit(changes: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         causal_conv1d(**{**conv_call(length=5, channels=6, taps=4, dtype=torch.float32, full=True), **changes})
+
+
+@pytest.mark.parametrize("lengths", [[2, 6], [-1, 2]])
+def test_the_reference_refuses_lengths_too(lengths: list[int]) -> None:
+    with use_backend("reference"), pytest.raises(ValueError, match="lengths must lie between 0 and l = 5"):
+        selective_scan(**a_scan(lengths=torch.tensor(lengths)))
 
 
 def test_an_unknown_backend_is_refused() -> None:
@@ -89,12 +107,13 @@ def test_scan_gradients_by_finite_differences(backend: str, reverse: bool, discr
     call = scan_call(length=5, channels=2, states=2, dtype=torch.float64, full=True, strided=False)
     leaves = as_leaves(call)
 
-    def run(*tensors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        named = dict(zip(leaves, tensors, strict=True))
+    def run(*tensors: torch.Tensor, **more: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        named = {**dict(zip(leaves, tensors, strict=True)), **more}
         return selective_scan(**named, reverse=reverse, discretization=discretization, return_final_state=True)
 
     with use_backend(backend):
         assert torch.autograd.gradcheck(run, tuple(leaves.values()))
+        assert torch.autograd.gradcheck(partial(run, lengths=torch.tensor([5, 2])), tuple(leaves.values()))
 
 
 @pytest.mark.parametrize("backend", ["reference", "chunked"])
@@ -106,14 +125,49 @@ def test_conv_gradients_by_finite_differences(backend: str) -> None:
         )
 
 
+@pytest.mark.parametrize("lengths", [None, [9, 5]], ids=["whole", "padded"])
 @pytest.mark.parametrize("backend", ["chunked", "native"])
-def test_the_registered_ops_pass_pytorchs_own_checks(backend: str) -> None:
+def test_the_registered_ops_pass_pytorchs_own_checks(backend: str, lengths: list[int] | None) -> None:
     if backend == "native" and native.kernels is None:
         pytest.skip("the native kernels are not built")
+    lengths = torch.tensor(lengths) if lengths else None
     scan = as_leaves(scan_call(length=40, channels=6, states=4, dtype=torch.float32, full=True, strided=False))
-    torch.library.opcheck(torch.ops.videomamba.selective_scan, (*scan.values(), True, True, "euler", True, backend))
+    flags = (True, True, "euler", True)
+    torch.library.opcheck(torch.ops.videomamba.selective_scan, (*scan.values(), lengths, *flags, backend))
     conv = as_leaves(conv_call(length=9, channels=6, taps=4, dtype=torch.float32, full=True))
-    torch.library.opcheck(torch.ops.videomamba.causal_conv1d, (*conv.values(), "silu", False, backend))
+    torch.library.opcheck(torch.ops.videomamba.causal_conv1d, (*conv.values(), lengths, "silu", False, backend))
+
+
+def mix(call: dict[str, torch.Tensor], weight: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    """Both ops on padded tokens, one after the other."""
+    u = causal_conv1d(call["u"], weight, lengths=lengths, reverse=True)
+    out = selective_scan(**{**call, "u": u}, lengths=lengths)
+    assert isinstance(out, torch.Tensor)
+    return out
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")  # from PyTorch's own compiler
+def test_lengths_are_an_input_of_compiled_and_exported_graphs(backend: str) -> None:
+    call = scan_call(length=9, channels=6, states=4, dtype=torch.float32, full=True, strided=False)
+    weight, lengths = torch.randn(6, 4, generator=torch.Generator().manual_seed(1)), torch.tensor([7, 4])
+    compiled = torch.compile(mix, fullgraph=True, backend="aot_eager")
+    leaves = as_leaves(call)
+    out = compiled(leaves, weight, lengths)
+    torch.testing.assert_close(out, mix(call, weight, lengths))
+    found = torch.autograd.grad(out.sum(), leaves["delta"])[0]
+    leaves = as_leaves(call)
+    torch.testing.assert_close(found, torch.autograd.grad(mix(leaves, weight, lengths).sum(), leaves["delta"])[0])
+
+    class Mix(torch.nn.Module):
+        def forward(self, call: dict[str, torch.Tensor], weight: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+            return mix(call, weight, lengths)
+
+    exported = torch.export.export(Mix(), (call, weight, lengths), strict=True).module()
+    other = torch.tensor([0, 9])
+    torch.testing.assert_close(exported(call, weight, other), mix(call, weight, other))
+    for graph in (compiled, exported):
+        with pytest.raises(ValueError, match="lengths must lie between 0 and l = 9"):
+            graph(call, weight, torch.tensor([7, 10]))
 
 
 @pytest.mark.parametrize("payload", [0x7FC00000, 0x7FFFFFFF, -0x400000])

@@ -6,18 +6,25 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.ops.cases import conv_call, in_double, relative_errors, scan_call
+from tests.ops.cases import conv_call, in_double, relative_errors, scan_call, with_nan_padding
 from tests.ops.test_backends import run_conv, run_scan
 from videomamba.ops.dispatch import use_backend
 
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 4e-2}
 dtypes = st.sampled_from([torch.float32, torch.bfloat16])
+ends = st.none() | st.lists(st.floats(0, 1), min_size=3, max_size=3)
 anything = settings(
     max_examples=25,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],  # the backend is the same for all examples
 )
+
+
+def lengths_at(ends: list[float], sequence: torch.Tensor) -> torch.Tensor:
+    """The lengths of the entries as fractions of the whole; the last is not empty, so that every gradient is defined."""
+    batch, length, _ = sequence.shape
+    return torch.tensor([round(end * length) for end in ends[: batch - 1]] + [max(round(ends[-1] * length), 1)])
 
 
 @anything
@@ -35,9 +42,13 @@ anything = settings(
         }
     ),
     flags=st.fixed_dictionaries({"reverse": st.booleans(), "discretization": st.sampled_from(["euler", "zoh"])}),
+    ends=ends,
 )
-def test_scan(backend: str, shape: dict[str, object], flags: dict[str, object]) -> None:
+def test_scan(backend: str, shape: dict[str, object], flags: dict[str, object], ends: list[float] | None) -> None:
     call = scan_call(**shape)
+    if ends is not None:
+        flags["lengths"] = lengths_at(ends, call["u"])
+        call = with_nan_padding(call, flags["lengths"])
     found = run_scan(call, **flags)
     with use_backend("reference"):
         expected = run_scan(in_double(call), **flags)
@@ -62,9 +73,13 @@ def test_scan(backend: str, shape: dict[str, object], flags: dict[str, object]) 
         }
     ),
     flags=st.fixed_dictionaries({"reverse": st.booleans(), "activation": st.sampled_from(["silu", None])}),
+    ends=ends,
 )
-def test_conv(backend: str, shape: dict[str, object], flags: dict[str, object]) -> None:
+def test_conv(backend: str, shape: dict[str, object], flags: dict[str, object], ends: list[float] | None) -> None:
     call = conv_call(**shape)
+    if ends is not None:
+        flags["lengths"] = lengths_at(ends, call["x"])
+        call = with_nan_padding(call, flags["lengths"])
     found = run_conv(call, **flags)
     with use_backend("reference"):
         expected = run_conv(in_double(call), **flags)

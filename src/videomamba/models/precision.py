@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import nn
 
@@ -9,15 +11,78 @@ from videomamba.models.videomamba import VideoMamba
 from videomamba.modules.mixer import BiMamba
 
 
-def cast_products(model: VideoMamba, dtype: torch.dtype) -> None:
-    """Casts, once and in place, the weights of the matrix products to `dtype`: patch embedding and the mixers' projections.
-
-    Norms, positions, convolutions, A, D, the bias of delta, the residual stream and the head keep theirs.
-    """
-    model.patch_embed.to(dtype)
+def product_weights(model: VideoMamba) -> Iterator[torch.Tensor]:
+    """The parameters of the matrix products: patch embedding and the mixers' projections, without the bias of delta."""
+    yield from model.patch_embed.parameters()
     for module in model.modules():
         if isinstance(module, BiMamba):
             projections: tuple[nn.Linear, ...] = (module.in_proj, module.out_proj)
             projections += (module.x_proj, module.x_proj_b, module.dt_proj, module.dt_proj_b)
             for projection in projections:
-                projection.weight.data = projection.weight.data.to(dtype)
+                yield projection.weight
+
+
+def cast_products(model: VideoMamba, dtype: torch.dtype) -> None:
+    """Casts, once and in place, the weights of the matrix products to `dtype`.
+
+    Norms, positions, convolutions, A, D, the bias of delta, the residual stream and the head keep theirs.
+    """
+    for weight in product_weights(model):
+        weight.data = weight.data.to(dtype)
+        weight.grad = None
+
+
+class MasterWeights:
+    """Training with products in `dtype`: the model holds them in that dtype, the optimiser steps on fp32 masters.
+
+    Small steps that bf16 would round away add up in the masters, and the weights are cast once a step, not at each call
+    as under `torch.autocast`. Made of an fp32 model, which it casts:
+
+        masters = MasterWeights(model, torch.bfloat16)
+        optimizer = torch.optim.AdamW(masters.parameters())
+        loss.backward(); masters.collect_gradients()   # after each backward: gradients of several add up in fp32
+        optimizer.step(); masters.publish(); optimizer.zero_grad()
+
+    `masters.named_parameters()` has the model's names, for groups by name; `masters.state_dict()` is what to save.
+    """
+
+    def __init__(self, model: VideoMamba, dtype: torch.dtype) -> None:
+        self.model, self.dtype = model, dtype
+        cast = {id(weight) for weight in product_weights(model) if dtype != torch.float32}
+        self._masters = {
+            name: nn.Parameter(parameter.detach().clone(), requires_grad=parameter.requires_grad)
+            for name, parameter in model.named_parameters()
+            if id(parameter) in cast
+        }
+        cast_products(model, dtype)
+
+    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """(name, fp32 master or the model's own parameter), in the model's order."""
+        for name, parameter in self.model.named_parameters():
+            yield name, self._masters.get(name, parameter)
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        for _, parameter in self.named_parameters():
+            yield parameter
+
+    @torch.no_grad()
+    def collect_gradients(self) -> None:
+        """Adds the gradients of the cast weights to their masters' and clears them."""
+        for name, parameter in self.model.named_parameters():
+            if name in self._masters and parameter.grad is not None:
+                master = self._masters[name]
+                gradient = parameter.grad.float()
+                master.grad = gradient if master.grad is None else master.grad.add_(gradient)
+                parameter.grad = None
+
+    @torch.no_grad()
+    def publish(self) -> None:
+        """Rounds the masters into the model."""
+        for name, parameter in self.model.named_parameters():
+            if name in self._masters:
+                parameter.copy_(self._masters[name])
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """The model's, with the masters in fp32 in the place of the cast weights."""
+        masters = {name: master.detach() for name, master in self._masters.items()}
+        return {**self.model.state_dict(), **masters}

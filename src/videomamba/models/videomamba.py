@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from videomamba.models.config import VideoMambaConfig
 from videomamba.modules.block import Block, RMSNorm
 from videomamba.modules.embed import PatchEmbed
-from videomamba.modules.scan_order import register_slots, temporal_order
+from videomamba.modules.scan_order import register_slots, take, temporal_order, temporal_orders
 
 
 class VideoMamba(nn.Module):
@@ -60,40 +60,47 @@ class VideoMamba(nn.Module):
         self._temporal = temporal_order(frames, places, (0, *self._registers))
         self.init_weights()
 
-    def forward(self, video: Tensor) -> Tensor:
-        """(b, 3, t, h, w) normalised -> logits (b, num_classes), or features (b, d) when num_classes is 0."""
-        logits: Tensor = self.head(self.head_drop(self.forward_features(video)).to(self._head_dtype))
+    def forward(self, video: Tensor, num_frames: Tensor | None = None) -> Tensor:
+        """(b, 3, t, h, w) normalised -> logits (b, num_classes), or features (b, d) when num_classes is 0.
+
+        `num_frames` (b,) int64 says how many frames of each clip are real; what follows them is padding of any content
+        and changes nothing, so that a padded batch gives what its clips give alone. t may then be less than the model's.
+        """
+        logits: Tensor = self.head(self.head_drop(self.forward_features(video, num_frames)).to(self._head_dtype))
         return logits
 
-    def forward_features(self, video: Tensor) -> Tensor:
+    def forward_features(self, video: Tensor, num_frames: Tensor | None = None) -> Tensor:
         """(b, 3, t, h, w) -> (b, d): the class token after the final norm, or the mean of the patch tokens."""
         if self.config.pool == "mean":
-            return self.forward_tokens(video)[:, 1:].mean(dim=1)
-        features: Tensor = self.norm_f(self._trunk(video)[:, 0])
+            patches = self.forward_tokens(video, num_frames)[:, 1:]
+            if num_frames is None:
+                return patches.mean(dim=1)
+            return patches.sum(dim=1) / (self._lengths(video, num_frames)[:, None] - 1)
+        features: Tensor = self.norm_f(self._trunk(video, num_frames)[:, 0])
         return features
 
-    def forward_tokens(self, video: Tensor) -> Tensor:
-        """(b, 3, t, h, w) -> (b, 1 + T p, d) after the final norm: class token, then patches in spatial-first order."""
-        tokens: Tensor = self.norm_f(self._trunk(video))
+    def forward_tokens(self, video: Tensor, num_frames: Tensor | None = None) -> Tensor:
+        """(b, 3, t, h, w) -> (b, 1 + T p, d) after the final norm: class token, then patches in spatial-first order.
+
+        Tokens of padding are 0.
+        """
+        tokens: Tensor = self.norm_f(self._trunk(video, num_frames))
+        if num_frames is not None:
+            valid = torch.arange(tokens.shape[1], device=tokens.device) < self._lengths(video, num_frames)[:, None]
+            return torch.where(valid[..., None], tokens, 0)
         pieces, start = [], 0
         for slot in self._registers:
             pieces.append(tokens[:, start:slot])
             start = slot + 1
         return torch.cat((*pieces, tokens[:, start:]), dim=1) if pieces else tokens
 
-    def embed(self, video: Tensor) -> Tensor:
+    def embed(self, video: Tensor, num_frames: Tensor | None = None) -> Tensor:
         """(b, 3, t, h, w) -> (b, l, d) fp32: class token first, patches spatial-first with their positions, registers."""
-        config = self.config
-        expected = (3, config.num_frames, *config.image_size)
-        if video.ndim != 5 or tuple(video.shape[1:]) != expected:
-            raise ValueError(
-                f"video must be (b, 3, t, h, w) = (b, {', '.join(map(str, expected))}), got {tuple(video.shape)}; "
-                "create the model with that num_frames and image_size and load the weights into it"
-            )
+        self._check(video, num_frames)
         patches = self.patch_embed(video)  # (b, T, p, d)
         patches = patches + self.pos_embed[:, 1:].unsqueeze(1)
-        if patches.shape[1] > 1:
-            patches = patches + self.temporal_pos_embedding.unsqueeze(2)
+        if self.config.grid[0] > 1:
+            patches = patches + self.temporal_pos_embedding[:, : patches.shape[1]].unsqueeze(2)
         cls = (self.cls_token + self.pos_embed[:, :1]).expand(video.shape[0], -1, -1)  # no temporal position
         tokens = torch.cat((cls, patches.flatten(1, 2)), dim=1).float()
         if self._registers:
@@ -107,19 +114,62 @@ class VideoMamba(nn.Module):
             tokens = torch.cat((*pieces, tokens[:, start:]), dim=1)
         return tokens
 
-    def _trunk(self, video: Tensor) -> Tensor:
+    def _trunk(self, video: Tensor, num_frames: Tensor | None) -> Tensor:
         """(b, 3, t, h, w) -> residual stream (b, l, d) fp32 after the last block, in the order of `embed`."""
-        residual = self.embed(video)
-        temporal = (self._temporal[0].to(residual.device), self._temporal[1].to(residual.device))
+        residual = self.embed(video, num_frames)
+        lengths, temporal = None, self._temporal
+        if num_frames is not None:
+            lengths = self._lengths(video, num_frames)
+            if self.config.scan_order != "spatial_first":
+                steps = (num_frames // self.config.tubelet_size).tolist()
+                temporal = temporal_orders(steps, self.pos_embed.shape[1] - 1, residual.shape[1])
+        temporal = (temporal[0].to(residual.device), temporal[1].to(residual.device))
         scan_order, depth = self.config.scan_order, self.config.depth
         # Blocks from `switch` on see temporal-first tokens; the permutation is applied once, not in every block.
         switch = {"temporal_first": 0, "spatiotemporal_v1": depth - depth // 2}.get(scan_order, depth)
         orders = (None, temporal) if scan_order == "spatiotemporal_v2" else (None,)
         for i, layer in enumerate(self.layers):
             if i == switch:
-                residual = residual[:, temporal[0]]
-            residual = layer(residual, orders)
-        return residual[:, temporal[1]] if switch < depth else residual
+                residual = take(residual, temporal[0])
+            residual = layer(residual, orders, lengths)
+        return take(residual, temporal[1]) if switch < depth else residual
+
+    def _lengths(self, video: Tensor, num_frames: Tensor) -> Tensor:
+        """(b,): the tokens of each clip that are not padding."""
+        return 1 + (num_frames // self.config.tubelet_size).to(video.device) * (self.pos_embed.shape[1] - 1)
+
+    def _check(self, video: Tensor, num_frames: Tensor | None) -> None:
+        config = self.config
+        expected = (3, config.num_frames, *config.image_size)
+        fits = video.ndim == 5 and (video.shape[1], *video.shape[3:]) == (3, *config.image_size)
+        if num_frames is None and not (fits and video.shape[2] == config.num_frames):
+            raise ValueError(
+                f"video must be (b, 3, t, h, w) = (b, {', '.join(map(str, expected))}), got {tuple(video.shape)}; "
+                "create the model with that num_frames and image_size and load the weights into it"
+            )
+        if num_frames is None:
+            return
+        if not (fits and video.shape[2] <= config.num_frames and video.shape[2] % config.tubelet_size == 0):
+            raise ValueError(
+                f"video must be (b, {', '.join(map(str, expected))}) or, with num_frames, of fewer frames, in whole "
+                f"tubelets of {config.tubelet_size}; got {tuple(video.shape)}"
+            )
+        if self._registers:
+            raise ValueError(
+                "num_frames: registers stand evenly among all tokens, so their model takes no padded clips"
+            )
+        if num_frames.shape != video.shape[:1] or num_frames.dtype != torch.int64:
+            raise ValueError(
+                f"num_frames must be ({video.shape[0]},) int64, one count for each clip; "
+                f"got {tuple(num_frames.shape)} {num_frames.dtype}"
+            )
+        if not torch.compiler.is_compiling():
+            bad = (num_frames < 1) | (num_frames > video.shape[2]) | (num_frames % config.tubelet_size != 0)
+            if bad.any():
+                raise ValueError(
+                    f"num_frames must lie between 1 and {video.shape[2]}, in whole tubelets of {config.tubelet_size}; "
+                    f"got {num_frames.tolist()}"
+                )
 
     @property
     def _head_dtype(self) -> torch.dtype:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Literal
 
 import torch
@@ -9,6 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from videomamba.modules.mixer import BiMamba
+from videomamba.modules.scan_order import Order, reordered
+from videomamba.ops import dispatch
+from videomamba.ops.layout import LayerWeights
 
 
 class RMSNorm(nn.Module):
@@ -35,8 +39,8 @@ def drop_path(x: Tensor, rate: float) -> Tensor:
 class Block(nn.Module):
     """residual (b, l, d) fp32 -> residual + drop_path(mixer(norm(residual))).
 
-    `orders` are the scan orders that the block runs, each as (order, inverse) or None for the order of the tokens;
-    the results of several are averaged, so that on a single frame, where all orders agree, nothing changes.
+    `orders` are the scan orders that the block runs, None for the order of the tokens; the results of several are averaged,
+    so that on a single frame, where all orders agree, nothing changes.
     """
 
     def __init__(
@@ -65,11 +69,35 @@ class Block(nn.Module):
         )
         self.norm = RMSNorm(dim, eps=norm_eps)
 
-    def forward(self, residual: Tensor, orders: tuple[tuple[Tensor, Tensor] | None, ...]) -> Tensor:
+    def forward(self, residual: Tensor, orders: tuple[Order, ...] = (None,), lengths: Tensor | None = None) -> Tensor:
+        """From token lengths[i] on, `lengths` (b,) int64, entry i is padding in every order and keeps its residual.
+
+        What follows is the truth; at inference on a CPU one op computes the same over blocks of tokens.
+        """
+        if self._fuses(residual):
+            joined = [reordered(residual, order, partial(self._fused, lengths=lengths)) for order in orders]
+            return _mean(joined)
         x = self.norm(residual)
-        mixed = [self.mixer(x) if order is None else self.mixer(x[:, order[0]])[:, order[1]] for order in orders]
-        hidden = mixed[0] if len(mixed) == 1 else sum(mixed) / len(mixed)
+        hidden = _mean([reordered(x, order, partial(self.mixer, lengths=lengths)) for order in orders])
         if self.training and self.drop_path_rate > 0:
             hidden = drop_path(hidden, self.drop_path_rate)
-        joined: Tensor = residual + hidden
-        return joined
+        return residual + hidden
+
+    def _fuses(self, residual: Tensor) -> bool:
+        plain = self.mixer.is_plain() and not any(m._forward_hooks or m._forward_pre_hooks for m in self.children())
+        return plain and dispatch.fuses_layer(residual, self.parameters(), self.mixer.in_proj.weight.dtype)
+
+    def _fused(self, residual: Tensor, lengths: Tensor | None) -> Tensor:
+        weights, mixer = LayerWeights(self.norm.weight.float(), self.mixer.weights()), self.mixer
+        return dispatch.call_layer(
+            residual,
+            weights,
+            eps=self.norm.eps,
+            merge=mixer.merge,
+            discretization=mixer.discretization,
+            lengths=lengths,
+        )
+
+
+def _mean(results: list[Tensor]) -> Tensor:
+    return results[0] if len(results) == 1 else torch.stack(results).mean(dim=0)

@@ -12,7 +12,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from videomamba import ops
-from videomamba.ops import dispatch
 from videomamba.ops.layout import Direction, MixerWeights
 
 
@@ -49,31 +48,31 @@ class BiMamba(nn.Module):
         self.dt_proj_b = nn.Linear(dt_rank, inner_dim)
         self.out_proj = nn.Linear(inner_dim, dim, bias=False)
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """(b, l, d) -> (b, l, d).
-
-        What follows is the truth; at inference on a CPU one op computes the same over blocks of tokens.
-        """
-        if self._is_plain() and dispatch.fuses_mixer(tokens, self.parameters(), self.in_proj.weight.dtype):
-            return dispatch.call_mixer(tokens, self._weights(), merge=self.merge, discretization=self.discretization)
+    def forward(self, tokens: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """(b, l, d) -> (b, l, d). From token lengths[i] on, `lengths` (b,) int64, entry i is padding: 0 comes out."""
+        if lengths is not None:  # no bias: x and z are 0 at padding, whatever it held
+            valid = torch.arange(tokens.shape[1], device=tokens.device) < lengths[:, None]
+            tokens = torch.where(valid[..., None], tokens, 0)
         x, z = self.in_proj(tokens.to(self.in_proj.weight.dtype)).chunk(2, dim=-1)  # (b, l, e) each
-        y = self._direction(x, z, self.conv1d, self.x_proj, self.dt_proj, self.A_log, self.D, reverse=False)
-        y = y + self._direction(
-            x, z, self.conv1d_b, self.x_proj_b, self.dt_proj_b, self.A_b_log, self.D_b, reverse=True
-        )
+        forward = self.conv1d, self.x_proj, self.dt_proj, self.A_log, self.D
+        backward = self.conv1d_b, self.x_proj_b, self.dt_proj_b, self.A_b_log, self.D_b
+        y = self._direction(x, z, *forward, lengths=lengths, reverse=False)
+        y = y + self._direction(x, z, *backward, lengths=lengths, reverse=True)
         if self.merge == "mean":
             y = 0.5 * y
         projected: Tensor = self.out_proj(y)
         return projected
 
-    def _is_plain(self) -> bool:
+    def is_plain(self) -> bool:
         """Whether the projections are what they were built as: no adapter in their place, no hook that waits for a call."""
         return all(
             type(module) in (nn.Linear, nn.Conv1d) and not module._forward_hooks and not module._forward_pre_hooks
             for module in self.children()
         )
 
-    def _weights(self) -> MixerWeights:
+    def weights(self) -> MixerWeights:
+        """What the fused layer reads: the products' weights as they are, all else in fp32."""
+
         def direction(conv: nn.Conv1d, x_proj: nn.Linear, dt_proj: nn.Linear, A_log: Tensor, D: Tensor) -> Direction:
             assert conv.bias is not None
             A = -torch.exp(A_log.float())
@@ -97,10 +96,11 @@ class BiMamba(nn.Module):
         A_log: Tensor,
         D: Tensor,
         *,
+        lengths: Tensor | None,
         reverse: bool,
     ) -> Tensor:
         """One scan: x, z (b, l, e) -> gated (b, l, e)."""
-        u = ops.causal_conv1d(x, conv.weight.squeeze(1), conv.bias, reverse=reverse)
+        u = ops.causal_conv1d(x, conv.weight.squeeze(1), conv.bias, reverse=reverse, lengths=lengths)
         dt, B, C = x_proj(u).split([self.dt_rank, self.d_state, self.d_state], dim=-1)
         delta = F.linear(dt, dt_proj.weight)  # the bias enters inside the scan, in fp32
         out = ops.selective_scan(
@@ -114,6 +114,7 @@ class BiMamba(nn.Module):
             dt_proj.bias,
             reverse=reverse,
             discretization=self.discretization,
+            lengths=lengths,
         )
         assert isinstance(out, Tensor)
         return out

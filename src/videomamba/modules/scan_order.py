@@ -7,9 +7,14 @@ Special tokens (class token, registers) keep their slots in the sequence; only p
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
+
+Order = tuple[Tensor, Tensor] | None
+"""(order, inverse), each (l,) or, where the clips of a batch differ, (b, l); None is the order of the tokens as they are."""
 
 
 def temporal_order(frames: int, places: int, special: tuple[int, ...] = (0,)) -> tuple[Tensor, Tensor]:
@@ -25,6 +30,24 @@ def temporal_order(frames: int, places: int, special: tuple[int, ...] = (0,)) ->
     order = np.arange(length)
     order[is_patch] = patch_slots.reshape(frames, places).T.reshape(-1)
     return torch.from_numpy(order), torch.from_numpy(np.argsort(order))
+
+
+def temporal_orders(frames: Sequence[int], places: int, length: int) -> tuple[Tensor, Tensor]:
+    """(order, inverse), each (b, length) int64, for clips of `frames[i]` frames behind a class token; padding stays behind."""
+    orders = np.tile(np.arange(length), (len(frames), 1))
+    for row, count in zip(orders, frames, strict=True):
+        row[: 1 + count * places] = temporal_order(count, places)[0].numpy()
+    return torch.from_numpy(orders), torch.from_numpy(np.argsort(orders, axis=1))
+
+
+def take(x: Tensor, order: Tensor) -> Tensor:
+    """x (b, l, d) with its tokens in `order`, (l,) or (b, l)."""
+    return x[:, order] if order.ndim == 1 else x.take_along_dim(order[..., None], dim=1)
+
+
+def reordered(x: Tensor, order: Order, layer: Callable[[Tensor], Tensor]) -> Tensor:
+    """`layer` on the tokens of x (b, l, d) in `order`, its result in theirs."""
+    return layer(x) if order is None else take(layer(take(x, order[0])), order[1])
 
 
 def register_slots(num_registers: int, num_patches: int) -> tuple[int, ...]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from videomamba.ops import dispatch
@@ -41,6 +42,20 @@ def _check_sequence(name: str, x: Tensor) -> None:
         raise ValueError(f"{name} must be floating point, got {x.dtype}")
 
 
+def _check_lengths(lengths: Tensor | None, sequence: Tensor) -> None:
+    """Their values are checked by `dispatch`, where a traced call runs too."""
+    if lengths is None:
+        return
+    if not isinstance(lengths, Tensor):
+        raise ValueError(f"lengths must be a tensor (b,) of int64, got {type(lengths).__name__}")
+    if lengths.shape != sequence.shape[:1] or lengths.dtype != torch.int64:
+        raise ValueError(
+            f"lengths must be (b,) = ({sequence.shape[0]},) of int64, got {tuple(lengths.shape)} of {lengths.dtype}"
+        )
+    if lengths.device != sequence.device:
+        raise ValueError(f"lengths must be on the device of the sequence, {sequence.device}, got {lengths.device}")
+
+
 def selective_scan(
     u: Tensor,
     delta: Tensor,
@@ -55,6 +70,7 @@ def selective_scan(
     initial_state: Tensor | None = None,
     return_final_state: bool = False,
     discretization: Literal["euler", "zoh"] = "euler",
+    lengths: Tensor | None = None,
 ) -> Tensor | tuple[Tensor, Tensor]:
     """Selective state space scan (S6) over a sequence, linear in its length.
 
@@ -71,7 +87,11 @@ def selective_scan(
     (fp64 for fp64 inputs); `out` (b, l, e) has u's dtype. With `return_final_state`, (out, state (b, e, n)).
     Every input has a gradient, the final state's is accepted.
 
-    Raises ValueError when shapes or dtypes disagree or a dimension is 0.
+    lengths: (b,) int64, 0 <= lengths[i] <= l. Tokens of entry i from lengths[i] on are padding: what they hold, NaN too,
+    reaches nothing, `out` and gradients are 0 there, and all else is what entry i cut to its length gives alone. A reverse
+    walk starts at token lengths[i] - 1; a length of 0 leaves the initial state as the final one.
+
+    Raises ValueError when shapes, dtypes or lengths do not fit or a dimension is 0.
     Source: Mamba (arXiv 2312.00752) algorithm 2; VideoMamba (arXiv 2403.06977) section 3.1.
     """
     _check_sequence("u", u)
@@ -87,6 +107,7 @@ def selective_scan(
     _check("z", z, (batch, length, channels), "(b, l, e)", u, same_dtype=True)
     _check("delta_bias", delta_bias, (channels,), "(e,)", u)
     _check("initial_state", initial_state, (batch, channels, states), "(b, e, n)", u)
+    _check_lengths(lengths, u)
     if discretization not in ("euler", "zoh"):
         raise ValueError(f"discretization must be 'euler' or 'zoh', got {discretization!r}")
     dtype = state_dtype(u)
@@ -102,7 +123,7 @@ def selective_scan(
         None if initial_state is None else initial_state.to(dtype),
     )
     out, final_state = dispatch.call_scan(
-        inputs, delta_softplus=delta_softplus, reverse=reverse, discretization=discretization
+        inputs, lengths, delta_softplus=delta_softplus, reverse=reverse, discretization=discretization
     )
     return (out, final_state) if return_final_state else out
 
@@ -114,6 +135,7 @@ def causal_conv1d(
     activation: Literal["silu"] | None = "silu",
     reverse: bool = False,
     initial_state: Tensor | None = None,
+    lengths: Tensor | None = None,
 ) -> Tensor:
     """Causal depthwise convolution over the length, with bias and activation in the same pass.
 
@@ -123,8 +145,10 @@ def causal_conv1d(
     `reverse` mirrors time: token t reads t, t+1, ..., t+k-1 and the last tap is still its own.
     initial_state: (b, k-1, e), the tokens just outside the sequence (before it, or after it with `reverse`) in
     sequence order; zeros when absent. fp32 arithmetic; the result (b, l, e) has x's dtype.
+    lengths: (b,) int64, as in `selective_scan`; the sequence of entry i ends before token lengths[i], so that with
+    `reverse` its initial state follows there.
 
-    Raises ValueError when shapes disagree, a dimension is 0, or the activation is unknown.
+    Raises ValueError when shapes or lengths do not fit, a dimension is 0, or the activation is unknown.
     """
     _check_sequence("x", x)
     batch, _, channels = x.shape
@@ -134,6 +158,7 @@ def causal_conv1d(
     _check("weight", weight, (channels, taps), "(e, k)", x)
     _check("bias", bias, (channels,), "(e,)", x)
     _check("initial_state", initial_state, (batch, taps - 1, channels), "(b, k-1, e)", x, same_dtype=True)
+    _check_lengths(lengths, x)
     if activation not in ("silu", None):
         raise ValueError(f"activation must be 'silu' or None, got {activation!r}")
     dtype = state_dtype(x)
@@ -142,6 +167,7 @@ def causal_conv1d(
         weight.to(dtype),
         None if bias is None else bias.to(dtype),
         initial_state,
+        lengths,
         activation=activation or "",
         reverse=reverse,
     )

@@ -75,6 +75,34 @@ def _expm1_ratio_and_slope(x: Tensor) -> tuple[Tensor, Tensor]:
     return torch.where(near, series_psi, psi), torch.where(near, series_slope, slope)
 
 
+def _turn(t: Tensor, lengths: Tensor) -> Tensor:
+    """(b, l, ...) with the first lengths[i] tokens of entry i in the opposite order, then its padding; its own inverse.
+
+    With padding a reverse walk is made a forward one by it, so that the padding comes last in every walk.
+    """
+    steps = torch.arange(t.shape[1], device=t.device)
+    order = (lengths[:, None] - 1 - steps) % t.shape[1]  # (b, l)
+    return t.gather(1, order[..., None].expand_as(t))
+
+
+def _turn_inputs(inputs: ScanInputs, lengths: Tensor) -> ScanInputs:
+    return inputs._replace(
+        u=_turn(inputs.u, lengths),
+        delta=_turn(inputs.delta, lengths),
+        B=_turn(inputs.B, lengths),
+        C=_turn(inputs.C, lengths),
+        z=None if inputs.z is None else _turn(inputs.z, lengths),
+    )
+
+
+def _clear_padding(t: Tensor, lengths: Tensor | None, first: int = 0) -> Tensor:
+    """(b, s, ...), the tokens from `first` on, with 0 at padding. A product would let NaN through."""
+    if lengths is None:
+        return t
+    kept = torch.arange(first, first + t.shape[1], device=t.device) < lengths[:, None]
+    return torch.where(kept.view(*kept.shape, *[1] * (t.ndim - 2)), t, 0)
+
+
 def _segments(inputs: ScanInputs, reverse: bool) -> Iterator[slice]:
     """Slices of the sequence in walking order, each a whole number of blocks but for the last."""
     batch, length, channels = inputs.u.shape
@@ -86,29 +114,37 @@ def _segments(inputs: ScanInputs, reverse: bool) -> Iterator[slice]:
 
 
 class _Segment:
-    """The tensors of one segment in walking order and in the state's dtype, with what both passes need of them."""
+    """The tensors of one segment in walking order and in the state's dtype, with what both passes need of them.
 
-    def __init__(self, inputs: ScanInputs, flags: ScanFlags, where: slice) -> None:
-        self.reverse = flags.reverse
-        dtype = state_dtype(inputs.u)
+    A step over padding has delta = B = C = 0: it leaves the state as it is.
+    """
 
-        def take(t: Tensor) -> Tensor:
-            return self.in_sequence(t[:, where].to(dtype))
-
+    def __init__(self, inputs: ScanInputs, flags: ScanFlags, lengths: Tensor | None, where: slice) -> None:
+        self.reverse, self.lengths, self.where = flags.reverse, lengths, where
+        dtype = self.dtype = state_dtype(inputs.u)
+        take = self.take
         self.u, self.B, self.C = take(inputs.u), take(inputs.B), take(inputs.C)
         self.raw = take(inputs.delta)
         if inputs.delta_bias is not None:
             self.raw = self.raw + inputs.delta_bias.to(dtype)
-        self.delta = F.softplus(self.raw) if flags.delta_softplus else self.raw
+        self.delta = self.clear_padding(F.softplus(self.raw) if flags.delta_softplus else self.raw)
         self.z = None if inputs.z is None else take(inputs.z)
         self.A = inputs.A.to(dtype)
-        self.exponent = self.delta[..., None] * self.A  # (b, s, e, n)
+        self.exponent = self.clear_padding(self.delta[..., None] * self.A)  # (b, s, e, n); A may be infinite
         self.decay = torch.exp(self.exponent)
         self.zoh = flags.discretization == "zoh"
 
-    def in_sequence(self, walked: Tensor) -> Tensor:
-        """(b, s, ...) from walking order to sequence order, and back: both are the same flip."""
-        return walked.flip(1) if self.reverse else walked
+    def clear_padding(self, walked: Tensor) -> Tensor:
+        return _clear_padding(walked, self.lengths, self.where.start)
+
+    def take(self, t: Tensor) -> Tensor:
+        """The segment of t (b, l, ...), in walking order."""
+        part = t[:, self.where].to(self.dtype)
+        return part.flip(1) if self.reverse else self.clear_padding(part)
+
+    def put(self, t: Tensor, walked: Tensor) -> None:
+        """Writes the segment of t (b, l, ...)."""
+        t[:, self.where] = walked.flip(1) if self.reverse else self.clear_padding(walked)
 
     def states(self, start: Tensor) -> Tensor:
         """h (b, s, e, n) from the state before the segment."""
@@ -124,8 +160,11 @@ def _readout(h: Tensor, C: Tensor) -> Tensor:
     return torch.matmul(h, C.unsqueeze(-1)).squeeze(-1)
 
 
-def scan(inputs: ScanInputs, flags: ScanFlags) -> ScanResult:
+def scan(inputs: ScanInputs, flags: ScanFlags, lengths: Tensor | None = None) -> ScanResult:
     """Selective scan; the contract is `reference.scan`."""
+    if lengths is not None and flags.reverse:
+        result = scan(_turn_inputs(inputs, lengths), flags._replace(reverse=False), lengths)
+        return result._replace(out=_turn(result.out, lengths))
     dtype = state_dtype(inputs.u)
     batch, _, channels = inputs.u.shape
     if inputs.initial_state is None:
@@ -135,7 +174,7 @@ def scan(inputs: ScanInputs, flags: ScanFlags) -> ScanResult:
     out = torch.empty(inputs.u.shape, dtype=inputs.u.dtype, device=inputs.u.device)
     checkpoints: list[Tensor] = []
     for where in _segments(inputs, flags.reverse):
-        seg = _Segment(inputs, flags, where)
+        seg = _Segment(inputs, flags, lengths, where)
         states = seg.states(h)
         if flags.save_states:
             checkpoints += [h, *states[:, BLOCK - 1 : -1 : BLOCK].unbind(1)]
@@ -145,35 +184,50 @@ def scan(inputs: ScanInputs, flags: ScanFlags) -> ScanResult:
             y = y + inputs.D.to(dtype) * seg.u
         if seg.z is not None:
             y = y * F.silu(seg.z)
-        out[:, where] = seg.in_sequence(y).to(out.dtype)
+        seg.put(out, y)
     kept = torch.stack(checkpoints, dim=1).mT.contiguous() if flags.save_states else h.new_empty(0)
     return ScanResult(out, h, kept)
 
 
 def scan_backward(
-    grad_out: Tensor, grad_state: Tensor, inputs: ScanInputs, states: Tensor, flags: ScanFlags
+    grad_out: Tensor,
+    grad_state: Tensor,
+    inputs: ScanInputs,
+    states: Tensor,
+    flags: ScanFlags,
+    lengths: Tensor | None = None,
 ) -> ScanGrads:
     """Gradients by the adjoint recurrence g_t = C_t dy_t + exp(delta_{t+1} A) g_{t+1}, segment by segment from the end."""
+    if lengths is not None and flags.reverse:
+        turned, forward = _turn_inputs(inputs, lengths), flags._replace(reverse=False)
+        grads = scan_backward(_turn(grad_out, lengths), grad_state, turned, states, forward, lengths)
+        return grads._replace(
+            u=_turn(grads.u, lengths),
+            delta=_turn(grads.delta, lengths),
+            B=_turn(grads.B, lengths),
+            C=_turn(grads.C, lengths),
+            z=None if grads.z is None else _turn(grads.z, lengths),
+        )
     dtype = state_dtype(inputs.u)
     grads = ScanGrads._make(None if t is None else torch.zeros_like(t, dtype=dtype) for t in inputs)
     carry = grad_state.to(dtype)  # exp(delta_{t+1} A) g_{t+1} at the border of the segment
     for where in reversed(list(_segments(inputs, flags.reverse))):
-        seg = _Segment(inputs, flags, where)
+        seg = _Segment(inputs, flags, lengths, where)
         length = inputs.u.shape[1]
         walked = length - where.stop if flags.reverse else where.start
         start = states[:, walked // BLOCK].mT
         h = seg.states(start)  # (b, s, e, n)
         before = torch.cat((start.unsqueeze(1), h[:, :-1]), dim=1)
 
-        dy = seg.in_sequence(grad_out[:, where].to(dtype))  # the same flip turns it into walking order
+        dy = seg.take(grad_out)
         if seg.z is not None and grads.z is not None:
             y = _readout(h, seg.C)
             if inputs.D is not None:
                 y = y + inputs.D.to(dtype) * seg.u
             gate = torch.sigmoid(seg.z)
-            grads.z[:, where] = seg.in_sequence(dy * y * gate * (1 + seg.z * (1 - gate)))
+            seg.put(grads.z, dy * y * gate * (1 + seg.z * (1 - gate)))
             dy = dy * seg.z * gate
-        grads.C[:, where] = seg.in_sequence(torch.einsum("bse,bsen->bsn", dy, h))
+        seg.put(grads.C, torch.einsum("bse,bsen->bsn", dy, h))
 
         following = torch.cat((seg.decay[:, 1:], torch.ones_like(seg.decay[:, :1])), dim=1)
         source = dy[..., None] * seg.C[:, :, None, :]
@@ -185,12 +239,12 @@ def scan_backward(
         ddelta = (through * seg.A).sum(-1)
         if seg.zoh:
             psi, slope = _expm1_ratio_and_slope(seg.exponent)
-            grads.B[:, where] = seg.in_sequence(torch.einsum("bse,bsen->bsn", seg.delta * seg.u, g * psi))
+            seg.put(grads.B, torch.einsum("bse,bsen->bsn", seg.delta * seg.u, g * psi))
             du = seg.delta * (gB * psi).sum(-1)
             ddelta = ddelta + seg.u * (gB * seg.decay).sum(-1)  # d(delta psi(delta A)) / d delta = exp(delta A)
             through = through + (seg.delta * seg.u)[..., None] * gB * slope
         else:
-            grads.B[:, where] = seg.in_sequence(torch.einsum("bse,bsen->bsn", seg.delta * seg.u, g))
+            seg.put(grads.B, torch.einsum("bse,bsen->bsn", seg.delta * seg.u, g))
             summed = gB.sum(-1)
             du = seg.delta * summed
             ddelta = ddelta + seg.u * summed
@@ -198,10 +252,11 @@ def scan_backward(
         if grads.D is not None and inputs.D is not None:
             du = du + inputs.D.to(dtype) * dy
             grads.D.add_((dy * seg.u).sum((0, 1)))
-        grads.u[:, where] = seg.in_sequence(du)
+        seg.put(grads.u, du)
         if flags.delta_softplus:
             ddelta = ddelta * torch.where(seg.raw > 20, torch.ones_like(seg.raw), torch.sigmoid(seg.raw))
-        grads.delta[:, where] = seg.in_sequence(ddelta)
+        ddelta = seg.clear_padding(ddelta)
+        seg.put(grads.delta, ddelta)
         if grads.delta_bias is not None:
             grads.delta_bias.add_(ddelta.sum((0, 1)))
     if grads.initial_state is not None:
@@ -229,23 +284,49 @@ def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None, initial_state: Ten
     return out
 
 
-def conv(x: Tensor, weight: Tensor, bias: Tensor | None, initial_state: Tensor | None, flags: ConvFlags) -> Tensor:
+def _mirror(initial_state: Tensor | None) -> Tensor | None:
+    """The tokens outside the sequence, in the order in which the other direction meets them."""
+    return None if initial_state is None else initial_state.flip(1)
+
+
+def conv(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    initial_state: Tensor | None,
+    flags: ConvFlags,
+    lengths: Tensor | None = None,
+) -> Tensor:
     """Causal depthwise convolution as k shifted multiply-adds; the contract is `reference.conv`."""
+    if lengths is not None and flags.reverse:
+        forward = flags._replace(reverse=False)
+        return _turn(conv(_turn(x, lengths), weight, bias, _mirror(initial_state), forward, lengths), lengths)
     out = _convolve(x, weight, bias, initial_state, flags.reverse)
-    return (F.silu(out) if flags.activation == "silu" else out).to(x.dtype)
+    return _clear_padding(F.silu(out) if flags.activation == "silu" else out, lengths).to(x.dtype)
 
 
 def conv_backward(
-    grad_out: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None, initial_state: Tensor | None, flags: ConvFlags
+    grad_out: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    initial_state: Tensor | None,
+    flags: ConvFlags,
+    lengths: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
     """Gradients for (x, weight, bias, initial_state): the transposed convolution, and sums over batch and length."""
+    if lengths is not None and flags.reverse:
+        turned, before, forward = _turn(x, lengths), _mirror(initial_state), flags._replace(reverse=False)
+        grads = conv_backward(_turn(grad_out, lengths), turned, weight, bias, before, forward, lengths)
+        return _turn(grads[0], lengths), *grads[1:3], _mirror(grads[3])
     dtype = state_dtype(x)
     length, taps = x.shape[1], weight.shape[1]
-    p = grad_out.to(dtype)
+    x, p = _clear_padding(x, lengths), grad_out.to(dtype)
     if flags.activation == "silu":
         out = _convolve(x, weight, bias, initial_state, flags.reverse)
         gate = torch.sigmoid(out)
         p = p * gate * (1 + out * (1 - gate))
+    p = _clear_padding(p, lengths)
     grad_padded = torch.zeros(x.shape[0], length + taps - 1, x.shape[2], dtype=dtype, device=x.device)
     grad_weight = torch.empty(weight.shape, dtype=dtype, device=x.device)
     for w, view in enumerate(_taps(x, taps, initial_state, flags.reverse)):
@@ -256,7 +337,7 @@ def conv_backward(
         (slice(0, length), slice(length, None)) if flags.reverse else (slice(taps - 1, None), slice(0, taps - 1))
     )
     return (
-        grad_padded[:, inside].to(x.dtype, copy=True),
+        _clear_padding(grad_padded[:, inside].to(x.dtype, copy=True), lengths),
         grad_weight.to(weight.dtype),
         None if bias is None else p.sum((0, 1)).to(bias.dtype),
         None if initial_state is None else grad_padded[:, outside].to(initial_state.dtype, copy=True),

@@ -22,10 +22,12 @@ from videomamba.ops import reference
 from videomamba.ops.layout import (
     ConvFlags,
     Direction,
+    LayerWeights,
     MixerWeights,
     ScanFlags,
     ScanGrads,
     ScanInputs,
+    check_lengths,
     num_checkpoints,
     state_dtype,
 )
@@ -167,22 +169,37 @@ def _scan(
     z: Tensor | None,
     delta_bias: Tensor | None,
     initial_state: Tensor | None,
+    lengths: Tensor | None,
     delta_softplus: bool,
     reverse: bool,
     discretization: str,
     save_states: bool,
     backend: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
+    check_lengths(lengths, u.shape[1])
     inputs = ScanInputs(u, delta, A, B, C, D, z, delta_bias, initial_state)
-    out, final_state, states = pick(backend, u).scan(
-        inputs, ScanFlags(delta_softplus, reverse, discretization, save_states)
-    )
+    flags = ScanFlags(delta_softplus, reverse, discretization, save_states)
+    out, final_state, states = pick(backend, u).scan(inputs, flags, lengths=lengths)
     return out, final_state, states
 
 
 @_scan.register_fake
 def _(
-    u, delta, A, B, C, D, z, delta_bias, initial_state, delta_softplus, reverse, discretization, save_states, backend
+    u,
+    delta,
+    A,
+    B,
+    C,
+    D,
+    z,
+    delta_bias,
+    initial_state,
+    lengths,
+    delta_softplus,
+    reverse,
+    discretization,
+    save_states,
+    backend,
 ):
     batch, length, channels = u.shape
     states = (batch, num_checkpoints(length), A.shape[1], channels) if save_states else (0,)
@@ -206,6 +223,7 @@ def _scan_backward(
     z: Tensor | None,
     delta_bias: Tensor | None,
     initial_state: Tensor | None,
+    lengths: Tensor | None,
     states: Tensor,
     delta_softplus: bool,
     reverse: bool,
@@ -214,7 +232,7 @@ def _scan_backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     inputs = ScanInputs(u, delta, A, B, C, D, z, delta_bias, initial_state)
     flags = ScanFlags(delta_softplus, reverse, discretization, True)
-    grads: ScanGrads = pick(backend, u).scan_backward(grad_out, grad_state, inputs, states, flags)
+    grads: ScanGrads = pick(backend, u).scan_backward(grad_out, grad_state, inputs, states, flags, lengths=lengths)
     # An absent input has an empty gradient: the schema of an op cannot return an optional tensor.
     return tuple(_empty(u) if g is None else g for g in grads)  # type: ignore[return-value]
 
@@ -232,6 +250,7 @@ def _(
     z,
     delta_bias,
     initial_state,
+    lengths,
     states,
     delta_softplus,
     reverse,
@@ -255,9 +274,9 @@ def _scan_save(ctx, inputs, output):
 
 
 def _scan_grad(ctx, grad_out, grad_state, _grad_states):
-    *tensors, states = ctx.saved_tensors
-    grads = _scan_backward(grad_out, grad_state, *tensors, states, *ctx.flags)
-    return (*(None if t is None else g for t, g in zip(tensors, grads, strict=True)), None, None, None, None, None)
+    *tensors, lengths, states = ctx.saved_tensors
+    grads = _scan_backward(grad_out, grad_state, *tensors, lengths, states, *ctx.flags)
+    return (*(None if t is None else g for t, g in zip(tensors, grads, strict=True)), *[None] * 6)
 
 
 _scan.register_autograd(_scan_grad, setup_context=_scan_save)
@@ -272,16 +291,19 @@ def _conv(
     weight: Tensor,
     bias: Tensor | None,
     initial_state: Tensor | None,
+    lengths: Tensor | None,
     activation: str,
     reverse: bool,
     backend: str,
 ) -> Tensor:
-    out: Tensor = pick(backend, x).conv(x, weight, bias, initial_state, ConvFlags(activation, reverse))
+    check_lengths(lengths, x.shape[1])
+    flags = ConvFlags(activation, reverse)
+    out: Tensor = pick(backend, x).conv(x, weight, bias, initial_state, flags, lengths=lengths)
     return out
 
 
 @_conv.register_fake
-def _(x, weight, bias, initial_state, activation, reverse, backend):
+def _(x, weight, bias, initial_state, lengths, activation, reverse, backend):
     return torch.empty(x.shape, dtype=x.dtype, device=x.device)
 
 
@@ -292,16 +314,18 @@ def _conv_backward(
     weight: Tensor,
     bias: Tensor | None,
     initial_state: Tensor | None,
+    lengths: Tensor | None,
     activation: str,
     reverse: bool,
     backend: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    grads = pick(backend, x).conv_backward(grad_out, x, weight, bias, initial_state, ConvFlags(activation, reverse))
+    flags = ConvFlags(activation, reverse)
+    grads = pick(backend, x).conv_backward(grad_out, x, weight, bias, initial_state, flags, lengths=lengths)
     return tuple(_empty(x) if g is None else g for g in grads)  # type: ignore[return-value]
 
 
 @_conv_backward.register_fake
-def _(grad_out, x, weight, bias, initial_state, activation, reverse, backend):
+def _(grad_out, x, weight, bias, initial_state, lengths, activation, reverse, backend):
     inputs = (x, weight, bias, initial_state)
     return tuple(_empty(x) if t is None else torch.empty(t.shape, dtype=t.dtype, device=t.device) for t in inputs)
 
@@ -313,8 +337,9 @@ def _conv_save(ctx, inputs, output):
 
 
 def _conv_grad(ctx, grad_out):
-    grads = _conv_backward(grad_out, *ctx.saved_tensors, *ctx.flags)
-    return (*(None if t is None else g for t, g in zip(ctx.saved_tensors, grads, strict=True)), None, None, None)
+    *tensors, lengths = ctx.saved_tensors
+    grads = _conv_backward(grad_out, *tensors, lengths, *ctx.flags)
+    return (*(None if t is None else g for t, g in zip(tensors, grads, strict=True)), *[None] * 4)
 
 
 _conv.register_autograd(_conv_grad, setup_context=_conv_save)
@@ -323,61 +348,81 @@ _conv.register_autograd(_conv_grad, setup_context=_conv_save)
 # --- entry points for videomamba.ops ----------------------------------------------------------------------------------
 
 
-def call_scan(inputs: ScanInputs, *, delta_softplus: bool, reverse: bool, discretization: str) -> tuple[Tensor, Tensor]:
-    """(out, final_state) of the registered op on the backend in force; the inputs have been checked."""
+def call_scan(
+    inputs: ScanInputs, lengths: Tensor | None, *, delta_softplus: bool, reverse: bool, discretization: str
+) -> tuple[Tensor, Tensor]:
+    """(out, final_state) of the registered op on the backend in force; all but the values of `lengths` has been checked."""
     backend = _requested()
     save_states = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in inputs)
     if backend == "reference":
-        return reference.scan(inputs, ScanFlags(delta_softplus, reverse, discretization, save_states=False))
-    out, final_state, _ = _scan(*inputs, delta_softplus, reverse, discretization, save_states, backend)
+        check_lengths(lengths, inputs.u.shape[1])
+        return reference.scan(inputs, ScanFlags(delta_softplus, reverse, discretization, save_states=False), lengths)
+    out, final_state, _ = _scan(*inputs, lengths, delta_softplus, reverse, discretization, save_states, backend)
     return out, final_state
 
 
 def call_conv(
-    x: Tensor, weight: Tensor, bias: Tensor | None, initial_state: Tensor | None, *, activation: str, reverse: bool
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    initial_state: Tensor | None,
+    lengths: Tensor | None,
+    *,
+    activation: str,
+    reverse: bool,
 ) -> Tensor:
-    """The registered op on the backend in force; the inputs have been checked."""
+    """The registered op on the backend in force; all but the values of `lengths` has been checked."""
     backend = _requested()
     if backend == "reference":
-        return reference.conv(x, weight, bias, initial_state, ConvFlags(activation, reverse))
-    out: Tensor = _conv(x, weight, bias, initial_state, activation, reverse, backend)
+        check_lengths(lengths, x.shape[1])
+        return reference.conv(x, weight, bias, initial_state, ConvFlags(activation, reverse), lengths)
+    out: Tensor = _conv(x, weight, bias, initial_state, lengths, activation, reverse, backend)
     return out
 
 
-# --- the whole mixer, for inference -----------------------------------------------------------------------------------
+# --- a whole layer, for inference -------------------------------------------------------------------------------------
 
 
-@torch.library.custom_op("videomamba::mixer", mutates_args=())
-def _mixer(tokens: Tensor, weights: list[Tensor], merge: str, discretization: str) -> Tensor:
-    in_proj, out_proj, *directions = weights
+@torch.library.custom_op("videomamba::layer", mutates_args=())
+def _layer(
+    residual: Tensor, weights: list[Tensor], eps: float, merge: str, discretization: str, lengths: Tensor | None
+) -> Tensor:
+    check_lengths(lengths, residual.shape[1])
+    norm, in_proj, out_proj, *directions = weights
     fields = len(Direction._fields)
-    packed = MixerWeights(in_proj, out_proj, Direction(*directions[:fields]), Direction(*directions[fields:]))
-    out: Tensor = _module("native_mixer").mixer(tokens, packed, merge=merge, discretization=discretization)
+    mixer = MixerWeights(in_proj, out_proj, Direction(*directions[:fields]), Direction(*directions[fields:]))
+    out: Tensor = _module("native_layer").layer(
+        residual, LayerWeights(norm, mixer), eps=eps, merge=merge, discretization=discretization, lengths=lengths
+    )
     return out
 
 
-@_mixer.register_fake
-def _(tokens, weights, merge, discretization):
-    return tokens.new_empty((*tokens.shape[:2], weights[1].shape[0]), dtype=weights[0].dtype)
+@_layer.register_fake
+def _(residual, weights, eps, merge, discretization, lengths):
+    return torch.empty(residual.shape, dtype=residual.dtype, device=residual.device)
 
 
-def fuses_mixer(tokens: Tensor, parameters: Iterable[Tensor], dtype: torch.dtype) -> bool:
-    """Whether `call_mixer` may take the place of the modular mixer with these `parameters` and products in `dtype`.
+def fuses_layer(residual: Tensor, parameters: Iterable[Tensor], dtype: torch.dtype) -> bool:
+    """Whether `call_layer` may take the place of the modular layer with these `parameters` and products in `dtype`.
 
     It does where the native kernels would run anyway and nobody needs the steps: no gradient, no autocast, no tracing.
     """
     return (
         not torch.compiler.is_compiling()
         and _forced.get() in ("auto", "native")
-        and tokens.shape[0] > 0
-        and not (torch.is_grad_enabled() and (tokens.requires_grad or any(p.requires_grad for p in parameters)))
-        and not torch.is_autocast_enabled(tokens.device.type)
-        and why_not("native", device=tokens.device, dtype=dtype) is None
+        and residual.shape[0] > 0
+        and residual.dtype == torch.float32
+        and not (torch.is_grad_enabled() and (residual.requires_grad or any(p.requires_grad for p in parameters)))
+        and not torch.is_autocast_enabled(residual.device.type)
+        and why_not("native", device=residual.device, dtype=dtype) is None
     )
 
 
-def call_mixer(tokens: Tensor, weights: MixerWeights, *, merge: str, discretization: str) -> Tensor:
-    """The fused mixer as a registered op, where `fuses_mixer` allows it: (b, l, d) -> (b, l, d), no gradient."""
-    flat = [weights.in_proj, weights.out_proj, *weights.forward, *weights.backward]
-    out: Tensor = _mixer(tokens, flat, merge, discretization)
+def call_layer(
+    residual: Tensor, weights: LayerWeights, *, eps: float, merge: str, discretization: str, lengths: Tensor | None
+) -> Tensor:
+    """The fused layer as a registered op, where `fuses_layer` allows it: residual (b, l, d) -> (b, l, d), no gradient."""
+    mixer = weights.mixer
+    flat = [weights.norm, mixer.in_proj, mixer.out_proj, *mixer.forward, *mixer.backward]
+    out: Tensor = _layer(residual.contiguous(), flat, eps, merge, discretization, lengths)
     return out

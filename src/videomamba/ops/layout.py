@@ -49,7 +49,8 @@ class ScanFlags(NamedTuple):
 class ScanResult(NamedTuple):
     """out (b, l, e) in u's dtype; final_state (b, e, n) fp32 (fp64 for fp64 inputs).
 
-    states (b, ceil(l / CHECKPOINT_INTERVAL), n, e): the state before each block of tokens in walking order, or empty.
+    states (b, ceil(l / CHECKPOINT_INTERVAL), n, e): the state before each block of tokens in walking order, or empty. The
+    walk of an entry that ends in padding leaves it out, in both directions; what follows its last block is not read.
     """
 
     out: Tensor
@@ -83,9 +84,22 @@ class MixerWeights(NamedTuple):
     backward: Direction
 
 
+class LayerWeights(NamedTuple):
+    """norm (d,), and the mixer's."""
+
+    norm: Tensor
+    mixer: MixerWeights
+
+
 def state_dtype(x: Tensor) -> torch.dtype:
     """The dtype of all arithmetic inside the ops: fp32 whatever the inputs are, fp64 for fp64."""
     return torch.float64 if x.dtype == torch.float64 else torch.float32
+
+
+def check_lengths(lengths: Tensor | None, length: int) -> None:
+    """Raises ValueError unless 0 <= lengths[i] <= length for all i. It reads values, so it runs inside the registered ops."""
+    if lengths is not None and ((lengths < 0) | (lengths > length)).any():
+        raise ValueError(f"lengths must lie between 0 and l = {length}, got {lengths.tolist()}")
 
 
 def num_checkpoints(length: int) -> int:

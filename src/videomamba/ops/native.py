@@ -95,20 +95,48 @@ def _prepare(inputs: ScanInputs) -> ScanInputs:
 
 
 def _parts(batch: int, units: int, threads: int) -> int:
-    """Into how many pieces a batch entry of `units` is cut so that every thread has an equal share."""
+    """Into how many parts a batch entry of `units` is cut so that every thread has an equal share."""
     return 1 if batch % threads == 0 or batch >= 4 * threads else min(threads, units)
 
 
-def scan(inputs: ScanInputs, flags: ScanFlags, *, out: Tensor | None = None, other: Tensor | None = None) -> ScanResult:
+PIECE_TOKENS = 256
+"""The shortest piece of a walk that is worth waking a thread for, in whole blocks of CHECKPOINT_INTERVAL."""
+
+
+def _shares(batch: int, length: int, channels: int, pieces: int | None) -> tuple[int, int, int]:
+    """(parts, pieces, threads): ranges of channels, and of the length, into which a scan of each batch entry is cut.
+
+    Channels are independent, tokens are not: a walk in pieces has a first pass for the state that enters each piece, which
+    costs most of a forward walk. So the length is cut only for threads that would be idle, and into 3 pieces at least: of
+    two, half of nearly two walks, little more than the waiting would be gained. `pieces` overrules the choice.
+    """
+    threads = torch.get_num_threads()
+    parts = _parts(batch, -(-channels // kernels.lanes()), threads)
+    if pieces is None:
+        pieces = min(threads // (batch * parts), length // PIECE_TOKENS)
+        pieces = pieces if pieces >= 3 else 1
+    return parts, pieces, threads
+
+
+def scan(
+    inputs: ScanInputs,
+    flags: ScanFlags,
+    *,
+    out: Tensor | None = None,
+    other: Tensor | None = None,
+    lengths: Tensor | None = None,
+    pieces: int | None = None,
+) -> ScanResult:
     """Selective scan; the contract is `reference.scan`.
 
     `out` (b, l, e) takes the result; it may be part of wider rows. `other` (b, l, e), an ungated result of another
     scan, is added before the gate: out = (y + other) silu(z). Both have u's dtype and unit stride along the channels.
+    `pieces` sets into how many the length is cut; left to `_shares` where it is None.
     """
     u, delta, A, B, C, D, z, delta_bias, initial_state = _prepare(inputs)
     batch, length, channels = u.shape
     states = A.shape[1]
-    threads = torch.get_num_threads()
+    lengths = None if lengths is None else lengths.contiguous()
     out = torch.empty(u.shape, dtype=u.dtype) if out is None else out
     final_state = torch.empty(batch, channels, states)
     kept = torch.empty(batch, num_checkpoints(length), states, channels) if flags.save_states else torch.empty(0)
@@ -116,8 +144,8 @@ def scan(inputs: ScanInputs, flags: ScanFlags, *, out: Tensor | None = None, oth
         (batch, length, channels, states),
         (flags.delta_softplus, flags.reverse, flags.discretization == "zoh"),
         u.dtype == torch.bfloat16,
-        _parts(batch, -(-channels // kernels.lanes()), threads),
-        threads,
+        _shares(batch, length, channels, pieces),
+        _pointer(lengths),
         _rows(u),
         _rows(delta),
         _pointer(A),
@@ -136,28 +164,35 @@ def scan(inputs: ScanInputs, flags: ScanFlags, *, out: Tensor | None = None, oth
 
 
 def scan_backward(
-    grad_out: Tensor, grad_state: Tensor, inputs: ScanInputs, states: Tensor, flags: ScanFlags
+    grad_out: Tensor,
+    grad_state: Tensor,
+    inputs: ScanInputs,
+    states: Tensor,
+    flags: ScanFlags,
+    *,
+    lengths: Tensor | None = None,
+    pieces: int | None = None,
 ) -> ScanGrads:
-    """Gradients of `scan`; sums over channels, batch and threads are taken in a fixed order, so two runs agree bit for bit."""
+    """Gradients of `scan`; sums over channels, length, batch and threads have a fixed order: two runs agree bit for bit."""
     u, delta, A, B, C, D, z, delta_bias, initial_state = _prepare(inputs)
     batch, length, channels = u.shape
     n = A.shape[1]
-    threads = torch.get_num_threads()
-    parts = _parts(batch, -(-channels // kernels.lanes()), threads)
+    lengths = None if lengths is None else lengths.contiguous()
+    shares = parts, pieces, _ = _shares(batch, length, channels, pieces)
     grad_out, grad_state = _unit_stride(grad_out.to(u.dtype)), grad_state.float().contiguous()
     grad_u, grad_delta = torch.empty(u.shape, dtype=u.dtype), torch.empty(u.shape, dtype=u.dtype)
     grad_z = None if z is None else torch.empty(u.shape, dtype=u.dtype)
-    grad_A = torch.empty(batch, channels, n)
+    grad_A = torch.empty(pieces, batch, channels, n)
     grad_B, grad_C = torch.empty(parts, batch, length, n), torch.empty(parts, batch, length, n)
-    grad_D = None if D is None else torch.empty(batch, channels)
-    grad_bias = None if delta_bias is None else torch.empty(batch, channels)
+    grad_D = None if D is None else torch.empty(pieces, batch, channels)
+    grad_bias = None if delta_bias is None else torch.empty(pieces, batch, channels)
     grad_initial = None if initial_state is None else torch.empty(batch, channels, n)
     kernels.scan_backward(
         (batch, length, channels, n),
         (flags.delta_softplus, flags.reverse, flags.discretization == "zoh"),
         u.dtype == torch.bfloat16,
-        parts,
-        threads,
+        shares,
+        _pointer(lengths),
         _rows(u),
         _rows(delta),
         _pointer(A),
@@ -182,23 +217,32 @@ def scan_backward(
     return ScanGrads(
         grad_u,
         grad_delta,
-        grad_A.sum(0),
+        grad_A.sum((0, 1)),
         grad_B.sum(0).to(B.dtype),
         grad_C.sum(0).to(C.dtype),
-        None if grad_D is None else grad_D.sum(0),
+        None if grad_D is None else grad_D.sum((0, 1)),
         grad_z,
-        None if grad_bias is None else grad_bias.sum(0),
+        None if grad_bias is None else grad_bias.sum((0, 1)),
         grad_initial,
     )
 
 
-def conv(x: Tensor, weight: Tensor, bias: Tensor | None, initial_state: Tensor | None, flags: ConvFlags) -> Tensor:
+def conv(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    initial_state: Tensor | None,
+    flags: ConvFlags,
+    *,
+    lengths: Tensor | None = None,
+) -> Tensor:
     """Causal depthwise convolution; the contract is `reference.conv`."""
     batch, length, channels = x.shape
     taps = weight.shape[1]
     x, weight = _unit_stride(x), weight.contiguous()
     bias = None if bias is None else bias.contiguous()
     initial_state = None if initial_state is None or taps == 1 else _unit_stride(initial_state)
+    lengths = None if lengths is None else lengths.contiguous()
     threads = torch.get_num_threads()
     out = torch.empty(x.shape, dtype=x.dtype)
     kernels.conv_forward(
@@ -207,6 +251,7 @@ def conv(x: Tensor, weight: Tensor, bias: Tensor | None, initial_state: Tensor |
         x.dtype == torch.bfloat16,
         _parts(batch, length, threads),
         threads,
+        _pointer(lengths),
         _rows(x),
         _pointer(weight),
         _pointer(bias),
@@ -217,7 +262,14 @@ def conv(x: Tensor, weight: Tensor, bias: Tensor | None, initial_state: Tensor |
 
 
 def conv_backward(
-    grad_out: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None, initial_state: Tensor | None, flags: ConvFlags
+    grad_out: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    initial_state: Tensor | None,
+    flags: ConvFlags,
+    *,
+    lengths: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
     """Gradients for (x, weight, bias, initial_state), summed in a fixed order."""
     batch, length, channels = x.shape
@@ -225,6 +277,7 @@ def conv_backward(
     x, weight, grad_out = _unit_stride(x), weight.contiguous(), _unit_stride(grad_out.to(x.dtype))
     bias = None if bias is None else bias.contiguous()
     initial = None if initial_state is None or taps == 1 else _unit_stride(initial_state)
+    lengths = None if lengths is None else lengths.contiguous()
     threads = torch.get_num_threads()
     parts = _parts(batch, length, threads)
     grad_x = torch.empty(x.shape, dtype=x.dtype)
@@ -236,6 +289,7 @@ def conv_backward(
         x.dtype == torch.bfloat16,
         parts,
         threads,
+        _pointer(lengths),
         _rows(x),
         _pointer(weight),
         _pointer(bias),
@@ -247,3 +301,14 @@ def conv_backward(
     )
     total = grad_weight.sum((0, 1))  # (k + 1, e)
     return grad_x, total[:taps].t().contiguous(), None if bias is None else total[taps].clone(), grad_initial
+
+
+def norm(x: Tensor, weight: Tensor, *, eps: float, dtype: torch.dtype, lengths: Tensor | None = None) -> Tensor:
+    """RMSNorm of x (b, l, d) fp32 with weight (d,) fp32, in `dtype`; 0 at padding. Source: arXiv 1910.07467."""
+    x = _unit_stride(x)
+    out = torch.empty(x.shape, dtype=dtype)
+    threads = torch.get_num_threads()
+    kernels.norm(
+        tuple(x.shape), dtype == torch.bfloat16, threads, _pointer(lengths), _rows(x), _pointer(weight), eps, _rows(out)
+    )
+    return out

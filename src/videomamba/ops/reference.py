@@ -19,13 +19,22 @@ def expm1_ratio(x: Tensor) -> Tensor:
     return torch.where(x == 0, 1 + x / 2, torch.expm1(safe) / safe)
 
 
-def scan(inputs: ScanInputs, flags: ScanFlags) -> tuple[Tensor, Tensor]:
+def _append_padding(out: Tensor, length: int) -> Tensor:
+    """(1, m, e) -> (1, l, e): 0 from token m on."""
+    return F.pad(out, (0, 0, 0, length - out.shape[1]))
+
+
+def scan(inputs: ScanInputs, flags: ScanFlags, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Selective scan (S6), spec: Mamba section 3.2; the paper's equations 3 and 4 with A diagonal.
 
     delta_t = softplus(delta + delta_bias);  h_t = exp(delta_t A) h_{t-1} + phi_t B_t u_t
     out_t   = (C_t h_t + D u_t) silu(z_t)
     with phi = delta ("euler") or (delta A)^-1 (exp(delta A) - 1) delta ("zoh"). Returns (out, final state).
+    With `lengths` (b,) every entry goes alone, cut to its length; 0 is appended to its result.
     """
+    if lengths is not None:
+        outs, states = zip(*(scan(_entry(inputs, i, n), flags) for i, n in enumerate(lengths.tolist())), strict=True)
+        return torch.cat([_append_padding(out, inputs.u.shape[1]) for out in outs]), torch.cat(states)
     dtype = state_dtype(inputs.u)
     u, delta, A, B, C = (t.to(dtype) for t in (inputs.u, inputs.delta, inputs.A, inputs.B, inputs.C))
     batch, length, channels = u.shape
@@ -44,7 +53,7 @@ def scan(inputs: ScanInputs, flags: ScanFlags) -> tuple[Tensor, Tensor]:
             phi = phi * expm1_ratio(exponent)
         h = torch.exp(exponent) * h + phi * B[:, t, None, :] * u[:, t, :, None]
         steps[t] = (h * C[:, t, None, :]).sum(-1)  # (b, e)
-    y = torch.stack(steps, dim=1)  # (b, l, e)
+    y = torch.stack(steps, dim=1) if steps else torch.zeros_like(u)  # (b, l, e)
     if inputs.D is not None:
         y = y + inputs.D.to(dtype) * u
     if inputs.z is not None:
@@ -52,8 +61,37 @@ def scan(inputs: ScanInputs, flags: ScanFlags) -> tuple[Tensor, Tensor]:
     return y.to(inputs.u.dtype), h
 
 
-def conv(x: Tensor, weight: Tensor, bias: Tensor | None, initial_state: Tensor | None, flags: ConvFlags) -> Tensor:
-    """Causal depthwise convolution: out_t = act(bias + sum_w weight[:, w] x_{t - (k-1) + w}); `reverse` mirrors time."""
+def _entry(inputs: ScanInputs, i: int, length: int) -> ScanInputs:
+    """Entry i of the batch, cut to its first tokens."""
+    one = slice(i, i + 1)
+    return inputs._replace(
+        u=inputs.u[one, :length],
+        delta=inputs.delta[one, :length],
+        B=inputs.B[one, :length],
+        C=inputs.C[one, :length],
+        z=None if inputs.z is None else inputs.z[one, :length],
+        initial_state=None if inputs.initial_state is None else inputs.initial_state[one],
+    )
+
+
+def conv(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    initial_state: Tensor | None,
+    flags: ConvFlags,
+    lengths: Tensor | None = None,
+) -> Tensor:
+    """Causal depthwise convolution: out_t = act(bias + sum_w weight[:, w] x_{t - (k-1) + w}); `reverse` mirrors time.
+
+    With `lengths` (b,) every entry goes alone, cut to its length; 0 is appended to its result.
+    """
+    if lengths is not None:
+        outs = []
+        for i, n in enumerate(lengths.tolist()):
+            before = None if initial_state is None else initial_state[i : i + 1]
+            outs.append(_append_padding(conv(x[i : i + 1, :n], weight, bias, before, flags), x.shape[1]))
+        return torch.cat(outs)
     dtype = state_dtype(x)
     batch, length, channels = x.shape
     taps = weight.shape[1]

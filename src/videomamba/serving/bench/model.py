@@ -16,15 +16,18 @@ from torch.autograd.profiler_util import FunctionEvent
 
 from videomamba.evaluation.benchmark import DTYPE_NAMES, Cell, Figure, fitted_exponent, measure, peak_memory
 from videomamba.models.config import VideoMambaConfig
-from videomamba.models.precision import cast_products
+from videomamba.models.precision import MasterWeights, cast_products
 from videomamba.models.videomamba import VideoMamba
 from videomamba.ops import dispatch
 from videomamba.serving.bench import peers
-from videomamba.serving.bench.flops import products
+from videomamba.serving.bench.flops import products, tokens
 
 Call = Callable[[], object]
 
 GROWTH = "inference against the length of the clip; the peak is what a call takes above weights and clip"
+LAYER_MEMORY = "inference of one layer: its output and one direction's result, and the peak above weights and input"
+LAYER_FACTOR = 8
+"""By how much longer the second clip is whose layer is weighed."""
 EXPONENTS = "fitted exponent of time and memory against the length: 1 is linear"
 STANDARD_FRAMES = 16
 """The length that the time per frame of every other is compared with, where it is among them."""
@@ -66,17 +69,33 @@ def build_inference(config: VideoMambaConfig, dtype: torch.dtype) -> Call:
     return call
 
 
+def build_layer(config: VideoMambaConfig, dtype: torch.dtype, form: str) -> Call:
+    """Inference of one layer, "fused" as it runs by itself or "modular" as it does when somebody looks inside."""
+    model = VideoMamba(config.model_copy(update={"depth": 1})).eval()
+    cast_products(model, dtype)
+    layer, residual = model.get_submodule("layers.0"), torch.randn(1, tokens(config), config.dim)
+    if form == "modular":
+        layer.get_submodule("mixer.in_proj").register_forward_hook(lambda *_: None)
+
+    def call() -> object:
+        with torch.inference_mode():
+            return layer(residual)
+
+    return call
+
+
 def build_training_step(config: VideoMambaConfig, dtype: torch.dtype) -> Call:
-    """Forward, loss, backward and an AdamW step on one clip; in bf16 under `torch.autocast`."""
+    """Forward, loss, backward and an AdamW step on one clip, the products in `dtype` with fp32 master weights."""
     model = VideoMamba(config).train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5)
+    masters = MasterWeights(model, dtype)
+    optimizer = torch.optim.AdamW(masters.parameters(), lr=1e-5)
     video, label = torch.randn(1, 3, config.num_frames, *config.image_size), torch.zeros(1, dtype=torch.int64)
 
     def call() -> None:
-        with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
-            loss = F.cross_entropy(model(video).float(), label)
-        loss.backward()  # type: ignore[no-untyped-call]
+        F.cross_entropy(model(video), label).backward()  # type: ignore[no-untyped-call]
+        masters.collect_gradients()
         optimizer.step()
+        masters.publish()
         optimizer.zero_grad()
 
     return call
@@ -141,6 +160,7 @@ def bench_model(
                 cells["ms"] = 1e3 * share * found[name].median
                 parts.append(Figure(f"{_clip(config)}, where the time of {name} goes", cells))
     yield from parts
+    yield from _layer_memory(config, dtypes)
     if lengths:
         yield from _growth(name, config, dtypes[0], runs=runs, lengths=lengths)
 
@@ -184,6 +204,26 @@ def _part_of(event: str) -> str | None:
         if name in names or (not name.startswith("aten::") and name.startswith(names)):
             return part
     return None
+
+
+def _layer_memory(config: VideoMambaConfig, dtypes: Sequence[torch.dtype]) -> Iterator[Figure]:
+    for frames in (config.num_frames, LAYER_FACTOR * config.num_frames):
+        changed = config.model_copy(update={"num_frames": frames})
+        for dtype in dtypes:
+            stream = tokens(changed) * config.dim * torch.float32.itemsize
+            direction = tokens(changed) * config.inner_dim * dtype.itemsize
+            for form in ("fused", "modular"):
+                peak = peak_memory(build_layer, changed, dtype, form)
+                yield Figure(
+                    LAYER_MEMORY,
+                    {
+                        "dtype": DTYPE_NAMES[dtype],
+                        "frames": frames,
+                        "layer": form,
+                        "output+one direction MB": (stream + direction) / 1e6,
+                        "peak MB": None if peak is None else peak / 1e6,
+                    },
+                )
 
 
 def _growth(

@@ -20,7 +20,8 @@ def timesformer_inference(*, frames: int, size: int, dtype: torch.dtype) -> Call
     from transformers import TimesformerConfig, TimesformerForVideoClassification
 
     config = TimesformerConfig(image_size=size, num_frames=frames)
-    model = TimesformerForVideoClassification(config).eval().to(dtype)
+    model: torch.nn.Module = TimesformerForVideoClassification(config)
+    model.eval().to(dtype)
     clip = torch.randn(1, frames, 3, size, size, dtype=dtype)
 
     def call() -> object:
