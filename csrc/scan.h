@@ -132,9 +132,10 @@ struct Task {
     void read_block(int64_t first, int count) {
         for (int s = 0; s < count; ++s) {
             const T *b = row<T>(args.B, batch, walk.at(first + s)), *c = row<T>(args.C, batch, walk.at(first + s));
-            for (int64_t n = 0; n < padded; ++n) {
-                B[s * padded + n] = n < args.states ? to_float(b[n]) : 0.0f;
-                C[s * padded + n] = n < args.states ? to_float(c[n]) : 0.0f;
+            for (int n = 0; n < padded; n += W) {
+                const int lanes = int(smaller<int64_t>(W, args.states - n));
+                store(B + s * padded + n, load(b + n, lanes));
+                store(C + s * padded + n, load(c + n, lanes));
             }
         }
     }

@@ -36,7 +36,7 @@ def modular(layer: Block, tokens: torch.Tensor, *rest: object) -> torch.Tensor:
     "options", [{}, {"merge": "mean"}, {"discretization": "zoh"}, {"d_conv": 2}, {"expand": 1}], ids=str
 )
 def test_fused_is_modular(length: int, batch: int, options: dict[str, object], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(native_layer, "BLOCK_TOKENS", 16)
+    monkeypatch.setattr(native_layer, "BLOCK_BYTES", 16 * 80 * 4)
     layer, tokens = a_layer(**options), torch.randn(batch, length, 40)
     with torch.no_grad():
         assert dispatch.fuses_layer(tokens, layer.parameters(), torch.float32)
@@ -48,7 +48,7 @@ def test_fused_is_modular(length: int, batch: int, options: dict[str, object], m
 @pytest.mark.parametrize("block", [1, 2, 3, 7, 64])
 @pytest.mark.parametrize("spare", [0, 2000, 2**20])
 def test_blocks_of_any_size_with_any_room(block: int, spare: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(native_layer, "BLOCK_TOKENS", block)
+    monkeypatch.setattr(native_layer, "BLOCK_BYTES", block * 80 * 4)
     monkeypatch.setattr(native_layer, "SPARE_BYTES", spare)
     layer, tokens = a_layer(), torch.randn(1, 33, 40)
     with torch.no_grad():
@@ -61,7 +61,7 @@ def test_rooms_lie_where_nothing_is_written_before_they_are_read() -> None:
     blocks = [slice(i, min(i + 8, 50)) for i in range(0, 50, 8)]
     for dtype, channels, least in ((torch.float32, 80, 3), (torch.bfloat16, 80, 7), (torch.float32, 40, 7)):
         out = torch.full((1, 50, 40), float("nan"))
-        rooms = native_layer._rooms(out, blocks, channels, dtype, spare=0)
+        rooms = native_layer._rooms(out, blocks, channels, dtype, spare=torch.empty(0))
         assert sum(room is not None for room in rooms) >= least
         for i, room in enumerate(rooms):
             if room is not None:
@@ -72,7 +72,7 @@ def test_rooms_lie_where_nothing_is_written_before_they_are_read() -> None:
 
 
 def test_padding_in_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(native_layer, "BLOCK_TOKENS", 16)
+    monkeypatch.setattr(native_layer, "BLOCK_BYTES", 16 * 80 * 4)
     layer, tokens, lengths = a_layer(), torch.randn(3, 20, 40), torch.tensor([20, 3, 9])
     for entry, length in zip(tokens, lengths, strict=True):
         entry[length:] = float("nan")

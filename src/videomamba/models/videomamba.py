@@ -14,6 +14,7 @@ from videomamba.models.config import VideoMambaConfig
 from videomamba.modules.block import Block, RMSNorm
 from videomamba.modules.embed import PatchEmbed
 from videomamba.modules.scan_order import register_slots, take, temporal_order, temporal_orders
+from videomamba.ops import dispatch
 
 
 class VideoMamba(nn.Module):
@@ -128,10 +129,11 @@ class VideoMamba(nn.Module):
         # Blocks from `switch` on see temporal-first tokens; the permutation is applied once, not in every block.
         switch = {"temporal_first": 0, "spatiotemporal_v1": depth - depth // 2}.get(scan_order, depth)
         orders = (None, temporal) if scan_order == "spatiotemporal_v2" else (None,)
-        for i, layer in enumerate(self.layers):
-            if i == switch:
-                residual = take(residual, temporal[0])
-            residual = layer(residual, orders, lengths)
+        with dispatch.reused_buffers():
+            for i, layer in enumerate(self.layers):
+                if i == switch:
+                    residual = take(residual, temporal[0])
+                residual = layer(residual, orders, lengths)
         return take(residual, temporal[1]) if switch < depth else residual
 
     def _lengths(self, video: Tensor, num_frames: Tensor) -> Tensor:

@@ -132,7 +132,7 @@ def kernels_in_profiles() -> Iterator[None]:
     A mixer that runs fused calls them without passing through a registered op, which a profile would not show.
     """
     native = _module("native")
-    names = ("scan", "scan_backward", "conv", "conv_backward")
+    names = ("scan", "scan_backward", "conv", "conv_backward", "norm")
     originals = {name: getattr(native, name) for name in names}
 
     def labelled(name: str) -> Callable[..., Any]:
@@ -400,6 +400,14 @@ def _layer(
 @_layer.register_fake
 def _(residual, weights, eps, merge, discretization, lengths):
     return torch.empty(residual.shape, dtype=residual.dtype, device=residual.device)
+
+
+def reused_buffers() -> contextlib.AbstractContextManager[None]:
+    """Within the context fused layers share their memory instead of asking the system for new pages at each layer."""
+    if torch.compiler.is_compiling():
+        return contextlib.nullcontext()
+    context: contextlib.AbstractContextManager[None] = _module("native_layer").reused_buffers()
+    return context
 
 
 def fuses_layer(residual: Tensor, parameters: Iterable[Tensor], dtype: torch.dtype) -> bool:

@@ -234,6 +234,7 @@ def conv(
     initial_state: Tensor | None,
     flags: ConvFlags,
     *,
+    out: Tensor | None = None,
     lengths: Tensor | None = None,
 ) -> Tensor:
     """Causal depthwise convolution; the contract is `reference.conv`."""
@@ -244,7 +245,7 @@ def conv(
     initial_state = None if initial_state is None or taps == 1 else _unit_stride(initial_state)
     lengths = None if lengths is None else lengths.contiguous()
     threads = torch.get_num_threads()
-    out = torch.empty(x.shape, dtype=x.dtype)
+    out = torch.empty(x.shape, dtype=x.dtype) if out is None else out
     kernels.conv_forward(
         (batch, length, channels, taps),
         (flags.activation == "silu", flags.reverse),
@@ -303,12 +304,16 @@ def conv_backward(
     return grad_x, total[:taps].t().contiguous(), None if bias is None else total[taps].clone(), grad_initial
 
 
-def norm(x: Tensor, weight: Tensor, *, eps: float, dtype: torch.dtype, lengths: Tensor | None = None) -> Tensor:
-    """RMSNorm of x (b, l, d) fp32 with weight (d,) fp32, in `dtype`; 0 at padding. Source: arXiv 1910.07467."""
-    x = _unit_stride(x)
-    out = torch.empty(x.shape, dtype=dtype)
-    threads = torch.get_num_threads()
+def norm(x: Tensor, weight: Tensor, *, eps: float, out: Tensor, lengths: Tensor | None = None) -> Tensor:
+    """RMSNorm of x (b, l, d) fp32 with weight (d,) fp32 into `out`, fp32 or bf16; 0 at padding. Source: arXiv 1910.07467."""
     kernels.norm(
-        tuple(x.shape), dtype == torch.bfloat16, threads, _pointer(lengths), _rows(x), _pointer(weight), eps, _rows(out)
+        tuple(x.shape),
+        out.dtype == torch.bfloat16,
+        torch.get_num_threads(),
+        _pointer(lengths),
+        _rows(x),
+        _pointer(weight),
+        eps,
+        _rows(out),
     )
     return out

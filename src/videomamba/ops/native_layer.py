@@ -13,6 +13,12 @@ Shapes: b batch, l length, s tokens of a block, d width, e inner channels, n sta
 
 from __future__ import annotations
 
+import contextlib
+import math
+import threading
+from collections.abc import Iterator
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -20,10 +26,12 @@ from torch import Tensor
 from videomamba.ops import native
 from videomamba.ops.layout import ConvFlags, Direction, LayerWeights, ScanFlags, ScanInputs
 
-BLOCK_TOKENS = 1024
-"""Tokens of a block, over the whole batch: few enough for the cache, enough to make a call worth its overhead."""
+BLOCK_BYTES = 5 * 2**19
+"""Of one (b, s, e) of a block, of which four are in use at once: few enough for the cache, enough to be worth the calls."""
 SPARE_BYTES = 2**23
 """Memory for the x of blocks that find no room in the output, whatever the length."""
+KEPT_BYTES = 2**26
+"""What a thread may keep of its buffers when a network is done."""
 
 
 def layer(
@@ -40,35 +48,131 @@ def layer(
     Products run in the dtype of `in_proj`. From token lengths[i] on entry i is padding: it changes nothing and keeps its
     residual. CPU only; `native.why_not` says whether it can be called.
     """
-    batch, length, _ = residual.shape
+    batch, length, dim = residual.shape
     mixer = weights.mixer
     channels, dtype = mixer.out_proj.shape[1], mixer.in_proj.dtype
-    to_x, to_z = mixer.in_proj[:channels], mixer.in_proj[channels:]
-    out_proj = 0.5 * mixer.out_proj if merge == "mean" else mixer.out_proj  # exact: a power of two
-    size = max(BLOCK_TOKENS // batch, 1)
-    blocks = [slice(i, min(i + size, length)) for i in range(0, length, size)]
-
-    def normed(block: slice) -> Tensor:  # (b, s, d); 0 at padding, so that x and z are
-        within = _within(lengths, block)
-        return native.norm(residual[:, block], weights.norm, eps=eps, dtype=dtype, lengths=within)
-
+    to_x, to_z, to_out = mixer.in_proj[:channels].t(), mixer.in_proj[channels:].t(), mixer.out_proj.t()
+    if merge == "mean":
+        to_out = 0.5 * to_out  # exact: a power of two
+    blocks = _blocks(length, most=max(BLOCK_BYTES // (batch * channels * dtype.itemsize), 1))
+    buffers = _thread.shared or _Buffers()
     out = torch.empty_like(residual)
-    kept = _rooms(out, blocks, channels, dtype, spare=SPARE_BYTES)
-    ungated = torch.empty(batch, length, channels, dtype=dtype)
+    kept = _rooms(out, blocks, channels, dtype, spare=buffers.get("spare", (SPARE_BYTES // dtype.itemsize,), dtype))
+    ungated = buffers.get("ungated", (batch, length, channels), dtype)
 
-    walk = _Walk(mixer.backward, reverse=True, discretization=discretization, lengths=lengths)
+    def start(direction: Direction, *, reverse: bool) -> _Walk:
+        return _Walk(direction, reverse=reverse, discretization=discretization, lengths=lengths)
+
+    def enter(block: slice, walk: _Walk) -> _Work:  # norm; 0 at padding, so that x and z are
+        work = buffers.work(batch, block.stop - block.start, dim, walk.weights, dtype)
+        native.norm(residual[:, block], weights.norm, eps=eps, out=work.normed, lengths=_within(lengths, block))
+        return work
+
+    walk = start(mixer.backward, reverse=True)
     for block, room in zip(reversed(blocks), reversed(kept), strict=True):
-        x = _linear(normed(block), to_x, out=room)
-        walk.step(block, x, z=None, other=None, out=ungated[:, block])
+        work = enter(block, walk)
+        x = work.x if room is None else room
+        for entry, rows in zip(x, work.normed, strict=True):  # the entries of a room lie apart
+            torch.mm(rows, to_x, out=entry)
+        walk.step(block, work, x, z=None, other=None, out=ungated[:, block])
 
-    walk = _Walk(mixer.forward, reverse=False, discretization=discretization, lengths=lengths)
+    walk = start(mixer.forward, reverse=False)
     for block, room in zip(blocks, kept, strict=True):
-        tokens = normed(block)
-        x = F.linear(tokens, to_x) if room is None else room
+        work = enter(block, walk)
+        if room is None:
+            torch.mm(work.normed.flatten(0, 1), to_x, out=work.x.flatten(0, 1))
+        torch.mm(work.normed.flatten(0, 1), to_z, out=work.z.flatten(0, 1))
         gated = ungated[:, block]  # read as the other direction and overwritten by the sum, token by token
-        walk.step(block, x, z=F.linear(tokens, to_z), other=gated, out=gated)
-        torch.add(residual[:, block], F.linear(gated, out_proj), out=out[:, block])
+        walk.step(block, work, work.x if room is None else room, z=work.z, other=gated, out=gated)
+        torch.mm(gated.flatten(0, 1), to_out, out=work.hidden.flatten(0, 1))
+        torch.add(residual[:, block], work.hidden, out=out[:, block])
     return out
+
+
+class _Work(NamedTuple):
+    """The tensors of a block of s tokens: normed, hidden (b, s, d); x, u, delta, z (b, s, e); projected (b, s, r + 2n)."""
+
+    normed: Tensor
+    x: Tensor
+    u: Tensor
+    projected: Tensor
+    dt: Tensor  # a part of projected, (b, s, r); so are B and C, (b, s, n)
+    B: Tensor
+    C: Tensor
+    delta: Tensor
+    z: Tensor
+    hidden: Tensor
+
+
+class _Buffers:
+    """Memory by name. Fresh memory costs more than it seems: the system hands it out page by page, zeroed."""
+
+    def __init__(self) -> None:
+        self._held: dict[str, Tensor] = {}
+        self._works: dict[tuple[object, ...], _Work] = {}
+
+    def get(self, name: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+        """A tensor of any content, in the memory that the last one of this name had."""
+        size, held = math.prod(shape), self._held.get(name)
+        if held is None or held.dtype != dtype or held.numel() < size:
+            held = self._held[name] = torch.empty(size, dtype=dtype)
+            self._works.clear()
+        return held[:size].view(shape)
+
+    def work(self, batch: int, tokens: int, dim: int, weights: Direction, dtype: torch.dtype) -> _Work:
+        """What a block of `tokens` needs; blocks of all lengths and both directions have the same memory."""
+        channels, (rank, states) = weights.conv.shape[0], (weights.dt_proj.shape[1], weights.A.shape[1])
+        key = (batch, tokens, dim, channels, rank, states, dtype)
+        if key not in self._works:
+
+            def tensor(name: str, width: int) -> Tensor:
+                return self.get(name, (batch, tokens, width), dtype)
+
+            projected = tensor("projected", _whole_vectors(rank + 2 * states, dtype))
+            work = _Work(
+                normed=tensor("normed", dim),
+                x=tensor("x", channels),
+                u=tensor("u", channels),
+                projected=projected,
+                dt=projected[..., :rank],
+                B=projected[..., rank : rank + states],
+                C=projected[..., rank + states : rank + 2 * states],
+                delta=tensor("delta", channels),
+                z=tensor("z", channels),
+                hidden=tensor("hidden", dim),
+            )
+            self._works[key] = work
+        return self._works[key]
+
+    def size(self) -> int:
+        """In bytes."""
+        return sum(held.numel() * held.element_size() for held in self._held.values())
+
+
+class _Thread(threading.local):
+    kept: _Buffers | None = None  # between networks
+    shared: _Buffers | None = None  # between the layers of the one that runs
+
+
+_thread = _Thread()
+
+
+@contextlib.contextmanager
+def reused_buffers() -> Iterator[None]:
+    """Within the context the layers of a network share their memory; at most `KEPT_BYTES` wait for the thread's next one."""
+    before = _thread.shared
+    _thread.shared = before or _thread.kept or _Buffers()
+    try:
+        yield
+    finally:
+        _thread.kept = _thread.shared if _thread.shared.size() <= KEPT_BYTES else None
+        _thread.shared = before
+
+
+def _blocks(length: int, *, most: int) -> list[slice]:
+    """The fewest blocks of at most `most` tokens, as equal as can be."""
+    size = -(-length // -(-length // most))
+    return [slice(i, min(i + size, length)) for i in range(0, length, size)]
 
 
 def _within(lengths: Tensor | None, block: slice) -> Tensor | None:
@@ -76,36 +180,32 @@ def _within(lengths: Tensor | None, block: slice) -> Tensor | None:
     return None if lengths is None else (lengths - block.start).clamp(0, block.stop - block.start)
 
 
-def _linear(x: Tensor, weight: Tensor, *, out: Tensor | None) -> Tensor:
-    """x (b, s, i), weight (o, i) -> (b, s, o), in `out` where given."""
-    if out is None:
-        return F.linear(x, weight)
-    if x.shape[0] > 1:  # `out` lies a batch entry apart, which a product does not write to
-        return out.copy_(F.linear(x, weight))
-    torch.mm(x[0], weight.t(), out=out[0])
-    return out
+def _whole_vectors(outputs: int, dtype: torch.dtype) -> int:
+    """Outputs of x_proj with those of 0 behind it: MKL takes a quarter less time for 48 than for 44; oneDNN, in bf16, does not."""
+    return -(-outputs // 16) * 16 if dtype == torch.float32 else outputs
 
 
-def _rooms(out: Tensor, blocks: list[slice], channels: int, dtype: torch.dtype, *, spare: int) -> list[Tensor | None]:
+def _rooms(
+    out: Tensor, blocks: list[slice], channels: int, dtype: torch.dtype, *, spare: Tensor
+) -> list[Tensor | None]:
     """For each block a (b, s, e) of `dtype` that nobody writes to before the forward walk has left the block, or None.
 
     Rooms are handed out from the end of the output; that of a block may begin where the block's own output does. Blocks
-    that find none there get memory of their own while its bytes do not exceed `spare`.
+    that find none there share `spare`, (values,), while it lasts.
     """
     batch, _, dim = out.shape
     memory = out.view(dtype).flatten(1)  # (b, values)
     per_token = dim * out.element_size() // dtype.itemsize
-    tokens_to_spare = spare // (batch * channels * dtype.itemsize)
     end, rooms = memory.shape[1], list[Tensor | None]()
     for block in reversed(blocks):
         tokens = block.stop - block.start
-        begin = end - tokens * channels
+        begin, size = end - tokens * channels, batch * tokens * channels
         if begin >= block.start * per_token:
             rooms.append(memory[:, begin:end].view(batch, tokens, channels))
             end = begin
-        elif tokens <= tokens_to_spare:
-            rooms.append(out.new_empty(batch, tokens, channels, dtype=dtype))
-            tokens_to_spare -= tokens
+        elif size <= len(spare):
+            rooms.append(spare[:size].view(batch, tokens, channels))
+            spare = spare[size:]
         else:
             rooms.append(None)
     return rooms[::-1]
@@ -116,21 +216,25 @@ class _Walk:
 
     def __init__(self, weights: Direction, *, reverse: bool, discretization: str, lengths: Tensor | None) -> None:
         self.weights, self.reverse, self.lengths = weights, reverse, lengths
+        outputs = weights.x_proj.shape[0]
+        missing = _whole_vectors(outputs, weights.x_proj.dtype) - outputs
+        self.to_projected = F.pad(weights.x_proj, (0, 0, 0, missing)).t() if missing else weights.x_proj.t()
+        self.to_delta = weights.dt_proj.t()
         self.scan_flags = ScanFlags(True, reverse, discretization, save_states=False)
         self.conv_flags = ConvFlags("silu", reverse)
         self.state: Tensor | None = None  # (b, e, n)
         self.border: Tensor | None = None  # (b, k - 1, e), the tokens just passed, in sequence order
 
-    def step(self, block: slice, x: Tensor, *, z: Tensor | None, other: Tensor | None, out: Tensor) -> None:
+    def step(
+        self, block: slice, work: _Work, x: Tensor, *, z: Tensor | None, other: Tensor | None, out: Tensor
+    ) -> None:
         """x (b, s, e) -> out (b, s, e): scan of this block, with `other` added and the gate of `z` where given."""
-        w = self.weights
-        lengths = _within(self.lengths, block)
-        u = native.conv(x, w.conv, w.conv_bias, self.border, self.conv_flags, lengths=lengths)
+        w, lengths = self.weights, _within(self.lengths, block)
+        native.conv(x, w.conv, w.conv_bias, self.border, self.conv_flags, out=work.u, lengths=lengths)
         self.border = self._border_after(x)
-        states = w.A.shape[1]
-        dt, B, C = F.linear(u, w.x_proj).split([w.dt_proj.shape[1], states, states], dim=-1)  # type: ignore[no-untyped-call]
-        delta = F.linear(dt, w.dt_proj)
-        inputs = ScanInputs(u, delta, w.A, B, C, w.D, z, w.dt_bias, self.state)
+        torch.mm(work.u.flatten(0, 1), self.to_projected, out=work.projected.flatten(0, 1))
+        torch.mm(work.dt.flatten(0, 1), self.to_delta, out=work.delta.flatten(0, 1))
+        inputs = ScanInputs(work.u, work.delta, w.A, work.B, work.C, w.D, z, w.dt_bias, self.state)
         self.state = native.scan(inputs, self.scan_flags, out=out, other=other, lengths=lengths).final_state
 
     def _border_after(self, x: Tensor) -> Tensor:
@@ -138,5 +242,5 @@ class _Walk:
         if x.shape[1] < outside:
             before = x.new_zeros(x.shape[0], outside, x.shape[2]) if self.border is None else self.border
             x = torch.cat((x, before) if self.reverse else (before, x), dim=1)
-        # A copy: x may lie in memory that the output is about to take.
+        # A copy: x lies in memory that others are about to take.
         return (x[:, :outside] if self.reverse else x[:, x.shape[1] - outside :]).clone()

@@ -46,6 +46,7 @@ PARTS: Mapping[str, tuple[str, ...]] = {
     "scan": ("videomamba::native_scan", "videomamba::selective_scan"),
     "conv": ("videomamba::native_conv", "videomamba::causal_conv1d"),
     "norm+residual": (
+        "videomamba::native_norm",
         *("aten::rms_norm", "aten::_fused_rms_norm", "aten::add", "aten::mul", "aten::div", "aten::pow", "aten::rsqrt"),
         *("aten::mean", "aten::sum"),
     ),
