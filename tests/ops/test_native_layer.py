@@ -109,6 +109,24 @@ def test_nobody_who_looks_inside_gets_the_fused_one() -> None:
                 assert not dispatch.fuses_layer(tokens, weight, torch.float32)
 
 
+def test_modes_follow_one_another_in_any_order() -> None:
+    model = create_model("videomamba_micro", depth=2, num_frames=2, image_size=32).eval().requires_grad_(False)
+    video, found = torch.randn(1, 3, 2, 32, 32), []
+    for mode in (torch.inference_mode, torch.no_grad, torch.enable_grad, torch.inference_mode):
+        with mode():
+            found.append(model(video).clone())
+    assert all(torch.equal(result, found[0]) for result in found)
+
+
+def test_networks_of_other_shapes_take_turns() -> None:
+    videos = {frames: torch.randn(1, 3, frames, 32, 32) for frames in (2, 9)}
+    models = {f: create_model("videomamba_micro", depth=2, num_frames=f, image_size=32).eval() for f in videos}
+    with torch.no_grad():
+        expected = {frames: models[frames](video) for frames, video in videos.items()}
+        for frames in (2, 9, 2, 9):
+            assert torch.equal(models[frames](videos[frames]), expected[frames])
+
+
 def test_partly_frozen_layers_train() -> None:
     layer, tokens = a_layer(), torch.randn(1, 9, 40)
     layer.mixer.in_proj.weight.requires_grad_(False)

@@ -30,6 +30,8 @@ BLOCK_BYTES = 5 * 2**19
 """Of one (b, s, e) of a block, of which four are in use at once: few enough for the cache, enough to be worth the calls."""
 SPARE_BYTES = 2**23
 """Memory for the x of blocks that find no room in the output, whatever the length."""
+MOST_WORKS = 64
+"""Lengths of blocks, for which the tensors of a block are remembered."""
 KEPT_BYTES = 2**26
 """What a thread may keep of its buffers when a network is done."""
 
@@ -71,21 +73,17 @@ def layer(
     walk = start(mixer.backward, reverse=True)
     for block, room in zip(reversed(blocks), reversed(kept), strict=True):
         work = enter(block, walk)
-        x = work.x if room is None else room
-        for entry, rows in zip(x, work.normed, strict=True):  # the entries of a room lie apart
-            torch.mm(rows, to_x, out=entry)
+        x = _product(work.normed, to_x, out=work.x if room is None else room)
         walk.step(block, work, x, z=None, other=None, out=ungated[:, block])
 
     walk = start(mixer.forward, reverse=False)
     for block, room in zip(blocks, kept, strict=True):
         work = enter(block, walk)
-        if room is None:
-            torch.mm(work.normed.flatten(0, 1), to_x, out=work.x.flatten(0, 1))
-        torch.mm(work.normed.flatten(0, 1), to_z, out=work.z.flatten(0, 1))
+        x = _product(work.normed, to_x, out=work.x) if room is None else room
+        z = _product(work.normed, to_z, out=work.z)
         gated = ungated[:, block]  # read as the other direction and overwritten by the sum, token by token
-        walk.step(block, work, work.x if room is None else room, z=work.z, other=gated, out=gated)
-        torch.mm(gated.flatten(0, 1), to_out, out=work.hidden.flatten(0, 1))
-        torch.add(residual[:, block], work.hidden, out=out[:, block])
+        walk.step(block, work, x, z=z, other=gated, out=gated)
+        torch.add(residual[:, block], _product(gated, to_out, out=work.hidden), out=out[:, block])
     return out
 
 
@@ -114,33 +112,37 @@ class _Buffers:
     def get(self, name: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
         """A tensor of any content, in the memory that the last one of this name had."""
         size, held = math.prod(shape), self._held.get(name)
-        if held is None or held.dtype != dtype or held.numel() < size:
-            held = self._held[name] = torch.empty(size, dtype=dtype)
-            self._works.clear()
-        return held[:size].view(shape)
+        with torch.inference_mode(False):  # what is made in that mode may not be written to outside it
+            if held is None or held.dtype != dtype or held.numel() < size:
+                held = self._held[name] = torch.empty(size, dtype=dtype)
+                self._works.clear()
+            return held[:size].view(shape)
 
     def work(self, batch: int, tokens: int, dim: int, weights: Direction, dtype: torch.dtype) -> _Work:
         """What a block of `tokens` needs; blocks of all lengths and both directions have the same memory."""
         channels, (rank, states) = weights.conv.shape[0], (weights.dt_proj.shape[1], weights.A.shape[1])
         key = (batch, tokens, dim, channels, rank, states, dtype)
         if key not in self._works:
+            if len(self._works) >= MOST_WORKS:
+                self._works.clear()
 
             def tensor(name: str, width: int) -> Tensor:
                 return self.get(name, (batch, tokens, width), dtype)
 
-            projected = tensor("projected", _whole_vectors(rank + 2 * states, dtype))
-            work = _Work(
-                normed=tensor("normed", dim),
-                x=tensor("x", channels),
-                u=tensor("u", channels),
-                projected=projected,
-                dt=projected[..., :rank],
-                B=projected[..., rank : rank + states],
-                C=projected[..., rank + states : rank + 2 * states],
-                delta=tensor("delta", channels),
-                z=tensor("z", channels),
-                hidden=tensor("hidden", dim),
-            )
+            with torch.inference_mode(False):
+                projected = tensor("projected", _whole_vectors(rank + 2 * states, dtype))
+                work = _Work(
+                    normed=tensor("normed", dim),
+                    x=tensor("x", channels),
+                    u=tensor("u", channels),
+                    projected=projected,
+                    dt=projected[..., :rank],
+                    B=projected[..., rank : rank + states],
+                    C=projected[..., rank + states : rank + 2 * states],
+                    delta=tensor("delta", channels),
+                    z=tensor("z", channels),
+                    hidden=tensor("hidden", dim),
+                )
             self._works[key] = work
         return self._works[key]
 
@@ -181,8 +183,18 @@ def _within(lengths: Tensor | None, block: slice) -> Tensor | None:
 
 
 def _whole_vectors(outputs: int, dtype: torch.dtype) -> int:
-    """Outputs of x_proj with those of 0 behind it: MKL takes a quarter less time for 48 than for 44; oneDNN, in bf16, does not."""
+    """Outputs of x_proj and of the 0 behind it: MKL takes a quarter less time for 48 than for 44; oneDNN, in bf16, does not."""
     return -(-outputs // 16) * 16 if dtype == torch.float32 else outputs
+
+
+def _product(x: Tensor, weight: Tensor, *, out: Tensor) -> Tensor:
+    """x (b, s, i), weight (i, o) -> out (b, s, o), whose entries may lie apart."""
+    if out.is_contiguous():
+        torch.mm(x.flatten(0, 1), weight, out=out.flatten(0, 1))
+    else:
+        for rows, entry in zip(x, out, strict=True):
+            torch.mm(rows, weight, out=entry)
+    return out
 
 
 def _rooms(
@@ -232,8 +244,8 @@ class _Walk:
         w, lengths = self.weights, _within(self.lengths, block)
         native.conv(x, w.conv, w.conv_bias, self.border, self.conv_flags, out=work.u, lengths=lengths)
         self.border = self._border_after(x)
-        torch.mm(work.u.flatten(0, 1), self.to_projected, out=work.projected.flatten(0, 1))
-        torch.mm(work.dt.flatten(0, 1), self.to_delta, out=work.delta.flatten(0, 1))
+        _product(work.u, self.to_projected, out=work.projected)
+        _product(work.dt, self.to_delta, out=work.delta)
         inputs = ScanInputs(work.u, work.delta, w.A, work.B, work.C, w.D, z, w.dt_bias, self.state)
         self.state = native.scan(inputs, self.scan_flags, out=out, other=other, lengths=lengths).final_state
 
