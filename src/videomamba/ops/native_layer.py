@@ -20,7 +20,6 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from videomamba.ops import native
@@ -28,8 +27,8 @@ from videomamba.ops.layout import ConvFlags, Direction, LayerWeights, ScanFlags,
 
 BLOCK_BYTES = 5 * 2**19
 """Of one (b, s, e) of a block, of which four are in use at once: few enough for the cache, enough to be worth the calls."""
-SPARE_BYTES = 2**23
-"""Memory for the x of blocks that find no room in the output, whatever the length."""
+SPARE_BYTES = 2**26
+"""At most this much memory, whatever the length, is for the x of blocks that find no room in the output."""
 MOST_WORKS = 64
 """Lengths of blocks, for which the tensors of a block are remembered."""
 KEPT_BYTES = 2**26
@@ -59,7 +58,8 @@ def layer(
     blocks = _blocks(length, most=max(BLOCK_BYTES // (batch * channels * dtype.itemsize), 1))
     buffers = _thread.shared or _Buffers()
     out = torch.empty_like(residual)
-    kept = _rooms(out, blocks, channels, dtype, spare=buffers.get("spare", (SPARE_BYTES // dtype.itemsize,), dtype))
+    spare = buffers.get("spare", (min(SPARE_BYTES // dtype.itemsize, batch * length * channels),), dtype)
+    kept = _rooms(out, blocks, channels, dtype, spare=spare)
     ungated = buffers.get("ungated", (batch, length, channels), dtype)
 
     def start(direction: Direction, *, reverse: bool) -> _Walk:
@@ -230,7 +230,8 @@ class _Walk:
         self.weights, self.reverse, self.lengths = weights, reverse, lengths
         outputs = weights.x_proj.shape[0]
         missing = _whole_vectors(outputs, weights.x_proj.dtype) - outputs
-        self.to_projected = F.pad(weights.x_proj, (0, 0, 0, missing)).t() if missing else weights.x_proj.t()
+        zeros = weights.x_proj.new_zeros(missing, weights.x_proj.shape[1])
+        self.to_projected = (torch.cat((weights.x_proj, zeros)) if missing else weights.x_proj).t()
         self.to_delta = weights.dt_proj.t()
         self.scan_flags = ScanFlags(True, reverse, discretization, save_states=False)
         self.conv_flags = ConvFlags("silu", reverse)
