@@ -128,6 +128,40 @@ def test_networks_of_other_shapes_take_turns() -> None:
             assert torch.equal(models[frames](videos[frames]), expected[frames])
 
 
+def test_drop_path_is_not_skipped_without_gradients() -> None:
+    layer, tokens = a_layer(), torch.randn(64, 9, 40)
+    layer.drop_path_rate = 0.5
+    with torch.no_grad():
+        layer.train()
+        dropped = (layer(tokens) == tokens).all(dim=(1, 2))
+    assert 8 < dropped.sum() < 56
+
+
+def test_another_norm_is_not_passed_over() -> None:
+    layer, tokens = a_layer(), torch.randn(1, 9, 40)
+    layer.norm = torch.nn.LayerNorm(40)
+    with torch.no_grad():
+        torch.testing.assert_close(layer(tokens), modular(layer, tokens), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("lengths", [torch.tensor([9]), torch.tensor([9, 9, 9], dtype=torch.int32), [9, 9, 9]], ids=str)
+def test_lengths_of_another_form_are_refused(lengths: object) -> None:
+    layer, tokens = a_layer(), torch.randn(3, 9, 40)
+    with torch.no_grad(), pytest.raises((ValueError, RuntimeError), match="lengths"):
+        layer(tokens, (None,), lengths)
+
+
+def test_the_defaults_of_pytorch_do_not_matter() -> None:
+    layer, tokens = a_layer(), torch.randn(1, 9, 40)
+    with torch.no_grad():
+        expected = layer(tokens)
+        torch.set_default_dtype(torch.float64)
+        try:
+            assert torch.equal(layer(tokens), expected)
+        finally:
+            torch.set_default_dtype(torch.float32)
+
+
 def test_partly_frozen_layers_train() -> None:
     layer, tokens = a_layer(), torch.randn(1, 9, 40)
     layer.mixer.in_proj.weight.requires_grad_(False)

@@ -50,7 +50,7 @@ class MasterWeights:
         self.model, self.dtype = model, dtype
         cast = {id(weight) for weight in product_weights(model) if dtype != torch.float32}
         self._masters = {
-            name: nn.Parameter(parameter.detach().clone(), requires_grad=parameter.requires_grad)
+            name: nn.Parameter(parameter.detach().to(torch.float32, copy=True), requires_grad=parameter.requires_grad)
             for name, parameter in model.named_parameters()
             if id(parameter) in cast
         }

@@ -160,11 +160,8 @@ class VideoMamba(nn.Module):
             raise ValueError(
                 "num_frames: registers stand evenly among all tokens, so their model takes no padded clips"
             )
-        if num_frames.shape != video.shape[:1] or num_frames.dtype != torch.int64:
-            raise ValueError(
-                f"num_frames must be ({video.shape[0]},) int64, one count for each clip; "
-                f"got {tuple(num_frames.shape)} {num_frames.dtype}"
-            )
+        if not isinstance(num_frames, Tensor) or num_frames.shape != video.shape[:1] or num_frames.dtype != torch.int64:
+            raise ValueError(f"num_frames must be ({video.shape[0]},) int64, one count for each clip; got {num_frames}")
         if not torch.compiler.is_compiling():
             bad = (num_frames < 1) | (num_frames > video.shape[2]) | (num_frames % config.tubelet_size != 0)
             if bad.any():

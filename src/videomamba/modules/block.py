@@ -84,8 +84,15 @@ class Block(nn.Module):
         return residual + hidden
 
     def _fuses(self, residual: Tensor) -> bool:
-        plain = self.mixer.is_plain() and not any(m._forward_hooks or m._forward_pre_hooks for m in self.children())
-        return plain and dispatch.fuses_layer(residual, self.parameters(), self.mixer.in_proj.weight.dtype)
+        drops = self.training and self.drop_path_rate > 0
+        plain = type(self.norm) is RMSNorm and type(self.mixer) is BiMamba and self.mixer.is_plain()
+        watched = any(module._forward_hooks or module._forward_pre_hooks for module in self.children())
+        return (
+            plain
+            and not drops
+            and not watched
+            and dispatch.fuses_layer(residual, self.parameters(), self.mixer.in_proj.weight.dtype)
+        )
 
     def _fused(self, residual: Tensor, lengths: Tensor | None) -> Tensor:
         weights, mixer = LayerWeights(self.norm.weight.float(), self.mixer.weights()), self.mixer

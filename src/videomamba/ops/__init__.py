@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch
 from torch import Tensor
 
 from videomamba.ops import dispatch
-from videomamba.ops.layout import ScanInputs, state_dtype
+from videomamba.ops.layout import ScanInputs, check_form_of_lengths, state_dtype
 
 __all__ = ["causal_conv1d", "dispatch", "selective_scan"]
 
@@ -40,20 +39,6 @@ def _check_sequence(name: str, x: Tensor) -> None:
         raise ValueError(f"{name} must not be empty, got (b, l, e) = {tuple(x.shape)}")
     if not x.dtype.is_floating_point:
         raise ValueError(f"{name} must be floating point, got {x.dtype}")
-
-
-def _check_lengths(lengths: Tensor | None, sequence: Tensor) -> None:
-    """Their values are checked by `dispatch`, where a traced call runs too."""
-    if lengths is None:
-        return
-    if not isinstance(lengths, Tensor):
-        raise ValueError(f"lengths must be a tensor (b,) of int64, got {type(lengths).__name__}")
-    if lengths.shape != sequence.shape[:1] or lengths.dtype != torch.int64:
-        raise ValueError(
-            f"lengths must be (b,) = ({sequence.shape[0]},) of int64, got {tuple(lengths.shape)} of {lengths.dtype}"
-        )
-    if lengths.device != sequence.device:
-        raise ValueError(f"lengths must be on the device of the sequence, {sequence.device}, got {lengths.device}")
 
 
 def selective_scan(
@@ -107,7 +92,7 @@ def selective_scan(
     _check("z", z, (batch, length, channels), "(b, l, e)", u, same_dtype=True)
     _check("delta_bias", delta_bias, (channels,), "(e,)", u)
     _check("initial_state", initial_state, (batch, channels, states), "(b, e, n)", u)
-    _check_lengths(lengths, u)
+    check_form_of_lengths(lengths, u)
     if discretization not in ("euler", "zoh"):
         raise ValueError(f"discretization must be 'euler' or 'zoh', got {discretization!r}")
     dtype = state_dtype(u)
@@ -158,7 +143,7 @@ def causal_conv1d(
     _check("weight", weight, (channels, taps), "(e, k)", x)
     _check("bias", bias, (channels,), "(e,)", x)
     _check("initial_state", initial_state, (batch, taps - 1, channels), "(b, k-1, e)", x, same_dtype=True)
-    _check_lengths(lengths, x)
+    check_form_of_lengths(lengths, x)
     if activation not in ("silu", None):
         raise ValueError(f"activation must be 'silu' or None, got {activation!r}")
     dtype = state_dtype(x)

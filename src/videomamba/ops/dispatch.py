@@ -129,7 +129,7 @@ def use_isa(name: str) -> Iterator[None]:
 def kernels_in_profiles() -> Iterator[None]:
     """Within the context each call of a native kernel is an event of PyTorch's profiler, `videomamba::native_<name>`.
 
-    A mixer that runs fused calls them without passing through a registered op, which a profile would not show.
+    A layer that runs fused calls them without passing through a registered op, which a profile would not show.
     """
     native = _module("native")
     names = ("scan", "scan_backward", "conv", "conv_backward", "norm")
@@ -176,7 +176,7 @@ def _scan(
     save_states: bool,
     backend: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    check_lengths(lengths, u.shape[1])
+    check_lengths(lengths, u)
     inputs = ScanInputs(u, delta, A, B, C, D, z, delta_bias, initial_state)
     flags = ScanFlags(delta_softplus, reverse, discretization, save_states)
     out, final_state, states = pick(backend, u).scan(inputs, flags, lengths=lengths)
@@ -232,6 +232,7 @@ def _scan_backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     inputs = ScanInputs(u, delta, A, B, C, D, z, delta_bias, initial_state)
     flags = ScanFlags(delta_softplus, reverse, discretization, True)
+    check_lengths(lengths, u)
     grads: ScanGrads = pick(backend, u).scan_backward(grad_out, grad_state, inputs, states, flags, lengths=lengths)
     # An absent input has an empty gradient: the schema of an op cannot return an optional tensor.
     return tuple(_empty(u) if g is None else g for g in grads)  # type: ignore[return-value]
@@ -296,7 +297,7 @@ def _conv(
     reverse: bool,
     backend: str,
 ) -> Tensor:
-    check_lengths(lengths, x.shape[1])
+    check_lengths(lengths, x)
     flags = ConvFlags(activation, reverse)
     out: Tensor = pick(backend, x).conv(x, weight, bias, initial_state, flags, lengths=lengths)
     return out
@@ -355,7 +356,7 @@ def call_scan(
     backend = _requested()
     save_states = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in inputs)
     if backend == "reference":
-        check_lengths(lengths, inputs.u.shape[1])
+        check_lengths(lengths, inputs.u)
         return reference.scan(inputs, ScanFlags(delta_softplus, reverse, discretization, save_states=False), lengths)
     out, final_state, _ = _scan(*inputs, lengths, delta_softplus, reverse, discretization, save_states, backend)
     return out, final_state
@@ -374,7 +375,7 @@ def call_conv(
     """The registered op on the backend in force; all but the values of `lengths` has been checked."""
     backend = _requested()
     if backend == "reference":
-        check_lengths(lengths, x.shape[1])
+        check_lengths(lengths, x)
         return reference.conv(x, weight, bias, initial_state, ConvFlags(activation, reverse), lengths)
     out: Tensor = _conv(x, weight, bias, initial_state, lengths, activation, reverse, backend)
     return out
@@ -387,7 +388,7 @@ def call_conv(
 def _layer(
     residual: Tensor, weights: list[Tensor], eps: float, merge: str, discretization: str, lengths: Tensor | None
 ) -> Tensor:
-    check_lengths(lengths, residual.shape[1])
+    check_lengths(lengths, residual)
     norm, in_proj, out_proj, *directions = weights
     fields = len(Direction._fields)
     mixer = MixerWeights(in_proj, out_proj, Direction(*directions[:fields]), Direction(*directions[fields:]))
@@ -418,7 +419,7 @@ def fuses_layer(residual: Tensor, parameters: Iterable[Tensor], dtype: torch.dty
     return (
         not torch.compiler.is_compiling()
         and _forced.get() in ("auto", "native")
-        and residual.shape[0] > 0
+        and residual.numel() > 0
         and residual.dtype == torch.float32
         and not (torch.is_grad_enabled() and (residual.requires_grad or any(p.requires_grad for p in parameters)))
         and not torch.is_autocast_enabled(residual.device.type)

@@ -96,8 +96,24 @@ def state_dtype(x: Tensor) -> torch.dtype:
     return torch.float64 if x.dtype == torch.float64 else torch.float32
 
 
-def check_lengths(lengths: Tensor | None, length: int) -> None:
-    """Raises ValueError unless 0 <= lengths[i] <= length for all i. It reads values, so it runs inside the registered ops."""
+def check_form_of_lengths(lengths: Tensor | None, sequence: Tensor) -> None:
+    """Raises ValueError unless lengths is (b,) int64 on the device of the sequence (b, l, ...)."""
+    if lengths is None:
+        return
+    if not isinstance(lengths, Tensor):
+        raise ValueError(f"lengths must be a tensor (b,) of int64, got {type(lengths).__name__}")
+    if lengths.shape != sequence.shape[:1] or lengths.dtype != torch.int64:
+        raise ValueError(
+            f"lengths must be (b,) = ({sequence.shape[0]},) of int64, got {tuple(lengths.shape)} of {lengths.dtype}"
+        )
+    if lengths.device != sequence.device:
+        raise ValueError(f"lengths must be on the device of the sequence, {sequence.device}, got {lengths.device}")
+
+
+def check_lengths(lengths: Tensor | None, sequence: Tensor) -> None:
+    """Their form, and that 0 <= lengths[i] <= l. It reads values, so it runs inside the registered ops."""
+    check_form_of_lengths(lengths, sequence)
+    length = sequence.shape[1]
     if lengths is not None and ((lengths < 0) | (lengths > length)).any():
         raise ValueError(f"lengths must lie between 0 and l = {length}, got {lengths.tolist()}")
 

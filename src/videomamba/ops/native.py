@@ -70,6 +70,16 @@ def _unit_stride(t: Tensor) -> Tensor:
     return t if t.stride(-1) == 1 else t.contiguous()
 
 
+def _like(t: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    """Contiguous memory for a result of the shape of t, in its dtype unless another is given."""
+    return torch.empty_like(t, dtype=dtype, memory_format=torch.contiguous_format)
+
+
+def _floats(*shape: int) -> Tensor:
+    """What the kernels write in fp32, whatever PyTorch's defaults are."""
+    return torch.empty(shape, dtype=torch.float32, device="cpu")
+
+
 def _rows(t: Tensor | None) -> Rows:
     return (0, 0, 0) if t is None else (t.data_ptr(), t.stride(0), t.stride(1))
 
@@ -137,9 +147,9 @@ def scan(
     batch, length, channels = u.shape
     states = A.shape[1]
     lengths = None if lengths is None else lengths.contiguous()
-    out = torch.empty(u.shape, dtype=u.dtype) if out is None else out
-    final_state = torch.empty(batch, channels, states)
-    kept = torch.empty(batch, num_checkpoints(length), states, channels) if flags.save_states else torch.empty(0)
+    out = _like(u) if out is None else out
+    final_state = _floats(batch, channels, states)
+    kept = _floats(*((batch, num_checkpoints(length), states, channels) if flags.save_states else (0,)))
     kernels.scan_forward(
         (batch, length, channels, states),
         (flags.delta_softplus, flags.reverse, flags.discretization == "zoh"),
@@ -180,13 +190,16 @@ def scan_backward(
     lengths = None if lengths is None else lengths.contiguous()
     shares = parts, pieces, _ = _shares(batch, length, channels, pieces)
     grad_out, grad_state = _unit_stride(grad_out.to(u.dtype)), grad_state.float().contiguous()
-    grad_u, grad_delta = torch.empty(u.shape, dtype=u.dtype), torch.empty(u.shape, dtype=u.dtype)
-    grad_z = None if z is None else torch.empty(u.shape, dtype=u.dtype)
-    grad_A = torch.empty(pieces, batch, channels, n)
-    grad_B, grad_C = torch.empty(parts, batch, length, n), torch.empty(parts, batch, length, n)
-    grad_D = None if D is None else torch.empty(pieces, batch, channels)
-    grad_bias = None if delta_bias is None else torch.empty(pieces, batch, channels)
-    grad_initial = None if initial_state is None else torch.empty(batch, channels, n)
+    grad_u, grad_delta = (
+        _like(u),
+        _like(u),
+    )
+    grad_z = None if z is None else _like(u)
+    grad_A = _floats(pieces, batch, channels, n)
+    grad_B, grad_C = _floats(parts, batch, length, n), _floats(parts, batch, length, n)
+    grad_D = None if D is None else _floats(pieces, batch, channels)
+    grad_bias = None if delta_bias is None else _floats(pieces, batch, channels)
+    grad_initial = None if initial_state is None else _floats(batch, channels, n)
     kernels.scan_backward(
         (batch, length, channels, n),
         (flags.delta_softplus, flags.reverse, flags.discretization == "zoh"),
@@ -245,7 +258,7 @@ def conv(
     initial_state = None if initial_state is None or taps == 1 else _unit_stride(initial_state)
     lengths = None if lengths is None else lengths.contiguous()
     threads = torch.get_num_threads()
-    out = torch.empty(x.shape, dtype=x.dtype) if out is None else out
+    out = _like(x) if out is None else out
     kernels.conv_forward(
         (batch, length, channels, taps),
         (flags.activation == "silu", flags.reverse),
@@ -281,9 +294,9 @@ def conv_backward(
     lengths = None if lengths is None else lengths.contiguous()
     threads = torch.get_num_threads()
     parts = _parts(batch, length, threads)
-    grad_x = torch.empty(x.shape, dtype=x.dtype)
-    grad_weight = torch.empty(parts, batch, taps + 1, channels)
-    grad_initial = None if initial_state is None else torch.empty(initial_state.shape, dtype=x.dtype)
+    grad_x = _like(x)
+    grad_weight = _floats(parts, batch, taps + 1, channels)
+    grad_initial = None if initial_state is None else _like(initial_state, dtype=x.dtype)
     kernels.conv_backward(
         (batch, length, channels, taps),
         (flags.activation == "silu", flags.reverse),
@@ -306,6 +319,8 @@ def conv_backward(
 
 def norm(x: Tensor, weight: Tensor, *, eps: float, out: Tensor, lengths: Tensor | None = None) -> Tensor:
     """RMSNorm of x (b, l, d) fp32 with weight (d,) fp32 into `out`, fp32 or bf16; 0 at padding. Source: arXiv 1910.07467."""
+    x, weight = _unit_stride(x), weight.contiguous()
+    lengths = None if lengths is None else lengths.contiguous()
     kernels.norm(
         tuple(x.shape),
         out.dtype == torch.bfloat16,

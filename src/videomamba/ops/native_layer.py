@@ -114,7 +114,7 @@ class _Buffers:
         size, held = math.prod(shape), self._held.get(name)
         with torch.inference_mode(False):  # what is made in that mode may not be written to outside it
             if held is None or held.dtype != dtype or held.numel() < size:
-                held = self._held[name] = torch.empty(size, dtype=dtype)
+                held = self._held[name] = torch.empty(size, dtype=dtype, device="cpu")
                 self._works.clear()
             return held[:size].view(shape)
 
