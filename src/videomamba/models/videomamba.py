@@ -15,6 +15,7 @@ from videomamba.modules.block import Block, RMSNorm
 from videomamba.modules.embed import PatchEmbed
 from videomamba.modules.scan_order import register_slots, take, temporal_order, temporal_orders
 from videomamba.ops import dispatch
+from videomamba.ops.layout import clear_padding
 
 
 class VideoMamba(nn.Module):
@@ -87,8 +88,7 @@ class VideoMamba(nn.Module):
         """
         tokens: Tensor = self.norm_f(self._trunk(video, num_frames))
         if num_frames is not None:
-            valid = torch.arange(tokens.shape[1], device=tokens.device) < self._lengths(video, num_frames)[:, None]
-            return torch.where(valid[..., None], tokens, 0)
+            return clear_padding(tokens, self._lengths(video, num_frames))
         pieces, start = [], 0
         for slot in self._registers:
             pieces.append(tokens[:, start:slot])

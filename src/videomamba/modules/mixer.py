@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from videomamba import ops
-from videomamba.ops.layout import Direction, MixerWeights
+from videomamba.ops.layout import Direction, MixerWeights, clear_padding
 
 
 class BiMamba(nn.Module):
@@ -50,9 +50,7 @@ class BiMamba(nn.Module):
 
     def forward(self, tokens: Tensor, lengths: Tensor | None = None) -> Tensor:
         """(b, l, d) -> (b, l, d). From token lengths[i] on, `lengths` (b,) int64, entry i is padding: 0 comes out."""
-        if lengths is not None:  # no bias: x and z are 0 at padding, whatever it held
-            valid = torch.arange(tokens.shape[1], device=tokens.device) < lengths[:, None]
-            tokens = torch.where(valid[..., None], tokens, 0)
+        tokens = clear_padding(tokens, lengths)  # no bias: x and z are 0 at padding, whatever it held
         x, z = self.in_proj(tokens.to(self.in_proj.weight.dtype)).chunk(2, dim=-1)  # (b, l, e) each
         forward = self.conv1d, self.x_proj, self.dt_proj, self.A_log, self.D
         backward = self.conv1d_b, self.x_proj_b, self.dt_proj_b, self.A_b_log, self.D_b

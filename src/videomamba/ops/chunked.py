@@ -9,6 +9,7 @@ Shapes: b batch, l length, s tokens of a segment, e channels, n states per chann
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -21,8 +22,11 @@ from videomamba.ops.layout import (
     ScanGrads,
     ScanInputs,
     ScanResult,
+    clear_padding,
     state_dtype,
 )
+
+R = TypeVar("R", ScanInputs, ScanGrads)
 
 BLOCK = CHECKPOINT_INTERVAL
 SEGMENT_ELEMENTS = 2**22
@@ -85,22 +89,15 @@ def _turn(t: Tensor, lengths: Tensor) -> Tensor:
     return t.gather(1, order[..., None].expand_as(t))
 
 
-def _turn_inputs(inputs: ScanInputs, lengths: Tensor) -> ScanInputs:
-    return inputs._replace(
-        u=_turn(inputs.u, lengths),
-        delta=_turn(inputs.delta, lengths),
-        B=_turn(inputs.B, lengths),
-        C=_turn(inputs.C, lengths),
-        z=None if inputs.z is None else _turn(inputs.z, lengths),
+def _turn_sequences(record: R, lengths: Tensor) -> R:
+    """Inputs or gradients with all that has a length turned."""
+    return record._replace(
+        u=_turn(record.u, lengths),
+        delta=_turn(record.delta, lengths),
+        B=_turn(record.B, lengths),
+        C=_turn(record.C, lengths),
+        z=None if record.z is None else _turn(record.z, lengths),
     )
-
-
-def _clear_padding(t: Tensor, lengths: Tensor | None, first: int = 0) -> Tensor:
-    """(b, s, ...), the tokens from `first` on, with 0 at padding. A product would let NaN through."""
-    if lengths is None:
-        return t
-    kept = torch.arange(first, first + t.shape[1], device=t.device) < lengths[:, None]
-    return torch.where(kept.view(*kept.shape, *[1] * (t.ndim - 2)), t, 0)
 
 
 def _segments(inputs: ScanInputs, reverse: bool) -> Iterator[slice]:
@@ -135,7 +132,7 @@ class _Segment:
         self.zoh = flags.discretization == "zoh"
 
     def clear_padding(self, walked: Tensor) -> Tensor:
-        return _clear_padding(walked, self.lengths, self.where.start)
+        return clear_padding(walked, self.lengths, self.where.start)
 
     def take(self, t: Tensor) -> Tensor:
         """The segment of t (b, l, ...), in walking order."""
@@ -163,7 +160,7 @@ def _readout(h: Tensor, C: Tensor) -> Tensor:
 def scan(inputs: ScanInputs, flags: ScanFlags, lengths: Tensor | None = None) -> ScanResult:
     """Selective scan; the contract is `reference.scan`."""
     if lengths is not None and flags.reverse:
-        result = scan(_turn_inputs(inputs, lengths), flags._replace(reverse=False), lengths)
+        result = scan(_turn_sequences(inputs, lengths), flags._replace(reverse=False), lengths)
         return result._replace(out=_turn(result.out, lengths))
     dtype = state_dtype(inputs.u)
     batch, _, channels = inputs.u.shape
@@ -199,15 +196,9 @@ def scan_backward(
 ) -> ScanGrads:
     """Gradients by the adjoint recurrence g_t = C_t dy_t + exp(delta_{t+1} A) g_{t+1}, segment by segment from the end."""
     if lengths is not None and flags.reverse:
-        turned, forward = _turn_inputs(inputs, lengths), flags._replace(reverse=False)
+        turned, forward = _turn_sequences(inputs, lengths), flags._replace(reverse=False)
         grads = scan_backward(_turn(grad_out, lengths), grad_state, turned, states, forward, lengths)
-        return grads._replace(
-            u=_turn(grads.u, lengths),
-            delta=_turn(grads.delta, lengths),
-            B=_turn(grads.B, lengths),
-            C=_turn(grads.C, lengths),
-            z=None if grads.z is None else _turn(grads.z, lengths),
-        )
+        return _turn_sequences(grads, lengths)
     dtype = state_dtype(inputs.u)
     grads = ScanGrads._make(None if t is None else torch.zeros_like(t, dtype=dtype) for t in inputs)
     carry = grad_state.to(dtype)  # exp(delta_{t+1} A) g_{t+1} at the border of the segment
@@ -302,7 +293,7 @@ def conv(
         forward = flags._replace(reverse=False)
         return _turn(conv(_turn(x, lengths), weight, bias, _mirror(initial_state), forward, lengths), lengths)
     out = _convolve(x, weight, bias, initial_state, flags.reverse)
-    return _clear_padding(F.silu(out) if flags.activation == "silu" else out, lengths).to(x.dtype)
+    return clear_padding(F.silu(out) if flags.activation == "silu" else out, lengths).to(x.dtype)
 
 
 def conv_backward(
@@ -321,12 +312,12 @@ def conv_backward(
         return _turn(grads[0], lengths), *grads[1:3], _mirror(grads[3])
     dtype = state_dtype(x)
     length, taps = x.shape[1], weight.shape[1]
-    x, p = _clear_padding(x, lengths), grad_out.to(dtype)
+    x, p = clear_padding(x, lengths), grad_out.to(dtype)
     if flags.activation == "silu":
         out = _convolve(x, weight, bias, initial_state, flags.reverse)
         gate = torch.sigmoid(out)
         p = p * gate * (1 + out * (1 - gate))
-    p = _clear_padding(p, lengths)
+    p = clear_padding(p, lengths)
     grad_padded = torch.zeros(x.shape[0], length + taps - 1, x.shape[2], dtype=dtype, device=x.device)
     grad_weight = torch.empty(weight.shape, dtype=dtype, device=x.device)
     for w, view in enumerate(_taps(x, taps, initial_state, flags.reverse)):
@@ -337,7 +328,7 @@ def conv_backward(
         (slice(0, length), slice(length, None)) if flags.reverse else (slice(taps - 1, None), slice(0, taps - 1))
     )
     return (
-        _clear_padding(grad_padded[:, inside].to(x.dtype, copy=True), lengths),
+        clear_padding(grad_padded[:, inside].to(x.dtype, copy=True), lengths),
         grad_weight.to(weight.dtype),
         None if bias is None else p.sum((0, 1)).to(bias.dtype),
         None if initial_state is None else grad_padded[:, outside].to(initial_state.dtype, copy=True),

@@ -118,5 +118,13 @@ def check_lengths(lengths: Tensor | None, sequence: Tensor) -> None:
         raise ValueError(f"lengths must lie between 0 and l = {length}, got {lengths.tolist()}")
 
 
+def clear_padding(t: Tensor, lengths: Tensor | None, first: int = 0) -> Tensor:
+    """(b, s, ...), the tokens from `first` on, with 0 at padding. A product would let NaN through."""
+    if lengths is None:
+        return t
+    kept = torch.arange(first, first + t.shape[1], device=t.device) < lengths[:, None]
+    return torch.where(kept.view(*kept.shape, *[1] * (t.ndim - 2)), t, 0)
+
+
 def num_checkpoints(length: int) -> int:
     return (length + CHECKPOINT_INTERVAL - 1) // CHECKPOINT_INTERVAL

@@ -70,6 +70,10 @@ def _unit_stride(t: Tensor) -> Tensor:
     return t if t.stride(-1) == 1 else t.contiguous()
 
 
+def _contiguous(t: Tensor | None) -> Tensor | None:
+    return None if t is None else t.contiguous()
+
+
 def _like(t: Tensor, dtype: torch.dtype | None = None) -> Tensor:
     """Contiguous memory for a result of the shape of t, in its dtype unless another is given."""
     return torch.empty_like(t, dtype=dtype, memory_format=torch.contiguous_format)
@@ -97,10 +101,10 @@ def _prepare(inputs: ScanInputs) -> ScanInputs:
         A.contiguous(),
         _unit_stride(B),
         _unit_stride(C),
-        None if D is None else D.contiguous(),
+        _contiguous(D),
         None if z is None else _unit_stride(z),
-        None if delta_bias is None else delta_bias.contiguous(),
-        None if initial_state is None else initial_state.contiguous(),
+        _contiguous(delta_bias),
+        _contiguous(initial_state),
     )
 
 
@@ -146,7 +150,7 @@ def scan(
     u, delta, A, B, C, D, z, delta_bias, initial_state = _prepare(inputs)
     batch, length, channels = u.shape
     states = A.shape[1]
-    lengths = None if lengths is None else lengths.contiguous()
+    lengths = _contiguous(lengths)
     out = _like(u) if out is None else out
     final_state = _floats(batch, channels, states)
     kept = _floats(*((batch, num_checkpoints(length), states, channels) if flags.save_states else (0,)))
@@ -187,13 +191,10 @@ def scan_backward(
     u, delta, A, B, C, D, z, delta_bias, initial_state = _prepare(inputs)
     batch, length, channels = u.shape
     n = A.shape[1]
-    lengths = None if lengths is None else lengths.contiguous()
+    lengths = _contiguous(lengths)
     shares = parts, pieces, _ = _shares(batch, length, channels, pieces)
     grad_out, grad_state = _unit_stride(grad_out.to(u.dtype)), grad_state.float().contiguous()
-    grad_u, grad_delta = (
-        _like(u),
-        _like(u),
-    )
+    grad_u, grad_delta = _like(u), _like(u)
     grad_z = None if z is None else _like(u)
     grad_A = _floats(pieces, batch, channels, n)
     grad_B, grad_C = _floats(parts, batch, length, n), _floats(parts, batch, length, n)
@@ -254,9 +255,9 @@ def conv(
     batch, length, channels = x.shape
     taps = weight.shape[1]
     x, weight = _unit_stride(x), weight.contiguous()
-    bias = None if bias is None else bias.contiguous()
+    bias = _contiguous(bias)
     initial_state = None if initial_state is None or taps == 1 else _unit_stride(initial_state)
-    lengths = None if lengths is None else lengths.contiguous()
+    lengths = _contiguous(lengths)
     threads = torch.get_num_threads()
     out = _like(x) if out is None else out
     kernels.conv_forward(
@@ -289,9 +290,9 @@ def conv_backward(
     batch, length, channels = x.shape
     taps = weight.shape[1]
     x, weight, grad_out = _unit_stride(x), weight.contiguous(), _unit_stride(grad_out.to(x.dtype))
-    bias = None if bias is None else bias.contiguous()
+    bias = _contiguous(bias)
     initial = None if initial_state is None or taps == 1 else _unit_stride(initial_state)
-    lengths = None if lengths is None else lengths.contiguous()
+    lengths = _contiguous(lengths)
     threads = torch.get_num_threads()
     parts = _parts(batch, length, threads)
     grad_x = _like(x)
@@ -320,7 +321,7 @@ def conv_backward(
 def norm(x: Tensor, weight: Tensor, *, eps: float, out: Tensor, lengths: Tensor | None = None) -> Tensor:
     """RMSNorm of x (b, l, d) fp32 with weight (d,) fp32 into `out`, fp32 or bf16; 0 at padding. Source: arXiv 1910.07467."""
     x, weight = _unit_stride(x), weight.contiguous()
-    lengths = None if lengths is None else lengths.contiguous()
+    lengths = _contiguous(lengths)
     kernels.norm(
         tuple(x.shape),
         out.dtype == torch.bfloat16,
