@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from videomamba.cli import COMMANDS, _print_json, main
+from videomamba.cli import COMMANDS, main
+from videomamba.cli.output import print_json
 from videomamba.models.zoo import zoo_names
 from videomamba.schema import VideoMambaError
 
@@ -136,7 +137,7 @@ def test_synth_writes_what_it_says(tmp_path: Path, capsys: pytest.CaptureFixture
 
 def test_an_answer_that_is_no_number_is_one_line() -> None:
     with pytest.raises(VideoMambaError, match=r"a\.mp4.*is no JSON"):
-        _print_json({"path": "a.mp4", "score": float("nan")})
+        print_json({"path": "a.mp4", "score": float("nan")})
 
 
 def test_an_empty_name_is_refused(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:

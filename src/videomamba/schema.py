@@ -123,6 +123,75 @@ class Clip:
 
 
 @dataclass(frozen=True)
+class VideoRecord:
+    """One line of a data set: a video (file, folder of frames, image), or a part of one, and what is known of it.
+
+    `path` is complete and is the identity of the video: scores of several records with one path are merged. `label` is
+    the index of its class, `target` its value in regression; exactly one of them is given. `span` is (start, end) in
+    seconds where only a part of the video is meant. A folder of frames may come with `num_frames` and the names of its
+    files, `frame_name.format(i)` counting from 1. `origin` says where the record was written ("train.csv, line 7").
+    """
+
+    path: str
+    label: int | None = None
+    target: float | None = None
+    span: tuple[float, float] | None = None
+    num_frames: int | None = None
+    frame_name: str | None = None
+    origin: str = field(default="", compare=False)
+
+    def __post_init__(self) -> None:
+        _require((self.label is None) != (self.target is None), f"{self.path}: give a label or a target, not both")
+        _require(self.span is None or 0 <= self.span[0] < self.span[1], f"{self.path}: empty span {self.span}")
+        _require((self.num_frames is None) == (self.frame_name is None), f"{self.path}: frames need number and names")
+
+
+@dataclass(frozen=True)
+class Symmetries:
+    """What each class becomes when its videos are changed: entry i is the new class of a video of class i.
+
+    `mirror` swaps left and right, `upside_down` top and bottom, `backwards` runs the video from its end. None: the changed
+    video has no known class, so the change is not allowed. An ordinary data set has the identity for `mirror` alone.
+    """
+
+    mirror: tuple[int, ...] | None = None
+    upside_down: tuple[int, ...] | None = None
+    backwards: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True, repr=False)
+class VideoSet:
+    """One split of a data set: its records, and the class names in index order, empty for regression.
+
+    Raises VideoMambaError for a label that has no class name, naming the record's origin.
+    """
+
+    name: str
+    records: tuple[VideoRecord, ...]
+    labels: tuple[str, ...] = ()
+    symmetries: Symmetries = Symmetries()
+
+    def __post_init__(self) -> None:
+        for record in self.records:
+            if record.label is not None and not 0 <= record.label < len(self.labels):
+                raise VideoMambaError(
+                    f"{record.origin or record.path}: label {record.label} is not in 0..{len(self.labels) - 1}, "
+                    f"the {len(self.labels)} classes of {self.name}; mend the line or the class names"
+                )
+
+    @property
+    def regression(self) -> bool:
+        return not self.labels
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __repr__(self) -> str:
+        kind = "regression" if self.regression else f"{len(self.labels)} classes"
+        return f"VideoSet({self.name!r}, {len(self.records)} records, {kind})"
+
+
+@dataclass(frozen=True)
 class ScoredLabel:
     """One answer: a class name and its probability in [0, 1]."""
 
@@ -151,7 +220,13 @@ class Prediction:
         return {"path": self.path, "predictions": [{"label": p.label, "score": p.score} for p in self.predictions]}
 
 
-class Preprocess(BaseModel):
+class Settings(BaseModel):
+    """Settings of one part of a run: frozen, and an unknown field is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Preprocess(Settings):
     """How a file becomes a clip. It travels with the weights; training, testing and serving build the pipeline from it.
 
     Spatial: scale so that the picture just covers `image_size / crop_ratio`, keeping its aspect, then crop `image_size`.
@@ -159,8 +234,6 @@ class Preprocess(BaseModel):
     Breakfast, COIN, LVU), `tsn` uses Something-Something V2's segments, `dense` takes every `sampling_rate`-th frame.
     `antialias` is off for the released weights, which were trained and tested without it.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     num_frames: int = Field(default=8, ge=1)
     image_size: tuple[int, int] = (224, 224)

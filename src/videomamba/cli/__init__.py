@@ -1,0 +1,120 @@
+"""The command line: finds the command, parses its options, calls one function.
+
+Each command's module is imported when it is called, and imports what it needs when it runs.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import io
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NoReturn
+
+import tyro
+
+from videomamba import __version__
+from videomamba.cli.output import complain, forget_output
+
+
+@dataclass(frozen=True)
+class Command:
+    """`videomamba.cli.<module>.<function>`: a function whose parameters are the options, a dict of such functions, or,
+    with `raw`, a function of the list of arguments."""
+
+    module: str
+    function: str
+    summary: str
+    raw: bool = False
+
+
+COMMANDS: Mapping[str, Command] = {
+    "predict": Command("predict", "predict", "classify videos, images, folders of frames"),
+    "train": Command("train", "train", "train or fine-tune by a published recipe or your own settings", raw=True),
+    "finetune": Command("finetune", "finetune", "from a folder of videos to a model, its accuracy and a report"),
+    "evaluate": Command("evaluate", "evaluate", "accuracy on a data set, by the published protocol or another"),
+    "data": Command("data", "COMMANDS", "check a data set; show what the network sees of it"),
+    "synth": Command("synth", "synth", "write a labelled data set of synthetic actions as real video files"),
+    "zoo": Command("zoo", "zoo", "list the released checkpoints and what is wrong with some"),
+    "convert": Command(
+        "zoo", "convert", "a checkpoint as one file with labels and preprocessing, or as the original's"
+    ),
+    "bench": Command("bench", "bench", "speed, memory and arithmetic on this machine"),
+    "doctor": Command("bench", "doctor", "what is installed, and which backend serves which operator"),
+}
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Runs one command and exits: 0 done, 1 a file or an input was bad, 2 the command line was, 130 interrupted."""
+    from videomamba.schema import VideoMambaError
+
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be text
+    try:
+        code = _run(sys.argv[1:] if arguments is None else arguments)
+        print(end="", flush=True)
+    except VideoMambaError as error:
+        complain(str(error))
+        code = 1
+    except KeyboardInterrupt:
+        complain("interrupted; what was finished is kept")
+        code = 130
+    except BrokenPipeError:  # the reader has gone, as in `videomamba zoo | head`
+        forget_output()
+        code = 0
+    except OSError as error:
+        if error.filename is None:  # no file: the output itself, as in `videomamba zoo > /dev/full`
+            forget_output()
+        complain(f"{error.filename or 'standard output'}: {error.strerror or error}")
+        code = 1
+    raise SystemExit(code)
+
+
+def _run(arguments: list[str]) -> int:
+    name, *rest = arguments or ["--help"]
+    if name == "--version":
+        print(__version__)
+        return 0
+    if name in ("--help", "-h"):
+        print(_help())
+        return 0
+    if name not in COMMANDS:
+        close = difflib.get_close_matches(name, COMMANDS, n=1, cutoff=0.5)
+        complain(
+            f"{name}: no such command; {f'did you mean {close[0]!r}?' if close else '`videomamba --help` lists them'}"
+        )
+        return 2
+    command = COMMANDS[name]
+    target = getattr(importlib.import_module(f"videomamba.cli.{command.module}"), command.function)
+    prog, config = f"videomamba {name}", (tyro.conf.FlagCreatePairsOff,)
+    try:
+        if command.raw:
+            return int(target(rest))
+        if isinstance(target, Mapping):
+            description = f"{command.summary[0].upper()}{command.summary[1:]}."
+            called = tyro.extras.subcommand_cli_from_dict(
+                dict(target), prog=prog, description=description, args=rest, config=config
+            )
+        else:
+            called = tyro.cli(target, prog=prog, args=rest, config=config)
+        return int(called)
+    except SystemExit as stop:  # after --help or a command line that it refused, tyro exits
+        return int(stop.code or 0)
+
+
+def _help() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {command.summary}" for name, command in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: videomamba COMMAND ...",
+            "",
+            "Video understanding in time linear in its length.",
+            "",
+            *lines,
+            "",
+            "`videomamba COMMAND --help` shows the options of a command, `videomamba --version` the version.",
+        ]
+    )
