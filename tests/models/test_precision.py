@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+
+import pytest
 import torch
 import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -106,3 +109,49 @@ def test_what_is_saved_is_fp32_and_loads_into_a_plain_model() -> None:
     saved = masters.state_dict()
     assert all(torch.equal(saved[name], value) for name, value in exact.items())
     a_model().load_state_dict(saved)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_a_resumed_run_goes_on_bit_for_bit(dtype: torch.dtype) -> None:
+    def step(model: VideoMamba, masters: MasterWeights, optimizer: torch.optim.Optimizer) -> None:
+        F.cross_entropy(model(video), torch.tensor([1, 3])).backward()
+        masters.collect_gradients()
+        optimizer.step()
+        masters.publish()
+        optimizer.zero_grad()
+
+    model = a_model()
+    video = a_video(model)
+    masters = MasterWeights(model, dtype)
+    optimizer = torch.optim.AdamW(masters.parameters(), lr=1e-4)
+    step(model, masters, optimizer)
+    saved = {name: value.clone() for name, value in masters.state_dict().items()}
+    moments = copy.deepcopy(optimizer.state_dict())
+
+    resumed = a_model()
+    with torch.no_grad():
+        for parameter in resumed.parameters():
+            parameter.add_(1.0)
+    resumed_masters = MasterWeights(resumed, dtype)
+    resumed_optimizer = torch.optim.AdamW(resumed_masters.parameters(), lr=1e-4)
+    resumed_masters.load_state_dict(saved)
+    resumed_optimizer.load_state_dict(moments)
+    for name, parameter in model.named_parameters():
+        found = resumed.get_parameter(name)
+        assert found.dtype == parameter.dtype and torch.equal(found, parameter), name
+    step(model, masters, optimizer)
+    step(resumed, resumed_masters, resumed_optimizer)
+    for name, value in masters.state_dict().items():
+        assert torch.equal(resumed_masters.state_dict()[name], value), name
+
+
+def test_a_state_of_another_model_is_refused_with_nothing_changed() -> None:
+    model = a_model()
+    masters = MasterWeights(model, torch.bfloat16)
+    before = {name: value.clone() for name, value in masters.state_dict().items()}
+    absent = {name: value + 1 for name, value in before.items() if name != "head.bias"}
+    for wrong in (absent, {**before, "head.bias": torch.zeros(6)}, {**before, "surplus": torch.zeros(1)}):
+        with pytest.raises(RuntimeError, match=r"1 tensors are .* the first (head\.bias|surplus)"):
+            masters.load_state_dict(wrong)
+    for name, value in masters.state_dict().items():
+        assert torch.equal(value, before[name])

@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import io
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -52,6 +53,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
 
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be text
+    if os.environ.get("RANK", "0") != "0":  # of several processes under torchrun one speaks
+        forget_output()
     try:
         code = _run(sys.argv[1:] if arguments is None else arguments)
         print(end="", flush=True)

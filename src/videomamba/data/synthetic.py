@@ -12,7 +12,6 @@ import csv
 import io
 import json
 import multiprocessing
-import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -30,6 +29,7 @@ from videomamba.data.encode import write_video
 from videomamba.data.synthetic_draw import draw_scene
 from videomamba.data.synthetic_look import STYLES
 from videomamba.data.synthetic_scene import ACTIONS, describe, sample_scene
+from videomamba.files import write_atomically
 from videomamba.schema import VideoMambaError
 
 __all__ = [
@@ -273,9 +273,7 @@ def _annotations(root: Path, clips: Sequence[SyntheticClip]) -> str:
 
 
 def _replace_text(path: Path, text: str) -> None:
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_text(text, encoding="utf-8", newline="\n")
-    beside.replace(path)
+    write_atomically(path, lambda target: target.write_text(text, encoding="utf-8", newline="\n"))
 
 
 def _check_action(action: int) -> None:

@@ -1,5 +1,7 @@
 """From frames to what the network sees, at test time: resize, crop, normalise. Deterministic, one record of settings.
 
+Training resizes and normalises with the same functions.
+
 Shape letters: t frames, h height, w width.
 """
 
@@ -25,11 +27,11 @@ def to_clip(frames: Frames, preprocess: Preprocess, *, crop: int = 0, num_crops:
     if len(frames) == 0:
         raise ValueError(f"{frames.path}: no frames to make a clip of")
     height, width = preprocess.image_size
-    pictures = _resize(frames.data.permute(0, 3, 1, 2), cover_size(_size(frames.data), preprocess), preprocess)
+    pictures = resize(frames.data.permute(0, 3, 1, 2), cover_size(_size(frames.data), preprocess), preprocess)
     excess = pictures.shape[2] - height, pictures.shape[3] - width
     top, left = crop_offset(excess, crop, num_crops)
     window = pictures[:, :, top : top + height, left : left + width]
-    return Clip(_normalise(window, preprocess), frames.indices, frames.path)
+    return Clip(normalise(window, preprocess), frames.indices, frames.path)
 
 
 def cover_size(size: tuple[int, int], preprocess: Preprocess) -> tuple[int, int]:
@@ -62,7 +64,7 @@ def _size(data: Tensor) -> tuple[int, int]:
     return data.shape[1], data.shape[2]
 
 
-def _resize(pictures: Tensor, size: tuple[int, int], preprocess: Preprocess) -> Tensor:
+def resize(pictures: Tensor, size: tuple[int, int], preprocess: Preprocess) -> Tensor:
     """(t, 3, h, w) uint8 in channels-last memory -> the same at `size`. Pixels are areas (align_corners=False)."""
     if pictures.shape[2:] == size:
         return pictures
@@ -78,7 +80,7 @@ def _resize(pictures: Tensor, size: tuple[int, int], preprocess: Preprocess) -> 
     return resized
 
 
-def _normalise(window: Tensor, preprocess: Preprocess) -> Tensor:
+def normalise(window: Tensor, preprocess: Preprocess) -> Tensor:
     """(t, 3, h, w) uint8 -> (3, t, h, w) float32, (x / 255 - mean) / std."""
     mean, std = (torch.tensor(values).mul_(255).view(3, 1, 1, 1) for values in (preprocess.mean, preprocess.std))
     data = window.transpose(0, 1).to(torch.float32, memory_format=torch.contiguous_format)

@@ -7,9 +7,7 @@ The metadata are strings: "format" = "videomamba-1", and as JSON "config" (Video
 from __future__ import annotations
 
 import json
-import os
-import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -19,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from videomamba.files import write_atomically
 from videomamba.models.config import VideoMambaConfig
 from videomamba.models.state_dict import infer_config
 from videomamba.models.videomamba import VideoMamba
@@ -68,7 +67,12 @@ def save_bundle(
         "info": _to_json(info or {}),
     }
     tensors = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
-    write_atomically(path, lambda target: save_file(tensors, target, metadata=metadata))
+    write_atomically(
+        path,
+        lambda target: save_file(tensors, target, metadata=metadata),
+        error=WeightsError,
+        refusals=(SafetensorError,),
+    )
     return path
 
 
@@ -126,26 +130,6 @@ def unreadable(path: str | Path) -> WeightsError:
     return WeightsError(
         f"{path}: not a readable checkpoint; it may be cut short or another kind of file, fetch it again"
     )
-
-
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Calls `write` on a temporary file beside `path`, then puts that file in its place.
-
-    Raises WeightsError, with the temporary file removed and `path` untouched, when the disk refuses.
-    """
-    try:
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
-            temporary = Path(folder) / path.name
-            temporary.touch()
-            mode = temporary.stat().st_mode  # what the umask leaves; safetensors gives its files to the owner alone
-            write(temporary)
-            temporary.chmod(mode)
-            with temporary.open("rb") as file:
-                os.fsync(file.fileno())
-            temporary.replace(path)
-    except (OSError, SafetensorError, RuntimeError) as error:
-        reason = getattr(error, "strerror", None) or next(iter(str(error).splitlines()), type(error).__name__)
-        raise WeightsError(f"{path}: cannot be written ({reason}); free space or choose another folder") from error
 
 
 def _parse(path: str | Path, metadata: Mapping[str, str]) -> BundleMetadata:

@@ -12,13 +12,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from videomamba.files import write_atomically
 from videomamba.models.bundle import (
     FORMAT_FAMILY,
     BundleMetadata,
     check_bundle,
     read_safetensors,
     unreadable,
-    write_atomically,
 )
 from videomamba.models.config import VideoMambaConfig, make_config
 from videomamba.models.state_dict import infer_config, to_image_format, to_video_format, unwrap
@@ -87,5 +87,5 @@ def save_original(model: VideoMamba, path: str | Path, kind: Literal["video", "i
         content: dict[str, object] = {"model": to_image_format(tensors, source=str(path))}
     else:
         content = dict(to_video_format(tensors))
-    write_atomically(path, lambda target: torch.save(content, target))
+    write_atomically(path, lambda target: torch.save(content, target), error=WeightsError)
     return path

@@ -15,7 +15,8 @@ Discretization = Literal["euler", "zoh"]
 class VideoMambaConfig(BaseModel):
     """One VideoMamba. Every default is what the released weights were made with.
 
-    `merge`, `discretization`, `num_registers` and `pool` are departures from the released networks and off by default.
+    `merge`, `discretization`, `num_registers` and `pool` are departures from the released networks and off by default;
+    `init` says how a network starts and changes nothing once it has weights.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -47,6 +48,9 @@ class VideoMambaConfig(BaseModel):
     )
     pool: Literal["cls", "mean"] = Field(
         default="cls", description="what the head reads: the class token or the mean of the patch tokens"
+    )
+    init: Literal["paper", "fan_in"] = Field(
+        default="paper", description="how fresh weights are drawn; 'fan_in' suits networks narrower than the paper's"
     )
 
     @field_validator("image_size", mode="before")

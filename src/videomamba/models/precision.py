@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import nn
@@ -43,7 +43,8 @@ class MasterWeights:
         loss.backward(); masters.collect_gradients()   # after each backward: gradients of several add up in fp32
         optimizer.step(); masters.publish(); optimizer.zero_grad()
 
-    `masters.named_parameters()` has the model's names, for groups by name; `masters.state_dict()` is what to save.
+    `masters.named_parameters()` has the model's names, for groups by name; `masters.state_dict()` is what to save, and
+    `masters.load_state_dict` takes it back bit for bit.
     """
 
     def __init__(self, model: VideoMamba, dtype: torch.dtype) -> None:
@@ -86,3 +87,18 @@ class MasterWeights:
         """The model's, with the masters in fp32 in the place of the cast weights."""
         masters = {name: master.detach() for name, master in self._masters.items()}
         return {**self.model.state_dict(), **masters}
+
+    @torch.no_grad()
+    def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Fills masters and model in place, so that an optimiser made before keeps its parameters.
+
+        Raises RuntimeError, with nothing changed, when `state` is not of this model's names and shapes.
+        """
+        expected = {name: tensor.shape for name, tensor in self.state_dict().items()}
+        found = {name: tensor.shape for name, tensor in state.items()}
+        wrong = [name for name in expected | found if expected.get(name) != found.get(name)]
+        if wrong:
+            raise RuntimeError(f"{len(wrong)} tensors are absent, surplus or of another shape, the first {wrong[0]}")
+        self.model.load_state_dict(state)
+        for name, master in self._masters.items():
+            master.copy_(state[name])

@@ -5,15 +5,18 @@ Shapes: b batch, t frames, h, w picture, T = t / tubelet, p = patches of a frame
 
 from __future__ import annotations
 
+import contextvars
 import math
+from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from videomamba.models.config import VideoMambaConfig
 from videomamba.modules.block import Block, RMSNorm
 from videomamba.modules.embed import PatchEmbed
-from videomamba.modules.scan_order import register_slots, take, temporal_order, temporal_orders
+from videomamba.modules.scan_order import Order, register_slots, take, temporal_order, temporal_orders
 from videomamba.ops import dispatch
 from videomamba.ops.layout import clear_padding
 
@@ -60,6 +63,7 @@ class VideoMamba(nn.Module):
         self._registers = register_slots(config.num_registers, frames * places)
         # On the CPU whatever the default device is, and no buffers: what `to_empty` makes of those is garbage.
         self._temporal = temporal_order(frames, places, (0, *self._registers))
+        self._checkpointed = 0
         self.init_weights()
 
     def forward(self, video: Tensor, num_frames: Tensor | None = None) -> Tensor:
@@ -95,6 +99,16 @@ class VideoMamba(nn.Module):
             start = slot + 1
         return torch.cat((*pieces, tokens[:, start:]), dim=1) if pieces else tokens
 
+    def checkpoint_activations(self, first_blocks: int) -> None:
+        """In training the first blocks keep only what they are given and run again in the backward pass; 0: none.
+
+        Results and gradients stay what they are; memory for activations shrinks by the share of these blocks, and a step
+        takes their forward pass longer. Raises ValueError when there are not so many blocks.
+        """
+        if not 0 <= first_blocks <= len(self.layers):
+            raise ValueError(f"first_blocks must lie between 0 and the depth {len(self.layers)}, got {first_blocks}")
+        self._checkpointed = first_blocks
+
     def embed(self, video: Tensor, num_frames: Tensor | None = None) -> Tensor:
         """(b, 3, t, h, w) -> (b, l, d) fp32: class token first, patches spatial-first with their positions, registers."""
         self._check(video, num_frames)
@@ -129,11 +143,13 @@ class VideoMamba(nn.Module):
         # Blocks from `switch` on see temporal-first tokens; the permutation is applied once, not in every block.
         switch = {"temporal_first": 0, "spatiotemporal_v1": depth - depth // 2}.get(scan_order, depth)
         orders = (None, temporal) if scan_order == "spatiotemporal_v2" else (None,)
+        recomputed = self._checkpointed if self.training and torch.is_grad_enabled() else 0
         with dispatch.reused_buffers():
             for i, layer in enumerate(self.layers):
                 if i == switch:
                     residual = take(residual, temporal[0])
-                residual = layer(residual, orders, lengths)
+                call = partial(_recomputed, layer) if i < recomputed else layer
+                residual = call(residual, orders, lengths)
         return take(residual, temporal[1]) if switch < depth else residual
 
     def _lengths(self, video: Tensor, num_frames: Tensor) -> Tensor:
@@ -181,6 +197,8 @@ class VideoMamba(nn.Module):
         | parameter | start |
         |---|---|
         | linear weights, pos_embed, register_tokens | normal, std 0.02; biases 0 |
+        | with init="fan_in": in_proj, x_proj, x_proj_b | U(+-1/sqrt(fan_in)) |
+        | with init="fan_in": pos_embed, temporal_pos_embedding, register_tokens | normal, std 0.2 |
         | cls_token, temporal_pos_embedding | 0 |
         | patch_embed.proj, conv1d, conv1d_b | PyTorch's default, U(+-1/sqrt(fan_in)) |
         | out_proj.weight | U(+-1/sqrt(e)) / sqrt(depth) |
@@ -188,6 +206,9 @@ class VideoMamba(nn.Module):
         | D, D_b, norms | 1 |
         | dt_proj.weight, dt_proj_b.weight | U(+-r^-0.5) |
         | dt_proj.bias, dt_proj_b.bias | softplus^-1(dt), dt log-uniform in [1e-3, 1e-1], at least 1e-4 |
+
+        "fan_in" is for widths below the paper's: with a std of 0.02 a width of 128 starts B, C and u so small that the scan
+        adds next to nothing.
 
         The last two rows are Mamba's. The original overwrites them by accident with the first row (bias 0, a step of
         0.69 for every channel); its released weights were trained from there, which loading them does not need.
@@ -202,7 +223,9 @@ class VideoMamba(nn.Module):
                 nn.init.trunc_normal_(module.weight, std=0.02)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
-            if name.endswith("out_proj"):
+            if config.init == "fan_in" and name.endswith(("in_proj", "x_proj", "x_proj_b")):
+                nn.init.kaiming_uniform_(module.weight, a=math.sqrt(5))
+            elif name.endswith("out_proj"):
                 nn.init.kaiming_uniform_(module.weight, a=math.sqrt(5))
                 module.weight /= math.sqrt(config.depth)
             elif name.endswith(("dt_proj", "dt_proj_b")):
@@ -221,3 +244,15 @@ class VideoMamba(nn.Module):
             nn.init.zeros_(self.temporal_pos_embedding)
         if config.num_registers:
             nn.init.trunc_normal_(self.register_tokens, std=0.02)
+        if config.init == "fan_in":
+            for name in ("pos_embed", "temporal_pos_embedding", "register_tokens"):
+                if hasattr(self, name):
+                    nn.init.normal_(getattr(self, name), std=0.2)
+
+
+def _recomputed(layer: nn.Module, residual: Tensor, orders: tuple[Order, ...], lengths: Tensor | None) -> Tensor:
+    """What `layer` gives; for the backward pass it runs again, with the same draws of drop path."""
+    # A backward pass on a GPU has its own thread, in which the backend that is forced here would not be.
+    run = layer if torch.compiler.is_compiling() else partial(contextvars.copy_context().run, layer)
+    result: Tensor = checkpoint(run, residual, orders, lengths, use_reentrant=False)
+    return result

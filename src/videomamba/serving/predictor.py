@@ -15,13 +15,9 @@ from videomamba.data.decode import open_video
 from videomamba.data.sampling import evaluation_clips
 from videomamba.data.transforms import to_clip
 from videomamba.evaluation.views import Views, merge_views
-from videomamba.models.checkpoint import Checkpoint, read_checkpoint
-from videomamba.models.config import VideoMambaConfig, make_config
 from videomamba.models.precision import cast_products
+from videomamba.models.pretrained import open_pretrained
 from videomamba.models.videomamba import VideoMamba
-from videomamba.models.weights import load_weights
-from videomamba.models.zoo import entry_for_file, labels_of, preprocess_of, resolve_weights, zoo_entry, zoo_names
-from videomamba.models.zoo_table import ZooEntry
 from videomamba.schema import (
     Clip,
     Prediction,
@@ -35,9 +31,6 @@ from videomamba.schema import (
 
 VIEWS_AT_ONCE = 4
 """Views in one forward pass: bounds the memory of a 4x3 protocol without starving the processor on small models."""
-
-MOST_TOKENS = 4_000_000
-"""Of a clip. Far above what fits in memory whole; a larger number is a slip of the hand, not a video."""
 
 EMBEDDED_DEFAULT = "videomamba_micro_synthetic"
 
@@ -89,36 +82,14 @@ class Predictor:
 
         Raises WeightsError for a checkpoint that is absent, damaged, incomplete or without a head.
         """
-        path = resolve_weights(name_or_path)
-        checkpoint = read_checkpoint(path)
-        entry = zoo_entry(str(name_or_path)) if str(name_or_path) in zoo_names() else entry_for_file(path)
-        config = checkpoint.config()
-        if config.num_classes == 0:
+        opened = open_pretrained(name_or_path, num_frames=num_frames, image_size=image_size)
+        if opened.regression:
             raise WeightsError(
-                f"{path}: has no classification head, so there is nothing to predict; fine-tune it first"
+                f"{opened.path}: answers with a number, not with classes; `videomamba evaluate` measures it"
             )
-        preprocess = _preprocess(checkpoint, entry, config)
-        size = (image_size, image_size) if isinstance(image_size, int) else image_size
-        shape = {
-            "num_frames": preprocess.num_frames if num_frames is None else num_frames,
-            "image_size": preprocess.image_size if size is None else size,
-        }
-        try:
-            config = make_config({**config.model_dump(), **shape})
-        except ValueError as error:
-            raise WeightsError(f"{path}: {error}") from None
-        frames, rows, columns = config.grid
-        if frames * rows * columns > MOST_TOKENS:
-            raise WeightsError(
-                f"{path}: {config.num_frames} frames of {config.image_size[0]}x{config.image_size[1]} pixels are "
-                f"{frames * rows * columns} tokens, more than {MOST_TOKENS}; take fewer frames or a smaller size"
-            )
-        preprocess = Preprocess.model_validate({**preprocess.model_dump(), **shape})
-        model = VideoMamba(config)
-        load_weights(model, checkpoint)
         if labels is None:
-            labels = _labels(checkpoint, entry, config.num_classes)
-        return cls(model, preprocess, labels, device=device, precision=precision)
+            labels = opened.labels or [f"class_{i}" for i in range(opened.model.config.num_classes)]
+        return cls(opened.model, opened.preprocess, labels, device=device, precision=precision)
 
     def __call__(self, path: str | Path, *, top: int = 5, views: str | Views = "1x1") -> Prediction:
         """The `top` classes of the video, image or folder of images at `path`.
@@ -187,25 +158,6 @@ class Predictor:
             for i in range(0, len(clips), VIEWS_AT_ONCE)
         ]
         return torch.cat(parts)
-
-
-def _preprocess(checkpoint: Checkpoint, entry: ZooEntry | None, config: VideoMambaConfig) -> Preprocess:
-    if checkpoint.bundle is not None:
-        return checkpoint.bundle.preprocess
-    if entry is not None:
-        return preprocess_of(entry)
-    size = {"num_frames": config.num_frames, "image_size": config.image_size}
-    image = {"interpolation": "bicubic", "crop_ratio": 0.875, "antialias": True}
-    return Preprocess.model_validate({**size, **(image if config.num_frames == 1 else {"antialias": False})})
-
-
-def _labels(checkpoint: Checkpoint, entry: ZooEntry | None, num_classes: int) -> Sequence[str]:
-    known: Sequence[str] = ()
-    if checkpoint.bundle is not None:
-        known = checkpoint.bundle.labels
-    elif entry is not None:
-        known = labels_of(entry)
-    return known or [f"class_{i}" for i in range(num_classes)]
 
 
 def read_labels(path: str | Path) -> tuple[str, ...]:

@@ -1,0 +1,133 @@
+"""`videomamba data`: check a data set; show what the network sees of it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from tyro.conf import Positional, arg
+
+from videomamba.cli.output import Json, cell, complain, counter, print_json, print_table
+from videomamba.cli.sheet import sheet
+from videomamba.data.settings import Format, LvuTask
+
+if TYPE_CHECKING:
+    from videomamba.data.check import Report, Spread
+    from videomamba.data.formats.entry import Split
+
+_SHOWN = 20
+
+
+def check(
+    root: Annotated[
+        Positional[Path | None], arg(metavar="FOLDER", help="the data set; paths in its lists begin here")
+    ] = None,
+    /,
+    *,
+    format: Annotated[Format, arg(help="how it is laid out; auto: a folder per class, or lists")] = "auto",
+    train: Annotated[Path | None, arg(metavar="LIST", help="the training videos, instead of the format's own")] = None,
+    val: Annotated[Path | None, arg(metavar="LIST", help="the validation videos")] = None,
+    test: Annotated[Path | None, arg(metavar="LIST", help="the test videos")] = None,
+    labels: Annotated[
+        Path | None, arg(metavar="FILE", help="class names, one a line, in index order, instead of the data set's")
+    ] = None,
+    val_fraction: Annotated[float, arg(help="share held out of each class where there is no validation split")] = 0.2,
+    split_seed: Annotated[int, arg(help="of that split")] = 0,
+    task: Annotated[LvuTask | None, arg(help="of LVU")] = None,
+    window: Annotated[float | None, arg(help="seconds: cut videos into windows of this length")] = None,
+    stride: Annotated[float, arg(help="seconds between the starts of windows")] = 16.0,
+    frame_name: Annotated[str, arg(help="of the files in a folder of frames, counted from 1")] = "img_{:05}.jpg",
+    split: Annotated[Literal["train", "val", "test", "all"], arg(help="which videos to look at")] = "all",
+    decode: Annotated[bool, arg(help="decode 8 pictures of each video, not the first one only: slower, surer")] = False,
+    workers: Annotated[int, arg(help="videos opened at once")] = 2,
+    json: Json = False,
+) -> int:
+    """Read a data set as training would, open each video, and say what is there and what is wrong.
+
+    Counts classes; spreads of durations, frames and sizes; files that are missing or cannot be read; videos that are in
+    two splits, twice in one, or there with two labels; spans outside of their video. The exit code is 1 if training or
+    testing would fail or deceive; empty classes, repeated lines and the like are only said.
+    """
+    from pydantic import ValidationError
+
+    from videomamba.data.check import check_dataset
+    from videomamba.data.settings import DataSettings
+    from videomamba.schema import VideoMambaError
+
+    try:
+        settings = DataSettings(
+            root=root,
+            format=format,
+            train=train,
+            val=val,
+            test=test,
+            labels=labels,
+            val_fraction=val_fraction,
+            split_seed=split_seed,
+            task=task,
+            window=window,
+            stride=stride,
+            frame_name=frame_name,
+        )
+    except ValidationError as error:
+        first = error.errors()[0]
+        option = str(first["loc"][0]).replace("_", "-")
+        raise VideoMambaError(f"--{option} {first['input']}: {first['msg'].lower()}") from None
+    with counter("opening") as tick:
+        splits: tuple[Split, ...] = ("train", "val", "test") if split == "all" else (split,)
+        report = check_dataset(settings, splits, decode=decode, workers=workers, progress=tick)
+    if json:
+        for line in report.as_dicts():
+            print_json(line)
+    else:
+        _print(report)
+        if "test" in splits and len(report.splits) < len(splits):
+            print("No test videos of its own: those of val are used.")
+    return 0 if report.ok else 1
+
+
+def _print(report: Report) -> None:
+    columns = ["", *(s.split for s in report.splits)]
+    facts: dict[str, list[str]] = {
+        "records": [str(s.records) for s in report.splits],
+        "videos": [str(s.videos) for s in report.splits],
+        "classes": [str(len(s.classes)) if s.classes else "-" for s in report.splits],
+        "classes without videos": [str(len(s.empty)) if s.classes else "-" for s in report.splits],
+        "records of a class": [_counts([count for _, count in s.classes]) for s in report.splits],
+        "targets": [_spread(s.targets) for s in report.splits],
+        "seconds": [_spread(s.seconds) for s in report.splits],
+        "frames": [_spread(s.frames) for s in report.splits],
+        "width": [_spread(s.width) for s in report.splits],
+        "height": [_spread(s.height) for s in report.splits],
+    }
+    print_table(columns, [[name, *cells] for name, cells in facts.items() if set(cells) != {"-"}])
+    print("Three numbers are the lowest, the median and the highest.")
+    kinds = defaultdict(list)
+    for problem in report.problems:
+        kinds[problem.kind, problem.serious].append(problem)
+    for (kind, serious), problems in kinds.items():
+        for problem in problems[:_SHOWN]:
+            where = ": ".join(part for part in (problem.path, problem.reason) if part)
+            complain(f"{'' if serious else 'note: '}{problem.split}, {kind}: {where}")
+        if len(problems) > _SHOWN:
+            complain(f"... and {len(problems) - _SHOWN} more of this kind; --json lists all")
+    count = sum(problem.serious for problem in report.problems)
+    print(f"{count} problem{'s' if count > 1 else ''}" if count else "nothing wrong")
+
+
+def _counts(counts: list[int]) -> str:
+    from videomamba.data.check import Spread
+
+    return _spread(Spread.of(counts))
+
+
+def _spread(spread: Spread | None) -> str:
+    if spread is None:
+        return "-"
+    values = (spread.lowest, spread.median, spread.highest)
+    return " / ".join(cell(float(value)) for value in values)
+
+
+COMMANDS: Mapping[str, Callable[..., int]] = {"check": check, "sheet": sheet}

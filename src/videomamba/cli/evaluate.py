@@ -1,0 +1,83 @@
+"""`videomamba evaluate`: the accuracy of a checkpoint on a data set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from tyro.conf import Positional, arg
+
+from videomamba.cli.output import Json, complain, counter, print_json, print_table
+from videomamba.data.settings import DataSettings
+
+
+def evaluate(
+    weights: Annotated[Positional[str], arg(metavar="WEIGHTS", help="zoo name or checkpoint file")],
+    root: Annotated[Positional[Path], arg(metavar="ROOT", help="folder of the data set")],
+    /,
+    *,
+    split: Annotated[Literal["train", "val", "test"], arg(help="which videos of it")] = "test",
+    views: Annotated[
+        str | None, arg(metavar="CLIPSxCROPS", help="views of each video; default: the zoo's protocol, else 1x1")
+    ] = None,
+    labels: Annotated[
+        Path | None, arg(metavar="FILE", help="text file with one class name a line, for a checkpoint without names")
+    ] = None,
+    device: Annotated[str, arg(help="cpu, cuda, mps, ...; auto: the best there is")] = "auto",
+    precision: Annotated[Literal["fp32", "bf16"], arg(help="of the matrix products; the scan is fp32 always")] = "fp32",
+    per_class: Annotated[bool, arg(help="a table of the classes")] = False,
+    confusion: Annotated[
+        Path | None, arg(metavar="FILE.png", help="draw the confusion matrix; needs matplotlib")
+    ] = None,
+    report: Annotated[
+        Path | None, arg(metavar="FILE.html", help="write a page with everything; needs matplotlib")
+    ] = None,
+    data: DataSettings = DataSettings(),
+    json: Json = False,
+) -> int:
+    """Show every video of a data set to a network and count: top-1, top-5, mean class accuracy; squared error in regression.
+
+    Videos that cannot be read count as missed and are listed. Under torchrun the processes share the videos.
+    """
+    from videomamba.evaluation.results import ClassificationResult
+    from videomamba.recipes.evaluate import evaluate as run
+    from videomamba.schema import VideoMambaError
+    from videomamba.serving.predictor import read_labels
+
+    for option, path in (("--confusion", confusion), ("--report", report)):
+        if path is not None and not path.absolute().parent.is_dir():
+            raise VideoMambaError(f"{option} {path}: there is no such folder; make it first")
+    with counter("evaluating") as tick:
+        result = run(
+            weights,
+            data.model_copy(update={"root": root}),
+            split=split,
+            views=views,
+            labels=() if labels is None else read_labels(labels),
+            device=device,
+            precision=precision,
+            progress=tick,
+        )
+    if confusion is not None:
+        if not isinstance(result, ClassificationResult):
+            raise VideoMambaError("--confusion: a regression has no classes to confuse; try --report")
+        from videomamba.evaluation.plot import save_confusion
+
+        save_confusion(confusion, result.confusion, result.labels)
+    if report is not None:
+        from videomamba.evaluation.report import write_report
+
+        write_report(report, title=f"{weights} on {root}", config={"weights": weights, "split": split}, result=result)
+    if json:
+        print_json(result.as_dict())
+        return 0
+    if per_class and isinstance(result, ClassificationResult):
+        rows = [
+            [c.label, str(c.count), str(c.correct), str(c.missed), "-" if c.accuracy is None else f"{c.accuracy:.1%}"]
+            for c in result.per_class
+        ]
+        print_table(["class", "videos", "correct", "missed", "accuracy"], rows)
+    for missed, reason in result.failures:
+        complain(f"missed {missed}: {reason}")
+    print(result)
+    return 0

@@ -1,0 +1,128 @@
+"""Where a training clip looks: crops at a random place and size, symmetries with their labels, erasing.
+
+Pictures are (t, h, w, 3) uint8 RGB. Shape letters: t frames, h height, w width.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from videomamba.data.settings import Augmentation
+from videomamba.data.transforms import cover_size, resize
+from videomamba.schema import Preprocess, Symmetries, VideoMambaError
+
+_CROP_TRIES = 10
+_ERASE_TRIES = 100
+_ERASE_AREA = (0.02, 1 / 3)
+_ERASE_ASPECT = (0.3, 1 / 0.3)
+
+
+class Box(NamedTuple):
+    top: int
+    left: int
+    height: int
+    width: int
+
+    def of(self, pictures: Tensor) -> Tensor:
+        """The part of (t, h, w, 3), contiguous."""
+        inside = pictures[:, self.top : self.top + self.height, self.left : self.left + self.width]
+        return inside.contiguous()
+
+
+def crop(
+    pictures: Tensor, preprocess: Preprocess, augmentation: Augmentation, generator: np.random.Generator
+) -> Tensor:
+    """A random part of the pictures at `preprocess.image_size`, the same part of each; (t, height, width, 3) contiguous."""
+    _, h, w, _ = pictures.shape
+    if augmentation.crop == "shift":
+        pictures = _resized(pictures, cover_size((h, w), preprocess), preprocess)
+        return place_box((pictures.shape[1], pictures.shape[2]), preprocess.image_size, generator).of(pictures)
+    box = area_box((h, w), augmentation.crop_area, augmentation.crop_aspect, generator)
+    return _resized(box.of(pictures), preprocess.image_size, preprocess)
+
+
+def area_box(
+    size: tuple[int, int], area: tuple[float, float], aspect: tuple[float, float], generator: np.random.Generator
+) -> Box:
+    """A box with a share of the area of (height, width), evenly drawn, and an aspect width / height, log-evenly drawn.
+
+    What does not fit is drawn again; after ten times it is the largest centred box with an allowed aspect.
+    """
+    height, width = size
+    for _ in range(_CROP_TRIES):
+        drawn = _box_size(size, area, aspect, generator)
+        if min(drawn) > 0 and drawn[0] <= height and drawn[1] <= width:
+            return place_box(size, drawn, generator)
+    clamped = min(max(width / height, aspect[0]), aspect[1])
+    inner = (height, width)
+    if clamped > width / height:
+        inner = max(round(width / clamped), 1), width
+    elif clamped < width / height:
+        inner = height, max(round(height * clamped), 1)
+    return Box((height - inner[0]) // 2, (width - inner[1]) // 2, *inner)
+
+
+def place_box(size: tuple[int, int], inner: tuple[int, int], generator: np.random.Generator) -> Box:
+    """A box of size `inner` at any place inside `size` with equal probability."""
+    top, left = (int(generator.integers(s - i + 1)) for s, i in zip(size, inner, strict=True))
+    return Box(top, left, *inner)
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One of the symmetries: which dimension of (t, h, w, 3) is reversed, what becomes of each class."""
+
+    dimension: int
+    labels: tuple[int, ...]
+
+
+def allowed_turns(augmentation: Augmentation, symmetries: Symmetries) -> tuple[Turn, ...]:
+    """What half of the clips undergo, each on its own. Raises VideoMambaError when the data does not say the new class."""
+    wanted = (
+        ("flip on", augmentation.flip == "on", 2, symmetries.mirror, "mirrored"),
+        ("flip_vertical", augmentation.flip_vertical, 1, symmetries.upside_down, "turned upside down"),
+        ("reverse", augmentation.reverse, 0, symmetries.backwards, "run backwards"),
+    )
+    turns = []
+    for option, asked, dimension, labels, how in wanted:
+        if asked and labels is None:
+            raise VideoMambaError(
+                f"augment.{option}: the data set does not say which class a video becomes when it is {how}; switch it off"
+            )
+        automatic = dimension == 2 and augmentation.flip == "auto"
+        if labels is not None and (asked or automatic):
+            turns.append(Turn(dimension, labels))
+    return tuple(turns)
+
+
+def erase(clip: Tensor, generator: np.random.Generator) -> None:
+    """Fill one box with noise N(0, 1), in place: `clip` (3, t, h, w) float, normalised. One box, all pictures and channels.
+
+    A picture too small for a box stays as it is.
+    """
+    size = clip.shape[2], clip.shape[3]
+    for _ in range(_ERASE_TRIES):
+        height, width = _box_size(size, _ERASE_AREA, _ERASE_ASPECT, generator)
+        if 0 < height < size[0] and 0 < width < size[1]:
+            top, left, _, _ = place_box(size, (height, width), generator)
+            noise = generator.standard_normal((*clip.shape[:2], height, width), np.float32)
+            clip[:, :, top : top + height, left : left + width] = torch.from_numpy(noise)
+            return
+
+
+def _box_size(
+    size: tuple[int, int], area: tuple[float, float], aspect: tuple[float, float], generator: np.random.Generator
+) -> tuple[int, int]:
+    drawn = generator.uniform(*area) * size[0] * size[1]
+    ratio = math.exp(generator.uniform(math.log(aspect[0]), math.log(aspect[1])))
+    return round(math.sqrt(drawn / ratio)), round(math.sqrt(drawn * ratio))
+
+
+def _resized(pictures: Tensor, size: tuple[int, int], preprocess: Preprocess) -> Tensor:
+    return resize(pictures.permute(0, 3, 1, 2), size, preprocess).permute(0, 2, 3, 1).contiguous()

@@ -1,0 +1,146 @@
+"""Lists of videos as text: comma, tab or white space between columns, or a JSON object a line; with a header or without."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from videomamba.schema import VideoMambaError
+
+SUFFIXES = (".csv", ".tsv", ".jsonl", ".txt")
+
+_NUMBER = re.compile(r"[+-]?[0-9.]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line: its cells by the name of their column, in lower case; an empty cell is left out."""
+
+    origin: str
+    cells: dict[str, str]
+
+
+def read_text(file: Path) -> str:
+    """The text of a list. Raises VideoMambaError, one line that begins with the file."""
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise VideoMambaError(f"{file}: is no UTF-8 text ({error.reason}); save it as UTF-8") from None
+    except OSError as error:
+        raise VideoMambaError(
+            f"{file}: cannot be read ({error.strerror}); check the name and the permissions"
+        ) from None
+
+
+def read_json(file: Path) -> Any:
+    """Raises VideoMambaError, one line that begins with the file, when it is no JSON."""
+    try:
+        return json.loads(read_text(file))
+    except ValueError as error:
+        raise VideoMambaError(f"{file}: is no JSON ({error}); copy it again") from None
+
+
+def read_names(file: Path) -> tuple[str, ...]:
+    """Class names, one a line, in index order. Raises VideoMambaError for an empty or repeated name, or none at all."""
+    names = read_text(file).rstrip().split("\n")
+    seen: dict[str, int] = {}
+    for line, raw in enumerate(names, start=1):
+        name = raw.strip()
+        if not name:
+            raise VideoMambaError(f"{file}, line {line}: is empty; give one class name a line")
+        if name in seen:
+            raise VideoMambaError(f"{file}, line {line}: {name!r} is also in line {seen[name]}; name each class once")
+        seen[name] = line
+    return tuple(seen)
+
+
+def read_rows(file: Path, *, plain: Mapping[int, Sequence[str]], marks: Sequence[str], name: str = "") -> list[Row]:
+    """All lines of `file` that are not empty.
+
+    A first line that holds one of `marks` and no number is a header. Without one, a line of n columns has the columns
+    `plain[n]`. The separator is a tab or a comma if most of the first lines have it, else white space; then the last columns
+    are cut off first, so that a path may hold spaces. `name` is what errors call the file.
+
+    Raises VideoMambaError for a file without lines or that cannot be read, and for a line that does not fit, by number.
+    """
+    name = name or str(file)
+    text = read_text(file)
+    if file.suffix.lower() == ".jsonl":
+        rows = list(_objects(text, name))
+    else:
+        rows = list(_lines(text, plain, marks, name, tab=file.suffix.lower() == ".tsv"))
+    if not rows:
+        raise VideoMambaError(f"{name}: holds no videos; give one a line")
+    return rows
+
+
+def _objects(text: str, name: str) -> Iterator[Row]:
+    for line, content in enumerate(text.split("\n"), start=1):
+        if not content.strip():
+            continue
+        origin = f"{name}, line {line}"
+        try:
+            cells = json.loads(content)
+        except ValueError as error:
+            raise VideoMambaError(f"{origin}: is no JSON ({error}); give one object a line") from None
+        if not isinstance(cells, dict):
+            raise VideoMambaError(f'{origin}: is no JSON object; give {{"path": ..., "label": ...}}')
+        yield Row(origin, {key.lower(): str(value).strip() for key, value in cells.items() if value is not None})
+
+
+def _lines(
+    text: str, plain: Mapping[int, Sequence[str]], marks: Sequence[str], name: str, *, tab: bool
+) -> Iterator[Row]:
+    first = [line for line in text.split("\n")[:50] if line.strip()]
+    separator = next((s for s in ("\t", ",") if first and 2 * sum(s in line for line in first) >= len(first)), None)
+    if tab and first and separator != "\t":
+        raise VideoMambaError(f"{name}: has lines without a tab; separate the columns of a .tsv file by tabs")
+    columns: Sequence[str] | None = None
+    numbered = _separated(text, separator, name) if separator else _spaced(text)
+    for place, (line, cells) in enumerate(numbered):
+        origin = f"{name}, line {line}"
+        if place == 0:
+            columns = _header(cells if separator else cells[0].split(), marks)
+            if columns is not None:
+                if len(set(columns)) < len(columns):
+                    raise VideoMambaError(f"{origin}: names a column twice; name each column once")
+                continue
+        if not separator:
+            cells = cells[0].rsplit(None, (len(columns) if columns else min(plain)) - 1)
+        fitting = columns or plain.get(len(cells), ())
+        if len(cells) != len(fitting):
+            expected = [columns] if columns else list(plain.values())
+            meant = " or ".join(",".join(c) for c in expected)
+            raise VideoMambaError(f"{origin}: has {len(cells)} columns, expected {meant}; {_advice(columns)}")
+        yield Row(origin, {key: cell.strip() for key, cell in zip(fitting, cells, strict=True) if cell.strip()})
+
+
+def _advice(columns: Sequence[str] | None) -> str:
+    return "mend the line" if columns else "mend the line, or begin the file with a line that names its columns"
+
+
+def _header(cells: Sequence[str], marks: Sequence[str]) -> Sequence[str] | None:
+    names = [cell.strip().lower() for cell in cells]
+    return names if set(names) & set(marks) and not any(_NUMBER.fullmatch(n) for n in names) else None
+
+
+def _separated(text: str, separator: str, name: str) -> Iterator[tuple[int, list[str]]]:
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True, skipinitialspace=True)
+    line = 1
+    try:
+        for cells in reader:
+            if any(cell.strip() for cell in cells):
+                yield line, cells
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise VideoMambaError(f'{name}, line {line}: is cut wrong ({error}); check its quotes (")') from None
+
+
+def _spaced(text: str) -> Iterator[tuple[int, list[str]]]:
+    return ((n, [line]) for n, line in enumerate(text.split("\n"), start=1) if line.strip())

@@ -1,0 +1,52 @@
+"""What mirroring does to the meaning of a class, told from the names of the classes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+LEFT_RIGHT = (
+    ("left", "right"),
+    ("leftward", "rightward"),
+    ("leftwards", "rightwards"),
+    ("clockwise", "counterclockwise"),
+)
+UP_DOWN = (
+    ("up", "down"),
+    ("upward", "downward"),
+    ("upwards", "downwards"),
+    ("clockwise", "counterclockwise"),
+)
+
+
+def mirrored_classes(labels: Sequence[str]) -> tuple[int, ...] | None:
+    """Entry i is the class that a mirrored video of class i shows; see `swapped_classes`."""
+    return swapped_classes(labels, LEFT_RIGHT)
+
+
+def swapped_classes(labels: Sequence[str], pairs: Sequence[tuple[str, str]]) -> tuple[int, ...] | None:
+    """Entry i is the class whose name is that of class i with the words of each pair swapped.
+
+    A name without such words stays what it is. None when a name has such a word and no class, or more than one, has the
+    swapped name: then nobody can say what a changed video of that class shows. Case, and what stands between the words
+    ("turn_left", "Turn left", "TurnLeft"), do not matter; anticlockwise and counter-clockwise mean counterclockwise.
+    """
+    swap = {word: other for pair in pairs for word, other in (pair, pair[::-1])}
+    names = [_words(label) for label in labels]
+    places: dict[tuple[str, ...], list[int]] = {}
+    for place, name in enumerate(names):
+        places.setdefault(name, []).append(place)
+    classes = []
+    for place, name in enumerate(names):
+        swapped = tuple(swap.get(word, word) for word in name)
+        found = [place] if swapped == name else places.get(swapped, [])
+        if len(found) != 1:
+            return None
+        classes.append(found[0])
+    return tuple(classes) if len(set(classes)) == len(classes) else None
+
+
+def _words(label: str) -> tuple[str, ...]:
+    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", label).lower()
+    joined = re.sub(r"\b(?:counter|anti)[\s_-]*clockwise", "counterclockwise", spaced.replace("_", " "))
+    return tuple(re.findall(r"\w+", joined))

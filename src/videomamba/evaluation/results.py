@@ -1,0 +1,189 @@
+"""What comes out of a test: frozen records that print themselves with the protocol behind the number."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from videomamba.evaluation.views import Views
+from videomamba.schema import Preprocess
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A video with a wrong answer: class indices, and the probability given to the answer."""
+
+    path: str
+    label: int
+    answer: int
+    score: float
+
+
+@dataclass(frozen=True)
+class ClassScore:
+    """One class: its videos, those answered rightly, those that are misses (wrong too)."""
+
+    label: str
+    count: int
+    correct: int
+    missed: int
+
+    @property
+    def accuracy(self) -> float | None:
+        """Share of right answers in [0, 1], None for a class without videos."""
+        return self.correct / self.count if self.count else None
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ClassificationResult:
+    """A test of a classifier. Shares are in [0, 1] and come from the exact counts.
+
+    `confusion` is (c, c) int64, rows the truth, columns the answers; misses are in no column. `correct5` is None with at
+    most 5 classes, where top-5 says nothing. `mistakes` are the surest first. `failures` lists (path, reason) of every
+    record that has no score; a video some of whose windows were read is scored from those.
+    """
+
+    protocol: str
+    num_videos: int
+    num_missed: int
+    correct1: int
+    correct5: int | None
+    per_class: tuple[ClassScore, ...]
+    confusion: NDArray[np.int64]
+    mistakes: tuple[Mistake, ...]
+    failures: tuple[tuple[str, str], ...]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return tuple(score.label for score in self.per_class)
+
+    @property
+    def top1(self) -> float:
+        return self.correct1 / self.num_videos
+
+    @property
+    def top5(self) -> float | None:
+        return None if self.correct5 is None else self.correct5 / self.num_videos
+
+    @property
+    def top1_readable(self) -> float | None:
+        """Top-1 among the videos that were scored; None when there is none."""
+        scored = self.num_videos - self.num_missed
+        return self.correct1 / scored if scored else None
+
+    @property
+    def mean_class_accuracy(self) -> float:
+        """The mean over the classes that have videos."""
+        found = [score.accuracy for score in self.per_class if score.accuracy is not None]
+        return sum(found) / len(found)
+
+    def as_dict(self) -> dict[str, object]:
+        """The JSON form: all numbers, the confusion matrix as lists, the failures; without the mistakes."""
+        return {
+            "protocol": self.protocol,
+            "num_videos": self.num_videos,
+            "num_missed": self.num_missed,
+            "top1": self.top1,
+            "top5": self.top5,
+            "top1_readable": self.top1_readable,
+            "mean_class_accuracy": self.mean_class_accuracy,
+            "per_class": [
+                {"label": s.label, "count": s.count, "correct": s.correct, "missed": s.missed, "accuracy": s.accuracy}
+                for s in self.per_class
+            ],
+            "confusion": self.confusion.tolist(),
+            "failures": [{"path": path, "reason": reason} for path, reason in self.failures],
+        }
+
+    def __str__(self) -> str:
+        text = f"top-1 {self.top1:.2%} ({self.correct1} of {self.num_videos} videos)"
+        if self.top5 is not None:
+            text += f", top-5 {self.top5:.2%}"
+        text += f", mean class accuracy {self.mean_class_accuracy:.2%}"
+        if self.num_missed:
+            others = "" if self.top1_readable is None else f" (top-1 of the others {self.top1_readable:.2%})"
+            text += f", {self.num_missed} missed and counted as wrong{others}"
+        return f"{text} [{self.protocol}]"
+
+    def __repr__(self) -> str:
+        return f"ClassificationResult({self})"
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The value that the network gives to a video, and the true one."""
+
+    path: str
+    target: float
+    value: float
+
+    @property
+    def error(self) -> float:
+        return self.value - self.target
+
+
+@dataclass(frozen=True, repr=False)
+class RegressionResult:
+    """A test of a regressor. A miss has no error: `mse` and `mae` are over the `estimates`, in the order of the data."""
+
+    protocol: str
+    num_missed: int
+    estimates: tuple[Estimate, ...]
+    failures: tuple[tuple[str, str], ...]
+
+    @property
+    def num_videos(self) -> int:
+        return len(self.estimates) + self.num_missed
+
+    @property
+    def mse(self) -> float | None:
+        """Mean squared error, None when no video was scored."""
+        return sum(e.error**2 for e in self.estimates) / len(self.estimates) if self.estimates else None
+
+    @property
+    def mae(self) -> float | None:
+        """Mean absolute error, None when no video was scored."""
+        return sum(abs(e.error) for e in self.estimates) / len(self.estimates) if self.estimates else None
+
+    def as_dict(self) -> dict[str, object]:
+        """The JSON form: the numbers and the failures, without the estimates."""
+        return {
+            "protocol": self.protocol,
+            "num_videos": self.num_videos,
+            "num_missed": self.num_missed,
+            "count": len(self.estimates),
+            "mse": self.mse,
+            "mae": self.mae,
+            "failures": [{"path": path, "reason": reason} for path, reason in self.failures],
+        }
+
+    def __str__(self) -> str:
+        if self.mse is None or self.mae is None:
+            return f"no error to report: all {self.num_missed} videos were missed [{self.protocol}]"
+        text = f"mean squared error {self.mse:.4f}, mean absolute error {self.mae:.4f}, {len(self.estimates)} videos"
+        if self.num_missed:
+            text += f", {self.num_missed} missed and in no mean"
+        return f"{text} [{self.protocol}]"
+
+    def __repr__(self) -> str:
+        return f"RegressionResult({self})"
+
+
+def describe_protocol(preprocess: Preprocess, views: Views, *, regression: bool = False) -> str:
+    """How a number was made: "4 clips x 3 crops, 8 frames uniform, 224x224, softmax then mean over views".
+
+    The size is width x height.
+    """
+    height, width = preprocess.image_size
+    frames = f"{_count(preprocess.num_frames, 'frame')} {preprocess.sampling}"
+    if preprocess.sampling == "dense":
+        frames += f" every {preprocess.sampling_rate}"
+    size = f"{width}x{height}" + (f" (crop ratio {preprocess.crop_ratio:g})" if preprocess.crop_ratio < 1 else "")
+    merging = "mean over views" if regression else "softmax then mean over views"
+    return f"{_count(views.clips, 'clip')} x {_count(views.crops, 'crop')}, {frames}, {size}, {merging}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

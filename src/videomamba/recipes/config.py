@@ -1,0 +1,71 @@
+"""The whole of a supervised run as one record. What is printed by --print-config is what a YAML file may say."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from videomamba.data.settings import Augmentation, DataSettings
+from videomamba.models.config import Discretization, ScanOrder
+from videomamba.schema import Preprocess, Settings
+from videomamba.training.settings import Optimisation, Run
+
+REGRESSION_TASKS = ("like_ratio", "view_count")
+"""Tasks of LVU whose answer is a number."""
+
+
+class ModelSettings(Settings):
+    """The network and what it starts from. A field that is None is left to the architecture."""
+
+    name: str = Field(default="videomamba_tiny", description="architecture; `videomamba.list_models()`")
+    weights: str | None = Field(default=None, description="zoo name or checkpoint file to start from")
+    drop_path: float = Field(default=0.1, ge=0, lt=1, description="probability that the last block is skipped")
+    head_dropout: float = Field(default=0.0, ge=0, lt=1, description="of the feature that the head reads")
+    scan_order: ScanOrder = Field(default="spatial_first", description="in which order the patches are read")
+    discretization: Discretization = Field(
+        default="euler", description="euler: of the released weights; zoh: the paper's formula"
+    )
+    merge: Literal["sum", "mean"] = Field(default="sum", description="how the two directions are joined")
+    pool: Literal["cls", "mean"] = Field(default="cls", description="what the head reads: class token or mean patch")
+    init: Literal["paper", "fan_in"] = Field(
+        default="paper", description="fresh weights; paper: std 0.02; fan_in: by width, for narrow networks"
+    )
+    tubelet_size: int = Field(default=1, ge=1, description="frames in one patch")
+    num_registers: int = Field(default=0, ge=0, description="learned tokens beside the patches")
+    dim: int | None = Field(default=None, ge=1, description="width")
+    depth: int | None = Field(default=None, ge=1, description="number of blocks")
+
+
+class Evaluation(Settings):
+    """The protocol of the final evaluation; while training, one view of each video."""
+
+    views: str = Field(default="1x1", description="clips x crops whose probabilities are averaged")
+    weights: Literal["best", "last"] = Field(default="best", description="which of the run's weights are evaluated")
+
+
+class Published(Settings):
+    """What the paper's authors report for a preset, in percent top-1; None where no number was verified."""
+
+    top1: float | None = None
+    protocol: str = ""
+    source: str = ""
+    notes: tuple[str, ...] = ()
+
+
+class TrainConfig(Settings):
+    """One supervised run. Number of classes and their names come from the data."""
+
+    preset: str | None = Field(default=None, description="the published run that this begins as")
+    model: ModelSettings = ModelSettings()
+    clip: Preprocess = Preprocess()
+    data: DataSettings = DataSettings()
+    augment: Augmentation = Augmentation()
+    optim: Optimisation = Optimisation()
+    eval: Evaluation = Evaluation()
+    run: Run = Run()
+
+    def network(self) -> dict[str, object]:
+        """The fields of VideoMambaConfig that this run chooses: all but the number of classes, for `create_model`."""
+        chosen = self.model.model_dump(exclude={"name", "weights"}, exclude_none=True)
+        return {**chosen, "num_frames": self.clip.num_frames, "image_size": self.clip.image_size}

@@ -1,0 +1,75 @@
+"""What a run starts from: the network of its settings, with fresh weights or those of a checkpoint."""
+
+from __future__ import annotations
+
+import yaml
+
+from videomamba.models.checkpoint import Checkpoint, read_checkpoint
+from videomamba.models.registry import build_config
+from videomamba.models.videomamba import VideoMamba
+from videomamba.models.weights import LoadReport, load_weights
+from videomamba.models.zoo import entry_for_file, labels_of, resolve_weights
+from videomamba.recipes.config import TrainConfig
+from videomamba.recipes.load import to_yaml
+from videomamba.schema import VideoMambaError, VideoSet
+
+
+def build_model(config: TrainConfig, video_set: VideoSet, *, fresh: bool) -> tuple[VideoMamba, LoadReport | None]:
+    """The network for the classes of `video_set` (one output for regression), and what became of the weights it loaded.
+
+    `fresh` false leaves the weights random: a checkpoint of the run is about to replace them all. Raises WeightsError when
+    the weights are not there or do not fit.
+    """
+    outputs = 1 if video_set.regression else len(video_set.labels)
+    model = VideoMamba(build_config(config.model.name, {**config.network(), "num_classes": outputs}))
+    if config.model.weights is None or not fresh:
+        return model, None
+    checkpoint = read_checkpoint(resolve_weights(config.model.weights))
+    same = _same_classes(checkpoint, video_set, outputs)
+    return model, load_weights(model, checkpoint, head="keep" if same else "replace", rename_norm=True)
+
+
+def _same_classes(checkpoint: Checkpoint, video_set: VideoSet, outputs: int) -> bool:
+    """Whether the head can go on from the checkpoint's: as many classes, and no name that says they are others.
+
+    Lists of numbered classes have numbers for names, which say nothing.
+    """
+    bias = checkpoint.tensors.get("head.bias")
+    if bias is None or len(bias) != outputs or video_set.regression != _is_regression(checkpoint):
+        return False
+    theirs: tuple[str, ...] = ()
+    if checkpoint.bundle is not None:
+        theirs = checkpoint.bundle.labels
+    elif (entry := entry_for_file(checkpoint.source)) is not None:
+        theirs = labels_of(entry)
+    numbered = tuple(map(str, range(outputs)))
+    return not theirs or video_set.labels in (theirs, numbered)
+
+
+def _is_regression(checkpoint: Checkpoint) -> bool:
+    return checkpoint.bundle is not None and checkpoint.bundle.info.get("task") == "regression"
+
+
+FREE = ("preset", "eval", "run", "data.root", "data.workers", "data.cache", "data.on_error")
+"""What may be another when a run is resumed: it changes no weight. Of `run`, seed and precision are not free."""
+
+
+def check_same_run(config: TrainConfig, stored: str, path: object) -> None:
+    """Raises VideoMambaError naming the first key in which `config` and the stored YAML describe different runs."""
+    ours, theirs = (_flat(yaml.safe_load(text)) for text in (to_yaml(config), stored))
+    for key in [*ours, *(key for key in theirs if key not in ours)]:
+        free = any(key == name or key.startswith(name + ".") for name in FREE)
+        if (not free or key in ("run.seed", "run.precision")) and ours.get(key) != theirs.get(key):
+            raise VideoMambaError(
+                f"{path}: belongs to a run with {key} {theirs.get(key)}, not {ours.get(key)}; choose another run.out, "
+                "or the same settings to resume it"
+            )
+
+
+def _flat(tree: object, prefix: str = "") -> dict[str, object]:
+    if not isinstance(tree, dict):
+        return {prefix: tree}
+    found: dict[str, object] = {}
+    for key, value in tree.items():
+        found |= _flat(value, f"{prefix}.{key}" if prefix else str(key))
+    return found

@@ -1,0 +1,87 @@
+"""A network against one split of a data set, by a protocol of views. What training and evaluation have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from types import TracebackType
+from typing import Self, TypeVar
+
+import torch
+from torch import Tensor
+
+from videomamba.data.loader import EvaluationLoader
+from videomamba.data.settings import DataSettings
+from videomamba.evaluation.metrics import classification_report, regression_report
+from videomamba.evaluation.results import ClassificationResult, RegressionResult, describe_protocol
+from videomamba.evaluation.scoring import Scores, score_records
+from videomamba.evaluation.views import Views
+from videomamba.schema import Preprocess, VideoSet
+from videomamba.training.distributed import Processes
+
+Result = ClassificationResult | RegressionResult
+Item = TypeVar("Item")
+Progress = Callable[[int, int], None]
+
+
+class Test:
+    """The videos of one split, ready to be shown to networks. Close it, or use it in a `with` statement.
+
+    The result is the same, bit for bit, for any number of processes; every one of them must call.
+    """
+
+    __test__ = False  # not a test of pytest's
+
+    def __init__(
+        self, video_set: VideoSet, preprocess: Preprocess, views: Views, *, data: DataSettings, processes: Processes
+    ) -> None:
+        self.video_set, self.views, self.processes = video_set, views, processes
+        self.protocol = describe_protocol(preprocess, views, regression=video_set.regression)
+        self._loader = EvaluationLoader(
+            video_set,
+            preprocess=preprocess,
+            views=(views.clips, views.crops),
+            data=data,
+            rank=processes.rank,
+            world=processes.world,
+            pin_memory=processes.device.type == "cuda",
+        )
+
+    def __call__(self, network: Callable[[Tensor], Tensor], *, progress: Progress | None = None) -> Result:
+        """`network` gives (n, classes) for (n, 3, t, h, w), (n, 1) in regression. `progress(done, total)` counts blocks."""
+        regression = self.video_set.regression
+        mine = score_records(
+            network,
+            _counted(self._loader, len(self._loader), progress),
+            views=self.views,
+            outputs=1 if regression else len(self.video_set.labels),
+            device=self.processes.device,
+            regression=regression,
+        )
+        found = Scores.joined(self.processes.gather(mine))
+        report = regression_report if regression else classification_report
+        return report(self.video_set, found.records, found.scores, found.failures, protocol=self.protocol)
+
+    def close(self) -> None:
+        self._loader.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _counted(items: Iterable[Item], total: int, progress: Progress | None) -> Iterator[Item]:
+    for done, item in enumerate(items, 1):
+        yield item
+        if progress is not None:
+            progress(done, total)
+
+
+def quality(result: Result) -> float:
+    """What is better when it is larger: top-1, or the mean squared error below zero."""
+    if isinstance(result, ClassificationResult):
+        return result.top1
+    return -torch.inf if result.mse is None else -result.mse

@@ -1,0 +1,34 @@
+"""Losses of one value per sample, in fp32, so that batches of unequal size can be averaged over their samples."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def classification_loss(logits: Tensor, targets: Tensor) -> Tensor:
+    """Cross entropy (n,) of logits (n, classes) with soft targets (n, classes) that sum to 1; n may be 0."""
+    _check(
+        logits.ndim == 2 and targets.shape == logits.shape,
+        "targets must be (n, classes) as the logits",
+        logits,
+        targets,
+    )
+    return F.cross_entropy(logits.float(), targets.float(), reduction="none")
+
+
+def regression_loss(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Squared error (n,) of outputs (n, 1) against targets (n,); n may be 0."""
+    _check(
+        outputs.shape == (*targets.shape, 1) and targets.ndim == 1,
+        "outputs must be (n, 1), targets (n,)",
+        outputs,
+        targets,
+    )
+    return (outputs.float().squeeze(1) - targets.float()).square()
+
+
+def _check(condition: bool, message: str, outputs: Tensor, targets: Tensor) -> None:
+    # Otherwise (n, 1) against (n,) would broadcast to (n, n) and train on nonsense.
+    if not condition:
+        raise ValueError(f"{message}; got {tuple(outputs.shape)} and {tuple(targets.shape)}")

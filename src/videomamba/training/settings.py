@@ -1,0 +1,69 @@
+"""What can be chosen about optimisation and about the run around it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from videomamba.schema import Settings
+
+
+class Optimisation(Settings):
+    """AdamW with linear warm-up and cosine, by step. Rates are written as the original writes them, before scaling.
+
+    The peak rate is `lr * batch_size * repeats / lr_reference` (the linear scaling rule, arXiv 1706.02677), and `min_lr`
+    and `warmup_lr` likewise where `scale_all` says so; `lr_reference` 0 leaves all as written.
+    """
+
+    epochs: int = Field(default=30, ge=1)
+    batch_size: int = Field(default=64, ge=1, description="videos in a step, over all processes and accumulation")
+    lr: float = Field(default=2e-4, gt=0)
+    min_lr: float = Field(default=1e-6, ge=0)
+    warmup_lr: float = Field(default=1e-6, ge=0)
+    warmup_epochs: float = Field(default=5, ge=0)
+    lr_reference: int = Field(default=256, ge=0)
+    scale_all: bool = Field(default=True, description="min_lr and warmup_lr follow the linear scaling rule too")
+    weight_decay: float = Field(default=0.05, ge=0)
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = Field(default=1e-8, gt=0)
+    layer_decay: float = Field(default=1.0, gt=0, le=1, description="rate of a layer over that of the next; 1 is off")
+    layer_decay_mode: Literal["true", "legacy"] = Field(
+        default="true",
+        description="legacy: blocks at full rate, embeddings nearly frozen; so the released weights were made",
+    )
+    no_decay: Literal["mamba", "legacy"] = Field(
+        default="mamba", description="mamba: A_log and D are not decayed; legacy: A_log is, as in the released weights"
+    )
+    clip_grad: float | None = Field(default=None, gt=0, description="largest norm of the gradient of all parameters")
+    ema: float | None = Field(
+        default=None, gt=0, lt=1, description="decay of an average of the weights, which is evaluated"
+    )
+
+
+class Run(Settings):
+    """Where a run writes, on what it runs, and what it keeps."""
+
+    out: Path = Field(default=Path("runs/train"), description="folder of the run")
+    seed: int = 0
+    device: str = Field(default="auto", description="cpu, cuda, mps; auto: the best there is")
+    strategy: Literal["auto", "ddp", "fsdp"] = Field(default="auto", description="over several processes (torchrun)")
+    precision: Literal["fp32", "bf16"] = Field(default="fp32", description="of the matrix products; weights stay fp32")
+    micro_batch: int | None = Field(
+        default=None, ge=1, description="videos in one forward pass of one process; default: all of its share of a step"
+    )
+    activation_checkpointing: int = Field(
+        default=0, ge=0, description="first blocks whose activations are computed again instead of kept"
+    )
+    resume: bool = Field(default=True, description="go on from the last checkpoint in `out`, if there is one")
+    checkpoint_minutes: float = Field(default=10.0, ge=0, description="between checkpoints inside an epoch")
+    keep: int = Field(default=2, ge=1, description="checkpoints that are kept; older ones are removed")
+    evaluate_every: int = Field(default=1, ge=0, description="epochs between evaluations while training; 0: none")
+    max_bad_steps: int = Field(
+        default=5, ge=1, description="steps in a row without finite numbers before the run stops"
+    )
+    max_steps: int | None = Field(default=None, ge=1, description="stop after so many steps, for trying things out")
+    tensorboard: bool = Field(
+        default=False, description="write TensorBoard events beside metrics.jsonl and metrics.csv"
+    )

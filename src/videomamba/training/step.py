@@ -1,0 +1,94 @@
+"""One step of an optimiser: forward and backward over its micro-batches, means over all processes, guard, clip, update."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from videomamba.training.distributed import Processes
+from videomamba.training.guard import Guard, Verdict, clip_gradients
+
+
+class Masters(Protocol):
+    """fp32 weights that are stepped in the place of the network's rounded ones, as `models.precision.MasterWeights`."""
+
+    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]: ...
+    def collect_gradients(self) -> None: ...
+    def publish(self) -> None: ...
+
+
+MicroBatch = TypeVar("MicroBatch")
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What a step came to, over all processes: mean `loss` of `samples` clips, `grad_norm` before clipping.
+
+    `verdict.finite` is False where the step was skipped: the weights are then as before.
+    """
+
+    loss: float
+    samples: int
+    grad_norm: float
+    verdict: Verdict
+
+
+class Stepper(Generic[MicroBatch]):
+    """Makes the steps of a run. `losses_of(batch)` is the forward pass: one loss per clip (n,), with their names.
+
+    The gradient is that of the mean over all clips of the step, whichever process and micro-batch they stood in. Raises
+    VideoMambaError after as many bad steps in a row as the guard allows.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        masters: Masters,
+        optimizer: torch.optim.Optimizer,
+        processes: Processes,
+        guard: Guard,
+        losses_of: Callable[[MicroBatch], tuple[Tensor, Sequence[str]]],
+        *,
+        sums_itself: bool,
+        clip_grad: float | None,
+    ) -> None:
+        self.module, self.masters, self.optimizer = module, masters, optimizer
+        self.processes, self.guard, self.losses_of = processes, guard, losses_of
+        self.sums_itself, self.clip_grad = sums_itself, clip_grad
+
+    def step(self, batches: Sequence[MicroBatch], *, planned: int) -> StepResult:
+        """One update from this process's micro-batches. `planned` is the number of clips in them all if none failed."""
+        self.optimizer.zero_grad(set_to_none=True)
+        samples, total = 0, 0.0
+        for i, batch in enumerate(batches):
+            with self.processes.accumulating(self.module, i + 1 < len(batches)):
+                losses, names = self.losses_of(batch)
+                self.guard.check(losses[: len(names)], names)
+                self.processes.backward(losses.sum() / planned)
+            self.masters.collect_gradients()
+            samples += len(names)
+            total += float(losses.detach().sum())
+        if self.sums_itself:
+            self.processes.average_gradients(p for _, p in self.masters.named_parameters())
+        samples_all, planned_all, total_all = self.processes.sum([samples, planned, total])
+        if 0 < samples_all < planned_all:
+            self._scale(planned_all / samples_all)
+        verdict = self.guard.check_gradients(self.masters.named_parameters())
+        if verdict.finite and samples_all:
+            if self.clip_grad is not None:
+                clip_gradients(self._parameters(), self.clip_grad, verdict.norm)
+            self.optimizer.step()
+            self.masters.publish()
+        return StepResult(total_all / max(samples_all, 1), int(samples_all), verdict.norm, verdict)
+
+    def _parameters(self) -> Iterable[nn.Parameter]:
+        return (p for _, p in self.masters.named_parameters())
+
+    @torch.no_grad()
+    def _scale(self, factor: float) -> None:
+        """To the mean over the clips that were there, where some could not be read."""
+        torch._foreach_mul_([p.grad for p in self._parameters() if p.grad is not None], factor)

@@ -1,0 +1,17 @@
+"""TensorBoard events. The one file that needs tensorboard, the extra `train`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from videomamba.schema import VideoMambaError
+
+try:
+    from torch.utils.tensorboard import SummaryWriter
+except ImportError as error:
+    raise VideoMambaError("TensorBoard events need tensorboard; pip install 'videomamba[train]'") from error
+
+
+def open_events(folder: Path, *, first_step: int) -> SummaryWriter:
+    """A writer of a new event file in `folder`. TensorBoard then hides what older files say of `first_step` and later."""
+    return SummaryWriter(folder, purge_step=first_step)

@@ -1,0 +1,59 @@
+"""Losses of each sample: against their formulas, in fp32, and in parts as in one."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from videomamba.training.losses import classification_loss, regression_loss
+
+
+def test_cross_entropy_of_soft_targets() -> None:
+    torch.manual_seed(0)
+    logits, targets = torch.randn(6, 5), torch.rand(6, 5).softmax(1)
+    expected = -(targets.double() * logits.double().log_softmax(1)).sum(1)
+    torch.testing.assert_close(classification_loss(logits, targets), expected.float())
+
+
+def test_cross_entropy_of_certain_targets_is_that_of_labels() -> None:
+    logits, labels = torch.tensor([[2.0, 0.0, 0.0], [0.0, 0.0, 0.0]]), torch.tensor([0, 2])
+    found = classification_loss(logits, torch.eye(3)[labels])
+    torch.testing.assert_close(found, torch.nn.functional.cross_entropy(logits, labels, reduction="none"))
+
+
+def test_squared_error() -> None:
+    found = regression_loss(torch.tensor([[1.0], [2.0], [-1.0]]), torch.tensor([1.0, 0.0, 1.0]))
+    assert found.tolist() == [0.0, 4.0, 4.0]
+
+
+def test_results_are_fp32_whatever_the_network_gives() -> None:
+    logits = torch.tensor([[8.0, 0.0]], dtype=torch.bfloat16)
+    loss = classification_loss(logits, torch.tensor([[1.0, 0.0]]))
+    assert loss.dtype == torch.float32
+    assert loss.item() == pytest.approx(3.354e-4, rel=1e-3)  # bf16 would give 0
+    error = regression_loss(torch.tensor([[1.0]], dtype=torch.bfloat16), torch.tensor([1.001]))
+    assert error.dtype == torch.float32 and error.item() == pytest.approx(1e-6, rel=1e-3)
+
+
+@pytest.mark.parametrize("loss", [classification_loss, regression_loss])
+def test_unequal_parts_add_up_to_the_whole(loss) -> None:
+    torch.manual_seed(0)
+    if loss is classification_loss:
+        outputs, targets = torch.randn(7, 4, requires_grad=True), torch.rand(7, 4).softmax(1)
+    else:
+        outputs, targets = torch.randn(7, 1, requires_grad=True), torch.randn(7)
+    whole = loss(outputs, targets).mean()
+    (expected,) = torch.autograd.grad(whole, outputs)
+    parts = [loss(outputs[part], targets[part]).sum() / 7 for part in (slice(0, 2), slice(2, 2), slice(2, 7))]
+    assert sum(parts).item() == pytest.approx(whole.item(), rel=1e-6)
+    (found,) = torch.autograd.grad(sum(parts), outputs)
+    torch.testing.assert_close(found, expected)
+
+
+def test_shapes_that_would_broadcast_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"outputs must be \(n, 1\), targets \(n,\); got \(3,\) and \(3,\)"):
+        regression_loss(torch.zeros(3), torch.zeros(3))
+    with pytest.raises(ValueError, match="got"):
+        regression_loss(torch.zeros(3, 1), torch.zeros(3, 1))
+    with pytest.raises(ValueError, match=r"targets must be \(n, classes\) as the logits; got \(3, 2\) and \(3,\)"):
+        classification_loss(torch.zeros(3, 2), torch.zeros(3))
