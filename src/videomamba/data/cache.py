@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import io
-import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 
 from videomamba.data.record_video import FrameSource, OpenRecord, open_record
 from videomamba.data.transforms import cover_size, resize
+from videomamba.files import write_atomically
 from videomamba.schema import Frames, Preprocess, VideoError, VideoMambaError, VideoRecord
 
 _LAYOUT = 1
@@ -105,21 +105,15 @@ class FrameCache:
         return Frames(small.permute(0, 2, 3, 1).contiguous(), frames.indices, frames.timestamps, frames.path)
 
     def _write(self, file: Path, rows: NDArray[np.void]) -> None:
-        partial = file.with_name(f".{file.stem}.{uuid.uuid4().hex}.partial")
         content = io.BytesIO()  # NumPy's own writing to a file does not say why it failed
         np.save(content, rows)
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
-            partial.write_bytes(content.getbuffer())
-            partial.replace(file)
         except OSError as error:
             raise VideoMambaError(
-                f"{self.folder}: decoded frames cannot be kept here ({error.strerror}); "
-                "make room, or choose another folder (data.cache)"
-            ) from None
-        finally:
-            with suppress(OSError):
-                partial.unlink(missing_ok=True)
+                f"{self.folder}: decoded frames cannot be kept here ({error.strerror}); choose another folder (data.cache)"
+            ) from error
+        write_atomically(file, lambda temporary: temporary.write_bytes(content.getbuffer()))
 
 
 def _read(file: Path) -> NDArray[np.void] | None:

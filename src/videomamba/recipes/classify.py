@@ -34,7 +34,7 @@ from videomamba.models.precision import MasterWeights, cast_products
 from videomamba.models.videomamba import VideoMamba
 from videomamba.recipes.config import TrainConfig
 from videomamba.recipes.load import check_config, to_yaml
-from videomamba.recipes.start import build_model, check_same_run
+from videomamba.recipes.start import build_model, check_same_data, check_same_run
 from videomamba.recipes.testing import Result, Test, quality
 from videomamba.schema import VideoMambaError, VideoSet
 from videomamba.training import schedule
@@ -49,9 +49,9 @@ from videomamba.training.checkpoint import (
     save_checkpoint,
     versions,
 )
-from videomamba.training.distributed import Processes, whole
+from videomamba.training.distributed import Processes, like, whole
 from videomamba.training.ema import EMA
-from videomamba.training.guard import Guard
+from videomamba.training.guard import Guard, first_cause
 from videomamba.training.losses import classification_loss, regression_loss
 from videomamba.training.optim import make_optimizer, scaled_rates
 from videomamba.training.step import Stepper, StepResult
@@ -82,7 +82,7 @@ def train(config: TrainConfig) -> Trained:
     train_set, val_set = read_dataset(config.data, "train"), read_dataset(config.data, "val")
     check_augmentation(config.augment, train_set)
     processes = Processes(device=run.device, strategy=run.strategy)
-    state = _resumed(config, processes)
+    state = _resumed(config, train_set, processes)
     progress = Progress(seed=run.seed) if state is None else state.progress
     resumed_step = None if state is None else progress.step
 
@@ -99,7 +99,8 @@ def train(config: TrainConfig) -> Trained:
     if state is not None:
         restore_optimizer(optimizer, masters.named_parameters(), state.optimizer)
         if ema is not None and state.ema is not None:
-            ema.load_state_dict(state.ema)
+            averages = ema.state_dict()
+            ema.load_state_dict({name: like(value, averages[name]) for name, value in state.ema.items()})
         del state
 
     def losses_of(batch: Batch) -> tuple[Tensor, Sequence[str]]:
@@ -148,7 +149,8 @@ def train(config: TrainConfig) -> Trained:
         moments = optimizer_state(optimizer, masters.named_parameters())
         own, averages = _whole(masters.state_dict()), _whole(ema.state_dict()) if ema else None
         if processes.main:
-            content = RunState(progress, own, moments, averages, to_yaml(config), versions())
+            described = (to_yaml(config), train_set.labels, len(train_set), versions())
+            content = RunState(progress, own, moments, averages, *described)
             save_checkpoint(run.out / CHECKPOINTS, content, keep=run.keep)
 
     def released() -> VideoMamba:
@@ -158,6 +160,9 @@ def train(config: TrainConfig) -> Trained:
         return network
 
     with _asked_to_stop() as stop, loader, validation, tracker:
+        if processes.main:
+            text = to_yaml(config)
+            write_atomically(run.out / CONFIG, lambda path: path.write_text(text, encoding="utf-8"))
         if loaded is not None:
             tracker.event(str(loaded))
         kept = time.monotonic()
@@ -169,10 +174,14 @@ def train(config: TrainConfig) -> Trained:
                 result = stepper.step(batches, planned=sum(batch.planned for batch in batches))
                 if ema is not None and result.verdict.finite:
                     ema.update(masters.named_parameters())
-                progress.count_step(
-                    [failure for batch in batches for failure in batch.failures], finite=result.verdict.finite
-                )
-                tracker.step(progress, result, rate, batches)
+                failures = [failure for batch in batches for failure in batch.failures]
+                if result.missing:  # somewhere: all processes take part
+                    failures = [failure for part in processes.gather(failures) for failure in part]
+                progress.count_step(failures, finite=result.verdict.finite)
+                tracker.step(progress, result, rate, failures)
+                if not result.verdict.finite:
+                    cause = first_cause(processes.gather(result.verdict))
+                    tracker.event(f"step {progress.step} was left out: {cause.reason}")
 
                 last = progress.step == last_step
                 if last or progress.step_in_epoch == loader.steps_per_epoch:
@@ -201,7 +210,7 @@ def train(config: TrainConfig) -> Trained:
     return Trained(run.out / BEST, run.out / LAST, progress)
 
 
-def _resumed(config: TrainConfig, processes: Processes) -> RunState | None:
+def _resumed(config: TrainConfig, train_set: VideoSet, processes: Processes) -> RunState | None:
     """What the last checkpoint of the run holds, None where there is none."""
     folder = config.run.out / CHECKPOINTS
     if processes.main:
@@ -213,6 +222,7 @@ def _resumed(config: TrainConfig, processes: Processes) -> RunState | None:
         raise VideoMambaError(f"{folder}: holds a run already; choose another run.out, or resume it")
     state = load_checkpoint(found[-1])
     check_same_run(config, state.config, found[-1])
+    check_same_data(train_set, state.labels, state.num_videos, found[-1])
     return state
 
 
@@ -275,7 +285,7 @@ class _Tracker:
     def __init__(
         self, config: TrainConfig, last_step: int, resumed_step: int | None, loader: TrainLoader, *, on: bool
     ) -> None:
-        self._config, self._loader = config, loader
+        self._loader = loader
         out, tensorboard = config.run.out, config.run.tensorboard
         self._tracker = (
             Tracker(out, total_steps=last_step, tensorboard=tensorboard, resume_step=resumed_step) if on else None
@@ -285,8 +295,6 @@ class _Tracker:
     def __enter__(self) -> Self:
         if self._tracker is not None:
             self._tracker.__enter__()
-            text = to_yaml(self._config)
-            write_atomically(self._config.run.out / CONFIG, lambda path: path.write_text(text, encoding="utf-8"))
         return self
 
     def __exit__(
@@ -299,7 +307,9 @@ class _Tracker:
         if self._tracker is not None:
             self._tracker.event(message)
 
-    def step(self, progress: Progress, result: StepResult, rate: float, batches: Sequence[Batch]) -> None:
+    def step(
+        self, progress: Progress, result: StepResult, rate: float, failures: Sequence[tuple[str, str]]
+    ) -> None:
         now, waited = time.monotonic(), self._loader.waited
         seconds, waiting = now - self._then, waited - self._waited
         self._then, self._waited = now, waited
@@ -314,11 +324,8 @@ class _Tracker:
             samples_per_second=result.samples / seconds,
             waiting=waiting / seconds,
         )
-        if not result.verdict.finite:
-            self._tracker.event(f"step {progress.step} was left out: {result.verdict.reason}")
-        for batch in batches:
-            for path, reason in batch.failures:
-                self._tracker.event(f"left out {path}: {reason}")
+        for path, reason in failures:
+            self._tracker.event(f"left out {path}: {reason}")
 
     def epoch(self, progress: Progress, scored: Result | None) -> None:
         if self._tracker is not None:

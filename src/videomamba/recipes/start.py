@@ -66,6 +66,24 @@ def check_same_run(config: TrainConfig, stored: str, path: object) -> None:
             )
 
 
+def check_same_data(video_set: VideoSet, labels: tuple[str, ...], num_videos: int, path: object) -> None:
+    """Raises VideoMambaError when the training data are not the `num_videos` videos of `labels` that a run began with.
+
+    The order of an epoch hangs on their number. That files were moved, or mended, is all right.
+    """
+    advice = "choose another run.out, or the same data to resume it"
+    if video_set.labels != labels:
+        changed = [name for name in (*labels, *video_set.labels) if (name in labels) != (name in video_set.labels)]
+        what = f"{changed[0]!r} is in one of them only" if changed else "their order is another"
+        raise VideoMambaError(
+            f"{path}: belongs to a run of {len(labels)} classes, not these {len(video_set.labels)} ({what}); {advice}"
+        )
+    if len(video_set) != num_videos:
+        raise VideoMambaError(
+            f"{path}: belongs to a run of {num_videos} training videos, not {len(video_set)}; {advice}"
+        )
+
+
 def _flat(tree: object, prefix: str = "") -> dict[str, object]:
     if not isinstance(tree, dict):
         return {prefix: tree}

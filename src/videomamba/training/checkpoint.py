@@ -48,13 +48,18 @@ class Progress:
 
 @dataclass(frozen=True)
 class RunState:
-    """What a checkpoint file holds. Tensors are whole, fp32, on the CPU; `optimizer` is by parameter name."""
+    """What a checkpoint file holds. Tensors are whole, fp32, on the CPU; `optimizer` is by parameter name.
+
+    `labels` and `num_videos` are those of the training data, in whose order a run goes on.
+    """
 
     progress: Progress
     model: Mapping[str, Tensor]
     optimizer: Mapping[str, Mapping[str, Tensor]]
     ema: Mapping[str, Tensor] | None
     config: str
+    labels: tuple[str, ...]
+    num_videos: int
     versions: Mapping[str, str]
 
 

@@ -98,6 +98,11 @@ class Guard:
         self.skipped, self.in_a_row = state["skipped"], state["in_a_row"]
 
 
+def first_cause(verdicts: Sequence[Verdict]) -> Verdict:
+    """Of what all processes found at one bad step the one that tells most: a sample's loss spoils the gradients of all."""
+    return max(verdicts, key=lambda verdict: (bool(verdict.samples), bool(verdict.parameters)))
+
+
 def clip_gradients(parameters: Iterable[nn.Parameter], max_norm: float, total_norm: float | Tensor) -> None:
     """Scales all gradients so that their common norm, which `Verdict.norm` has, is at most `max_norm`."""
     clip_grads_with_norm_(parameters, max_norm, torch.as_tensor(total_norm))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
@@ -26,13 +27,16 @@ MicroBatch = TypeVar("MicroBatch")
 
 @dataclass(frozen=True)
 class StepResult:
-    """What a step came to, over all processes: mean `loss` of `samples` clips, `grad_norm` before clipping.
+    """What a step came to, over all processes: mean `loss` of `samples` clips, `grad_norm` before clipping. `missing` clips
+    could not be read.
 
-    `verdict.finite` is False where the step was skipped: the weights are then as before.
+    `verdict.finite` is False where the step was skipped: the weights are then as before. So they are where no video could be
+    read: `samples` is 0, `loss` NaN.
     """
 
     loss: float
     samples: int
+    missing: int
     grad_norm: float
     verdict: Verdict
 
@@ -83,7 +87,8 @@ class Stepper(Generic[MicroBatch]):
                 clip_gradients(self._parameters(), self.clip_grad, verdict.norm)
             self.optimizer.step()
             self.masters.publish()
-        return StepResult(total_all / max(samples_all, 1), int(samples_all), verdict.norm, verdict)
+        loss = total_all / samples_all if samples_all else math.nan
+        return StepResult(loss, int(samples_all), int(planned_all - samples_all), verdict.norm, verdict)
 
     def _parameters(self) -> Iterable[nn.Parameter]:
         return (p for _, p in self.masters.named_parameters())

@@ -1,0 +1,136 @@
+"""Small runs: a few tiny videos, a network of two narrow blocks, and what a run leaves behind."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import sys
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+
+from tests.data.clips import Recipe, draw, encode
+from videomamba.cli import main
+from videomamba.data.dataset import Batch, TrainClips
+from videomamba.recipes.classify import train
+from videomamba.recipes.config import TrainConfig
+from videomamba.recipes.load import to_yaml
+from videomamba.training.tracking import read_metrics
+
+CLASSES = ("bend", "jump", "turn")
+_RECIPE = Recipe(".mp4", "libx264", {"preset": "ultrafast"}, size=(32, 48))
+_MODEL = {"name": "videomamba_micro", "depth": 2, "dim": 16, "tubelet_size": 2, "pool": "mean", "init": "fan_in"}
+
+AUGMENTED = {
+    "repeats": 2,
+    "auto_augment": "rand-m5-n2-mstd0.25-inc1",
+    "erase": 0.25,
+    "mixup": 0.8,
+    "cutmix": 1.0,
+    "label_smoothing": 0.1,
+}
+"""Everything that draws."""
+
+
+def write_videos(root: Path, *, each: int = 5) -> Path:
+    """A folder per class of CLASSES with `each` videos of six frames; of a class of 5, one is held out."""
+    for label, name in enumerate(CLASSES):
+        (root / name).mkdir(parents=True)
+        for i in range(each):
+            pictures = [draw(100 * label + 10 * i + frame, _RECIPE.size) for frame in range(6)]
+            encode(root / name / f"{i}.mp4", _RECIPE, pictures=pictures)
+    return root
+
+
+def tiny(root: Path, out: Path, **sections: dict[str, Any]) -> TrainConfig:
+    """Six steps of 4 videos in two epochs, with every generator in use; `sections` changes settings."""
+    settings: dict[str, dict[str, Any]] = {
+        "model": {**_MODEL, "drop_path": 0.2},
+        "clip": {"num_frames": 4, "image_size": (32, 32)},
+        "data": {"root": root, "workers": 0},
+        "augment": {**AUGMENTED},
+        "optim": {"epochs": 2, "batch_size": 4, "lr": 2e-3, "lr_reference": 0, "warmup_epochs": 0.5, "ema": 0.9},
+        "run": {"out": out, "device": "cpu", "checkpoint_minutes": 0, "evaluate_every": 0},
+    }
+    for name, values in sections.items():
+        settings.setdefault(name, {}).update(values)
+    return TrainConfig.model_validate(settings)
+
+
+def weights(out: Path, name: str = "last") -> dict[str, torch.Tensor]:
+    return load_file(out / f"{name}.safetensors")
+
+
+def same_weights(first: Path, second: Path, name: str = "last") -> bool:
+    one, other = weights(first, name), weights(second, name)
+    return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
+
+
+def distance(first: Path, second: Path, name: str = "last") -> float:
+    """Of the weights that differ most."""
+    one, other = weights(first, name), weights(second, name)
+    return max((one[key] - other[key]).abs().max().item() for key in one | other)
+
+
+def losses(out: Path) -> list[tuple[int, float]]:
+    return [(record["step"], record["loss"]) for record in read_metrics(out) if record["kind"] == "step"]
+
+
+def events(out: Path) -> list[str]:
+    return [record["message"] for record in read_metrics(out) if record["kind"] == "event"]
+
+
+def spoilt(load: Callable[..., Any], is_bad: Callable[[int], bool]) -> Callable[..., Any]:
+    """`TrainClips.__getitem__`, but the clips of records that are bad are not numbers."""
+
+    def spoil(self: TrainClips, samples: Any) -> Batch:
+        batch: Batch = load(self, samples)
+        for i, record in enumerate(batch.records):
+            if is_bad(record):
+                batch.video[i] = torch.nan
+        return batch
+
+    return spoil
+
+
+def train_quietly(config: TrainConfig, log: Path) -> None:
+    """`train` as the work of another process, its stderr in `log`."""
+    _speak_into(log)
+    train(config)
+
+
+def train_until_killed(config: TrainConfig, where: str, log: Path) -> None:
+    """Ends this process in the middle of the second checkpoint ("save"), or before that takes its place ("rename")."""
+    _speak_into(log)
+    saves = count(1)
+    save = torch.save
+
+    def half(content: object, path: Path) -> None:
+        if next(saves) == 2:
+            if where == "save":
+                path.write_bytes(b"half of a checkpoint")
+                os.kill(os.getpid(), signal.SIGKILL)
+            Path.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[assignment, method-assign]
+        save(content, path)
+
+    torch.save = half
+    train(config)
+
+
+def train_limited(config: TrainConfig, size: int, log: Path) -> None:
+    """The command line's way to end when the system lets no file grow beyond `size` bytes."""
+    _speak_into(log)
+    settings = log.with_suffix(".yaml")
+    settings.write_text(to_yaml(config))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+    main(["train", "--config", str(settings)])
+
+
+def _speak_into(log: Path) -> None:
+    with log.open("a") as file:
+        os.dup2(file.fileno(), sys.stderr.fileno())

@@ -1,0 +1,118 @@
+"""Every published run takes two steps, at a reduced size, by the recipe itself; of the files alone there are none."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import pytest
+import torch
+
+from videomamba.data.dataset import Batch, EvaluationBatch
+from videomamba.recipes import classify, testing
+from videomamba.recipes.config import TrainConfig
+from videomamba.recipes.load import check_config
+from videomamba.recipes.presets import preset, preset_names
+from videomamba.schema import Preprocess, Symmetries, VideoRecord, VideoSet
+from videomamba.training.step import Stepper, StepResult
+
+NUM_CLASSES = 6
+VIDEOS = 4
+TOUCHED = {"patch_embed.proj.weight", "layers.0.mixer.in_proj.weight", "head.weight", "head.bias"}
+"""Parameters that every step changes, whatever drop path leaves out."""
+
+
+class Loader:
+    """Random clips where a loader of videos would be: two steps of two micro-batches, and a block to evaluate."""
+
+    steps_per_epoch, waited = 2, 0.0
+
+    def __init__(self, video_set: VideoSet, *, preprocess: Preprocess, **settings: Any) -> None:
+        self.video_set, self.shape = video_set, (3, preprocess.num_frames, *preprocess.image_size)
+        self.repeats = settings["augmentation"].repeats if "augmentation" in settings else 1
+
+    def epoch(self, epoch: int, first_step: int) -> Iterator[list[Batch]]:
+        generator = torch.Generator().manual_seed(epoch)
+        for _ in range(first_step, self.steps_per_epoch):
+            yield [self._batch(range(i, i + VIDEOS // 2), generator) for i in (0, VIDEOS // 2)]
+
+    def _batch(self, videos: Iterable[int], generator: torch.Generator) -> Batch:
+        records = tuple(video for video in videos for _ in range(self.repeats))
+        known = [self.video_set.records[record] for record in records]
+        labels, targets = [record.label for record in known], [record.target for record in known]
+        regression = self.video_set.regression
+        return Batch(
+            video=torch.randn(len(records), *self.shape, generator=generator),
+            labels=None if regression else torch.tensor(labels),
+            targets=torch.tensor(targets) if regression else None,
+            records=records,
+            failures=(),
+            planned=len(records),
+        )
+
+    def __len__(self) -> int:
+        return 1
+
+    def __iter__(self) -> Iterator[EvaluationBatch]:
+        yield EvaluationBatch(torch.zeros(VIDEOS, *self.shape), tuple(range(VIDEOS)), ())
+
+    def close(self) -> None:
+        pass
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+
+def reduced(name: str, out: Path) -> TrainConfig:
+    """The preset with its own recipe, but a small network, small clips, small batches and no weights to begin with."""
+    config = preset(name).config
+    reference = round(config.optim.lr_reference * VIDEOS / config.optim.batch_size)  # the rates of the full batch
+    changes: dict[str, dict[str, Any]] = {
+        "model": {"weights": None, "depth": 2, "dim": 16},
+        "clip": {"num_frames": min(config.clip.num_frames, 2 * config.model.tubelet_size), "image_size": (32, 32)},
+        "data": {"root": out, "cache": None},
+        "optim": {"batch_size": VIDEOS, "lr_reference": reference, "epochs": 1, "warmup_epochs": 0},
+        "run": {"out": out, "micro_batch": VIDEOS // 2, "device": "cpu"},
+    }
+    parts = {key: getattr(config, key).model_copy(update=values) for key, values in changes.items()}
+    return TrainConfig.model_validate(config.model_copy(update=parts).model_dump())
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_two_steps(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = reduced(name, tmp_path)
+    check_config(config)
+    regression = config.data.task in ("like_ratio", "view_count")
+    records = [
+        VideoRecord(f"{i}.mp4", **({"target": i / 4} if regression else {"label": i % NUM_CLASSES}))
+        for i in range(VIDEOS)
+    ]
+    labels = () if regression else tuple(f"class {i}" for i in range(NUM_CLASSES))
+    identity = tuple(range(len(labels)))
+    video_set = VideoSet(name, tuple(records), labels, Symmetries(identity, identity, identity))
+    results: list[StepResult] = []
+    changed: list[set[str]] = []
+    step = Stepper.step
+
+    def watched(self: Stepper[Batch], batches: list[Batch], *, planned: int) -> StepResult:
+        before = {name: weight.detach().clone() for name, weight in self.masters.named_parameters()}
+        results.append(step(self, batches, planned=planned))
+        changed.append({n for n, weight in self.masters.named_parameters() if not torch.equal(weight, before[n])})
+        return results[-1]
+
+    monkeypatch.setattr(classify, "read_dataset", lambda *_: video_set)
+    monkeypatch.setattr(classify, "TrainLoader", Loader)
+    monkeypatch.setattr(testing, "EvaluationLoader", Loader)
+    monkeypatch.setattr(Stepper, "step", watched)
+    assert classify.train(config).progress.step == 2
+    assert [math.isfinite(result.loss) and result.verdict.finite for result in results] == [True, True]
+    assert [result.samples for result in results] == [VIDEOS * config.augment.repeats] * 2
+    assert all(changes >= TOUCHED for changes in changed)

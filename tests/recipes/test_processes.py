@@ -1,0 +1,161 @@
+"""Several processes make the run, and find the numbers, of a single one."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.recipes.runs import CLASSES, distance, events, losses, same_weights, tiny
+from tests.recipes.workload import told
+from videomamba.data.annotations import read_dataset
+from videomamba.data.sampler import epoch_order
+from videomamba.data.settings import DataSettings
+from videomamba.recipes.classify import train
+from videomamba.recipes.config import TrainConfig
+from videomamba.recipes.evaluate import evaluate
+from videomamba.recipes.load import to_yaml
+from videomamba.training.checkpoint import checkpoints
+
+TIMEOUT = 240
+PLAIN: dict[str, dict[str, Any]] = {"model": {"drop_path": 0.0}, "optim": {"clip_grad": 0.5}}
+"""Drop path draws for each process: the one thing in which the number of processes shows."""
+
+
+def torchrun(*arguments: object, processes: int = 2) -> list[str]:
+    """Rendezvous at a free port of this machine alone."""
+    own = ["--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0", "--local-addr", "127.0.0.1"]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes), *own]
+    return [*launcher, *map(str, arguments)]
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo", "PYTHONPATH": str(Path.cwd())}
+
+
+def settings(config: TrainConfig) -> dict[str, Any]:
+    return config.model_dump(mode="json")
+
+
+def together(folder: Path, tasks: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """What each of two processes answers to all `tasks`, by rank."""
+    folder.mkdir(exist_ok=True)
+    (folder / "plan.json").write_text(json.dumps(tasks))
+    command = torchrun("-m", "tests.recipes.workload", folder / "plan.json", folder)
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=TIMEOUT, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(2)]
+
+
+@pytest.fixture(scope="module")
+def single(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run of one process."""
+    out = tmp_path_factory.mktemp("single") / "run"
+    train(tiny(videos, out, **PLAIN))
+    return out
+
+
+def broken(videos: Path, root: Path, *, half: bool) -> Path:
+    """The data with a broken video in the validation split; with `half`, also all that the second process sees first."""
+    shutil.copytree(videos, root)
+    data = DataSettings(root=root)
+    Path(read_dataset(data, "val").records[1].path).write_text("not a video")
+    if half:
+        records = read_dataset(data, "train").records
+        for place in epoch_order(len(records), 0, 0, 1)[2:4]:
+            Path(records[place].path).write_text("not a video")
+    return root
+
+
+class Done:
+    """Two processes, started once for all the tests of this module, and the folders that they wrote."""
+
+    def __init__(self, videos: Path, single: Path, folder: Path) -> None:
+        self.folder = folder
+        self.halves = broken(videos, folder / "halves", half=True)
+        self.missing = broken(videos, folder / "missing", half=False)
+        begun = tiny(videos, folder / "begun", **PLAIN, run={"max_steps": 3})
+        train(begun)
+        unmixed = {**PLAIN, "augment": {"mixup": 0, "cutmix": 0}}
+        order = epoch_order(12, 0, 0, 1)
+        skipping = {**PLAIN, "data": {"on_error": "skip"}}
+        tasks: list[dict[str, Any]] = [
+            {"train": settings(tiny(videos, folder / "parts", **PLAIN, run={"micro_batch": 2}))},
+            {"train": settings(tiny(videos, folder / "bf16", **PLAIN, run={"precision": "bf16"}))},
+            {"train": settings(tiny(videos, folder / "begun", **PLAIN))},
+            {"train": settings(tiny(self.halves, folder / "skipped", **skipping))},
+            {"train": settings(tiny(videos, folder / "spoilt", **unmixed)), "poison": int(order[2])},
+            {"evaluate": str(single / "last.safetensors"), "data": {"root": str(self.missing)}, "views": "3x3"},
+            {"train": settings(tiny(videos, folder / "sharded", **PLAIN, run={"strategy": "fsdp", "max_steps": 4}))},
+            {"train": settings(tiny(videos, folder / "sharded", **PLAIN, run={"strategy": "fsdp"}))},
+        ]
+        self.ranks = together(folder / "answers", tasks)
+
+
+@pytest.fixture(scope="module")
+def done(videos: Path, single: Path, tmp_path_factory: pytest.TempPathFactory) -> Done:
+    return Done(videos, single, tmp_path_factory.mktemp("processes"))
+
+
+def close(first: Path, second: Path, tolerance: float) -> None:
+    for (step, one), (other_step, other) in zip(losses(first), losses(second), strict=True):
+        assert step == other_step and one == pytest.approx(other, abs=tolerance)
+    assert distance(first, second) < tolerance
+
+
+def test_two_processes_equal_one(done: Done, single: Path) -> None:
+    """Augmentation, mixing, accumulation and the average of the weights among it; the two hold half of each batch."""
+    close(done.folder / "parts", single, 1e-5)
+    assert distance(done.folder / "parts", single, "best") < 1e-5
+
+
+def test_two_processes_with_products_in_bf16(done: Done, videos: Path, tmp_path: Path) -> None:
+    train(tiny(videos, tmp_path / "run", **PLAIN, run={"precision": "bf16"}))
+    close(done.folder / "bf16", tmp_path / "run", 1e-3)
+
+
+def test_two_processes_go_on_where_one_stopped(done: Done, single: Path) -> None:
+    close(done.folder / "begun", single, 1e-5)
+
+
+def test_sharded_weights_equal_whole_ones_and_resume(done: Done, single: Path, videos: Path) -> None:
+    close(done.folder / "sharded", single, 1e-5)
+    # One process reads the checkpoint of the two.
+    (done.folder / "sharded" / "last.safetensors").unlink()
+    newest = checkpoints(done.folder / "sharded" / "checkpoints")[-1]
+    newest.unlink()
+    train(tiny(videos, done.folder / "sharded", **PLAIN))
+    close(done.folder / "sharded", single, 1e-5)
+
+
+def test_a_process_without_a_readable_video_waits_for_none(done: Done, tmp_path: Path) -> None:
+    progress = [answers[3] for answers in done.ranks]
+    assert progress[0]["step"] == progress[1]["step"] == 6
+    failed = progress[0]["failed_videos"]
+    train(tiny(done.halves, tmp_path / "run", **PLAIN, data={"on_error": "skip"}))
+    assert sorted(events(tmp_path / "run")) == sorted(events(done.folder / "skipped"))
+    assert len(failed) == 2 and len(events(done.folder / "skipped")) == 4
+    assert progress[0]["failed_videos"] == progress[1]["failed_videos"]
+    close(done.folder / "skipped", tmp_path / "run", 1e-5)
+
+
+def test_a_sample_of_another_process_is_named(done: Done, videos: Path) -> None:
+    """It is in the share of the second process, whose gradients spoil those of the first."""
+    path = read_dataset(DataSettings(root=videos), "train").records[epoch_order(12, 0, 0, 1)[2]].path
+    assert events(done.folder / "spoilt")[0] == f"step 1 was left out: the loss of {path} (and of 1 more) is not finite"
+    assert [answers[4]["skipped_steps"] for answers in done.ranks] == [2, 2]
+
+
+def test_evaluation_gives_exactly_the_number_of_one_process(done: Done, single: Path) -> None:
+    data = DataSettings(root=done.missing, workers=0)
+    alone = told(evaluate(single / "last.safetensors", data, views="3x3", device="cpu"))
+    assert alone["num_missed"] == 1 and "not" in alone["failures"] and "3 clips x 3 crops" in alone["protocol"]
+    assert alone == done.ranks[0][5] == done.ranks[1][5]
