@@ -32,6 +32,8 @@ def write_atomically(
             with temporary.open("rb") as file:
                 os.fsync(file.fileno())
             temporary.replace(path)
-    except (OSError, RuntimeError, *refusals) as refused:
+    except Exception as refused:
+        if not isinstance(refused, (OSError, RuntimeError, *refusals)):
+            raise
         reason = getattr(refused, "strerror", None) or next(iter(str(refused).splitlines()), type(refused).__name__)
         raise error(f"{path}: cannot be written ({reason}); free space or choose another folder") from refused

@@ -28,6 +28,9 @@ from videomamba.training.checkpoint import checkpoints
 TIMEOUT = 240
 PLAIN: dict[str, dict[str, Any]] = {"model": {"drop_path": 0.0}, "optim": {"clip_grad": 0.5}}
 """Drop path draws for each process: the one thing in which the number of processes shows."""
+UNMIXED = {**PLAIN, "augment": {"mixup": 0, "cutmix": 0}}
+"""Where videos are left out, the others of their pass are paired anew."""
+SKIPPING = {**UNMIXED, "data": {"on_error": "skip"}}
 
 
 def torchrun(*arguments: object, processes: int = 2) -> list[str]:
@@ -84,15 +87,13 @@ class Done:
         self.missing = broken(videos, folder / "missing", half=False)
         begun = tiny(videos, folder / "begun", **PLAIN, run={"max_steps": 3})
         train(begun)
-        unmixed = {**PLAIN, "augment": {"mixup": 0, "cutmix": 0}}
         order = epoch_order(12, 0, 0, 1)
-        skipping = {**PLAIN, "data": {"on_error": "skip"}}
         tasks: list[dict[str, Any]] = [
             {"train": settings(tiny(videos, folder / "parts", **PLAIN, run={"micro_batch": 2}))},
             {"train": settings(tiny(videos, folder / "bf16", **PLAIN, run={"precision": "bf16"}))},
             {"train": settings(tiny(videos, folder / "begun", **PLAIN))},
-            {"train": settings(tiny(self.halves, folder / "skipped", **skipping))},
-            {"train": settings(tiny(videos, folder / "spoilt", **unmixed)), "poison": int(order[2])},
+            {"train": settings(tiny(self.halves, folder / "skipped", **SKIPPING))},
+            {"train": settings(tiny(videos, folder / "spoilt", **UNMIXED)), "poison": int(order[2])},
             {"evaluate": str(single / "last.safetensors"), "data": {"root": str(self.missing)}, "views": "3x3"},
             {"train": settings(tiny(videos, folder / "sharded", **PLAIN, run={"strategy": "fsdp", "max_steps": 4}))},
             {"train": settings(tiny(videos, folder / "sharded", **PLAIN, run={"strategy": "fsdp"}))},
@@ -140,7 +141,7 @@ def test_a_process_without_a_readable_video_waits_for_none(done: Done, tmp_path:
     progress = [answers[3] for answers in done.ranks]
     assert progress[0]["step"] == progress[1]["step"] == 6
     failed = progress[0]["failed_videos"]
-    train(tiny(done.halves, tmp_path / "run", **PLAIN, data={"on_error": "skip"}))
+    train(tiny(done.halves, tmp_path / "run", **SKIPPING))
     assert sorted(events(tmp_path / "run")) == sorted(events(done.folder / "skipped"))
     assert len(failed) == 2 and len(events(done.folder / "skipped")) == 4
     assert progress[0]["failed_videos"] == progress[1]["failed_videos"]

@@ -91,6 +91,18 @@ def resolve_weights(name_or_path: str | Path) -> Path:
     if len(path.parts) > 1 or path.suffix in (".pth", ".pt", ".bin", ".ckpt", ".safetensors"):
         raise WeightsError(f"{path}: no such file")
     entry = zoo_entry(str(name_or_path))
+    here = find_weights(entry.name)
+    if here is not None:
+        return here
+    if entry.packaged:
+        absent = _HERE / "weights" / entry.file
+        raise WeightsError(f"{entry.name}: {absent} is absent; reinstall videomamba or put it in ${FOLDER_VARIABLE}")
+    return _from_hub(entry)
+
+
+def find_weights(name: str) -> Path | None:
+    """The file of the zoo's checkpoint `name` where it is on this machine, None where it would have to be fetched."""
+    entry = zoo_entry(name)
     folder = os.environ.get(FOLDER_VARIABLE)
     if folder:
         found, is_file = _look(Path(folder) / entry.file)
@@ -98,10 +110,11 @@ def resolve_weights(name_or_path: str | Path) -> Path:
             return found
     if entry.packaged:
         found = _HERE / "weights" / entry.file
-        if not found.is_file():
-            raise WeightsError(f"{entry.name}: {found} is absent; reinstall videomamba or put it in ${FOLDER_VARIABLE}")
-        return found
-    return _from_hub(entry)
+        return found if found.is_file() else None
+    from huggingface_hub import try_to_load_from_cache
+
+    cached = try_to_load_from_cache(REPO, entry.file)
+    return Path(cached) if isinstance(cached, str) else None
 
 
 def _look(path: str | Path) -> tuple[Path, bool]:
@@ -118,16 +131,13 @@ def _look(path: str | Path) -> tuple[Path, bool]:
 
 
 def _from_hub(entry: ZooEntry) -> Path:
-    from huggingface_hub import constants, hf_hub_download, hf_hub_url, try_to_load_from_cache
+    from huggingface_hub import constants, hf_hub_download, hf_hub_url
     from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
 
     advice = (
         f"fetch {entry.file} from {REPO} on the Hugging Face Hub "
         f"and put it in a folder that the environment variable {FOLDER_VARIABLE} names"
     )
-    cached = try_to_load_from_cache(REPO, entry.file)
-    if isinstance(cached, str):
-        return Path(cached)
     if constants.HF_HUB_OFFLINE or not _reachable(hf_hub_url(REPO, entry.file)):
         raise WeightsError(f"{entry.name}: not on this machine and the hub cannot be reached; {advice}")
     try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -33,12 +32,12 @@ def evaluate(
     """Shows every video of `split` to a network and counts. Under torchrun the processes share the videos; each has the result.
 
     `weights` is a zoo name or a checkpoint file; `views` None takes its published protocol. `labels` are the network's
-    class names where the checkpoint has none. Where both sides have names, the classes of the data set are found among the
-    network's by name, whatever their order. Raises VideoMambaError when the classes are not the network's.
+    class names where the checkpoint has none. A data set that names its classes is matched by name, whatever their order; it
+    may hold a part of the network's classes. Raises VideoMambaError when the classes are not the network's.
     """
     opened = weights if isinstance(weights, Pretrained) else open_pretrained(weights)
     names = opened.labels or tuple(labels)
-    video_set = _in_order_of(names, read_dataset(data, split), opened)
+    video_set = _of_classes(opened, read_dataset(data, split, labels=names or None))
     processes = Processes(device=device)
     network = opened.model.eval().to(processes.device)
     if precision == "bf16":
@@ -49,33 +48,16 @@ def evaluate(
     return result
 
 
-def _in_order_of(theirs: tuple[str, ...], video_set: VideoSet, opened: Pretrained) -> VideoSet:
-    """The data set with the model's class indices."""
-    ours, outputs, source = video_set.labels, opened.model.config.num_classes, opened.path
-    if video_set.regression:
-        if not opened.regression:
-            raise VideoMambaError(f"{source}: has {outputs} classes, and {video_set.name} has numbers, not classes")
-        return video_set
-    if opened.regression:
-        raise VideoMambaError(f"{source}: answers with a number, and {video_set.name} has classes")
-    numbered = tuple(map(str, range(len(ours))))
-    if len(ours) > outputs:
+def _of_classes(opened: Pretrained, video_set: VideoSet) -> VideoSet:
+    """The data set, if its answers are what the network gives."""
+    theirs = "a number" if opened.regression else f"{opened.model.config.num_classes} classes"
+    ours = "numbers" if video_set.regression else f"{len(video_set.labels)} classes"
+    if opened.regression != video_set.regression:
         raise VideoMambaError(
-            f"{source}: has {outputs} classes, {video_set.name} has {len(ours)}; evaluate it on its own data"
+            f"{opened.path}: answers with {theirs}, the data set holds {ours}; fine-tune it on this data"
         )
-    if not theirs or ours in (theirs, numbered):
-        if len(ours) != outputs:
-            raise VideoMambaError(
-                f"{source}: has {outputs} classes, {video_set.name} has {len(ours)} that are known by number only; "
-                "give their names with data.labels"
-            )
-        return video_set
-    unknown = [name for name in ours if name not in theirs]
-    if unknown:
+    if not opened.regression and len(video_set.labels) != opened.model.config.num_classes:
         raise VideoMambaError(
-            f"{source}: has no class {unknown[0]!r} ({len(unknown)} of the {len(ours)} of {video_set.name} are unknown to "
-            "it); fine-tune it on this data first"
+            f"{opened.path}: has {theirs}, the data set {ours}; give the network's class names with --labels, or fine-tune it"
         )
-    place = [theirs.index(name) for name in ours]
-    records = tuple(replace(r, label=None if r.label is None else place[r.label]) for r in video_set.records)
-    return VideoSet(video_set.name, records, theirs, video_set.symmetries)
+    return video_set

@@ -25,25 +25,31 @@ def build_model(config: TrainConfig, video_set: VideoSet, *, fresh: bool) -> tup
     if config.model.weights is None or not fresh:
         return model, None
     checkpoint = read_checkpoint(resolve_weights(config.model.weights))
-    same = _same_classes(checkpoint, video_set, outputs)
-    return model, load_weights(model, checkpoint, head="keep" if same else "replace", rename_norm=True)
+    rows = _known_rows(checkpoint, video_set, outputs)
+    if rows is None:
+        return model, load_weights(model, checkpoint, head="replace", rename_norm=True)
+    kept = None if rows == list(range(len(checkpoint.tensors["head.bias"]))) else rows
+    return model, load_weights(model, checkpoint, head_rows=kept, rename_norm=True)
 
 
-def _same_classes(checkpoint: Checkpoint, video_set: VideoSet, outputs: int) -> bool:
-    """Whether the head can go on from the checkpoint's: as many classes, and no name that says they are others.
+def _known_rows(checkpoint: Checkpoint, video_set: VideoSet, outputs: int) -> list[int] | None:
+    """The rows of the checkpoint's head that are the classes of the data set, None where some are new to it.
 
-    Lists of numbered classes have numbers for names, which say nothing.
+    Classes without names (class_0, ...) are taken for the checkpoint's where there are as many.
     """
     bias = checkpoint.tensors.get("head.bias")
-    if bias is None or len(bias) != outputs or video_set.regression != _is_regression(checkpoint):
-        return False
+    if bias is None or video_set.regression != _is_regression(checkpoint):
+        return None
     theirs: tuple[str, ...] = ()
     if checkpoint.bundle is not None:
         theirs = checkpoint.bundle.labels
     elif (entry := entry_for_file(checkpoint.source)) is not None:
         theirs = labels_of(entry)
-    numbered = tuple(map(str, range(outputs)))
-    return not theirs or video_set.labels in (theirs, numbered)
+    if theirs and not video_set.regression and set(video_set.labels) <= set(theirs):
+        return [theirs.index(name) for name in video_set.labels]
+    numbered = tuple(f"class_{i}" for i in range(outputs))
+    same = len(bias) == outputs and (not theirs or video_set.regression or video_set.labels == numbered)
+    return list(range(outputs)) if same else None
 
 
 def _is_regression(checkpoint: Checkpoint) -> bool:

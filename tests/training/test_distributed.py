@@ -1,0 +1,54 @@
+"""The processes of a run, where there is one. What several do is shown by whole runs in tests/recipes/test_processes.py."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from videomamba.schema import VideoMambaError
+from videomamba.training.distributed import Processes, like, whole
+
+
+def test_one_process_is_alone() -> None:
+    processes = Processes(device="cpu")
+    assert (processes.rank, processes.world, processes.main) == (0, 1, True)
+    assert processes.device == torch.device("cpu") and not processes.sharded
+    assert processes.sum([1.5, 2]) == [1.5, 2] and processes.gather({"a": 1}) == [{"a": 1}]
+    parameter = nn.Parameter(torch.ones(2))
+    parameter.grad = torch.tensor([1.0, 3.0])
+    processes.average_gradients([parameter])
+    assert parameter.grad.tolist() == [1.0, 3.0]
+
+
+@pytest.mark.parametrize("sums_itself", [True, False])
+def test_a_wrapped_network_is_the_network(sums_itself: bool) -> None:
+    processes, model = Processes(device="cpu"), nn.Linear(2, 1)
+    wrapped = processes.wrap(model, sums_itself=sums_itself)
+    inputs = torch.randn(3, 2)
+    assert torch.equal(wrapped(inputs), model(inputs))
+    with processes.accumulating(wrapped, True):
+        processes.backward(wrapped(inputs).sum())
+    processes.backward(wrapped(inputs).sum())
+    assert model.weight.grad is not None and torch.allclose(model.weight.grad, 2 * inputs.sum(dim=0)[None])
+
+
+@pytest.mark.parametrize("device", ["cpuu", "cuda:99", "meta", ""])
+def test_a_device_that_is_not_there(device: str) -> None:
+    with pytest.raises(VideoMambaError) as caught:
+        Processes(device=device)
+    text = str(caught.value)
+    assert text.startswith(f"run.device: {device} cannot be used here (") and "\n" not in text
+
+
+def test_sharding_needs_several_processes() -> None:
+    with pytest.raises(VideoMambaError) as caught:
+        Processes(device="cpu", strategy="fsdp")
+    assert str(caught.value).startswith("run.strategy: fsdp shares the weights among processes; start several")
+
+
+def test_layout() -> None:
+    tensor = torch.arange(3.0)
+    assert whole(tensor) is tensor
+    laid_out = like(tensor.double(), torch.zeros(3, dtype=torch.bfloat16))
+    assert laid_out.dtype == torch.bfloat16 and laid_out.tolist() == [0, 1, 2]
