@@ -6,7 +6,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo setup check test test-slow bench docs clean
+.PHONY: demo setup check test test-slow bench ablation docs clean
 
 demo: $(READY)
 	$(BIN)/python examples/demo.py --out demo
@@ -37,6 +37,11 @@ bench: $(READY)
 	$(BIN)/python -m videomamba bench model
 	$(BIN)/python -m videomamba bench flops
 	$(BIN)/python benchmarks/embedded_default.py
+	$(BIN)/python benchmarks/augmentation.py
+	$(BIN)/python benchmarks/data_loading.py
+
+ablation: $(READY)
+	$(BIN)/python benchmarks/scan_orders.py --out runs/scan_orders
 
 docs: $(READY)
 	$(BIN)/python -m mkdocs build --strict --quiet

@@ -4,8 +4,8 @@
 
 Each run is the preset `synthetic-actions` with a smaller network and clips of 64x64 pixels, and without the symmetries of the
 data, which make it learn later. Its accuracy is that of the files of the test split, whose seeds, size and quality the
-training did not have. Beside it stands the paper's figure on Something-Something V2 (table 2 of arXiv 2403.06977), for VideoMamba-Ti
-of 8 frames from ImageNet weights: another network, other data and another start, so only the order of the four can be compared.
+training did not have. Beside it stands the paper's figure on Something-Something V2 (arXiv 2403.06977), for VideoMamba-Ti of
+8 frames from ImageNet weights: another network, other data and another start, so only the ranking can be compared.
 
 A run that was interrupted goes on; one that is there is not repeated. `--jobs` runs go side by side, one thread each.
 """
@@ -87,7 +87,7 @@ def main() -> None:
     jobs = [(order, seed) for seed in range(args.seeds) for order in PUBLISHED]
     with ThreadPoolExecutor(args.jobs) as pool:
         done = pool.map(lambda job: run(*job, epochs=args.epochs, data=data, out=args.out), jobs)
-        found = {job: top1 for job, top1 in zip(jobs, done, strict=True)}
+        found = dict(zip(jobs, done, strict=True))
     parameters = sum(
         p.numel() for p in open_pretrained(args.out / "spatial_first_0" / "last.safetensors").model.parameters()
     )

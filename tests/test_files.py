@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from videomamba.files import write_atomically
+from videomamba.files import clear_remains, write_atomically
 from videomamba.schema import VideoMambaError, WeightsError
 
 
@@ -47,7 +47,7 @@ def test_the_umask_decides_who_reads_it(mask: int, tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o666 & ~mask
 
 
-class Odd(Exception):
+class OddError(Exception):
     pass
 
 
@@ -58,7 +58,7 @@ class Odd(Exception):
         (OSError("something"), "something"),
         (RuntimeError("the writer failed\nwith details"), "the writer failed"),
         (RuntimeError(), "RuntimeError"),
-        (Odd("odd"), "odd"),
+        (OddError("odd"), "odd"),
     ],
     ids=repr,
 )
@@ -71,7 +71,7 @@ def test_a_disk_that_refuses_is_one_line_and_leaves_the_old(failure: Exception, 
         raise failure
 
     with pytest.raises(WeightsError) as caught:
-        write_atomically(path, write, error=WeightsError, refusals=(Odd,))
+        write_atomically(path, write, error=WeightsError, refusals=(OddError,))
     assert str(caught.value) == f"{path}: cannot be written ({reason}); free space or choose another folder"
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
 
@@ -93,6 +93,21 @@ def test_an_interrupt_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         write_atomically(tmp_path / "file", write)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_process_leaves_is_cleared(tmp_path: Path) -> None:
+    """Its temporary folder; files of other names, and the file itself, stay."""
+    path = tmp_path / "step_1.pt"
+    path.write_text("old")
+    child = os.fork()
+    if child == 0:  # the child dies with half a file written, without any clean-up
+        write_atomically(path, lambda target: os._exit(target.write_text("half")))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 4
+    (tmp_path / ".other").mkdir()
+    assert len(list(tmp_path.iterdir())) == 3 and path.read_text() == "old"
+    clear_remains(tmp_path, "step_*.pt")
+    assert sorted(tmp_path.iterdir()) == [tmp_path / ".other", path]
+    clear_remains(tmp_path / "gone", "*")
 
 
 def test_a_folder_that_is_not_there_and_a_folder_in_its_place(tmp_path: Path) -> None:

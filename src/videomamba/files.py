@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -37,3 +38,9 @@ def write_atomically(
             raise
         reason = getattr(refused, "strerror", None) or next(iter(str(refused).splitlines()), type(refused).__name__)
         raise error(f"{path}: cannot be written ({reason}); free space or choose another folder") from refused
+
+
+def clear_remains(folder: Path, pattern: str) -> None:
+    """Removes what killed processes left of the files named like `pattern` that they were writing in `folder`."""
+    for remains in folder.glob(f".{pattern}.*"):
+        shutil.rmtree(remains, ignore_errors=True)

@@ -122,7 +122,7 @@ class Clip:
         return f"Clip({tuple(self.data.shape)} {str(self.data.dtype).removeprefix('torch.')}, {self.path!r})"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class VideoRecord:
     """One line of a data set: a video (file, folder of frames, image), or a part of one, and what is known of it.
 
@@ -223,7 +223,7 @@ class Prediction:
 class Settings(BaseModel):
     """Settings of one part of a run: frozen, and an unknown field is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Preprocess(Settings):

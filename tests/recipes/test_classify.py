@@ -247,7 +247,9 @@ def test_other_data_are_refused(videos: Path, reference: Path, tmp_path: Path) -
     assert text.startswith(f"{newest}: belongs to a run of 12 training videos, not 10; choose another run.out")
     shutil.rmtree(moved / CLASSES[1])
     text = complaint(tiny(moved, reference))
-    assert text.startswith(f"{newest}: belongs to a run of 3 classes, not these 2 ('{CLASSES[1]}' is in one of them only)")
+    assert text.startswith(
+        f"{newest}: belongs to a run of 3 classes, not these 2 ('{CLASSES[1]}' is in one of them only)"
+    )
 
 
 # What may be wrong with videos and numbers
@@ -334,9 +336,7 @@ def test_a_sample_that_is_not_finite_costs_its_steps(
     assert len(seen) > 100 and all(seen)
 
 
-def test_several_steps_in_a_row_stop_the_run(
-    videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_several_steps_in_a_row_stop_the_run(videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     poisoned(monkeypatch, lambda record: True)
     text = complaint(tiny(videos, tmp_path / "run", run={"max_bad_steps": 3}))
     assert text.startswith("3 steps in a row were not finite, the last because the loss of ")
@@ -507,7 +507,9 @@ def test_a_run_begins_with_given_weights(videos: Path, reference: Path, tmp_path
 
 @pytest.fixture
 def numbered(videos: Path, tmp_path: Path) -> Path:
-    rows = [f"{path},{len(name) + i / 10}" for name in CLASSES for i, path in enumerate(sorted((videos / name).iterdir()))]
+    rows = [
+        f"{path},{len(name) + i / 10}" for name in CLASSES for i, path in enumerate(sorted((videos / name).iterdir()))
+    ]
     (tmp_path / "numbers").mkdir()
     (tmp_path / "numbers" / "train.csv").write_text("\n".join(["path,target", *rows]) + "\n")
     return tmp_path / "numbers"

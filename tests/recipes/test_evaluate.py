@@ -29,7 +29,12 @@ ANOTHER_ORDER = (2, 0, 1)
 
 
 def network_file(
-    path: Path, labels: Sequence[str], *, order: Sequence[int] = (0, 1, 2), outputs: int = 3, task: str = "classification"
+    path: Path,
+    labels: Sequence[str],
+    *,
+    order: Sequence[int] = (0, 1, 2),
+    outputs: int = 3,
+    task: str = "classification",
 ) -> Path:
     """A random network of definite answers; output i is that of class order[i]."""
     config = tiny(path, path)

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.recipes.runs import CLASSES, distance, events, losses, same_weights, tiny
+from tests.recipes.runs import distance, events, losses, tiny
 from tests.recipes.workload import told
 from videomamba.data.annotations import read_dataset
 from videomamba.data.sampler import epoch_order
@@ -25,7 +25,7 @@ from videomamba.recipes.evaluate import evaluate
 from videomamba.recipes.load import to_yaml
 from videomamba.training.checkpoint import checkpoints
 
-TIMEOUT = 240
+TIMEOUT = 120
 PLAIN: dict[str, dict[str, Any]] = {"model": {"drop_path": 0.0}, "optim": {"clip_grad": 0.5}}
 """Drop path draws for each process: the one thing in which the number of processes shows."""
 UNMIXED = {**PLAIN, "augment": {"mixup": 0, "cutmix": 0}}
@@ -160,3 +160,45 @@ def test_evaluation_gives_exactly_the_number_of_one_process(done: Done, single: 
     alone = told(evaluate(single / "last.safetensors", data, views="3x3", device="cpu"))
     assert alone["num_missed"] == 1 and "not" in alone["failures"] and "3 clips x 3 crops" in alone["protocol"]
     assert alone == done.ranks[0][5] == done.ranks[1][5]
+
+
+@pytest.mark.slow
+def test_processes_that_are_asked_to_stop_go_on(videos: Path, tmp_path: Path) -> None:
+    """torchrun hands the signal on; they agree on the step after which they write a checkpoint."""
+    long: dict[str, Any] = {**PLAIN, "optim": {"epochs": 20}}
+    train(tiny(videos, tmp_path / "whole", **long))
+    (tmp_path / "run.yaml").write_text(to_yaml(tiny(videos, tmp_path / "run", **long, run={"checkpoint_minutes": 9})))
+    command = torchrun("-m", "videomamba", "train", "--config", tmp_path / "run.yaml")
+    process = subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    end = time.monotonic() + TIMEOUT
+    while not (path := tmp_path / "run" / "metrics.jsonl").exists() or path.stat().st_size < 2000:
+        assert time.monotonic() < end and process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    _, told = process.communicate(timeout=TIMEOUT)
+    assert process.returncode != 0
+    assert "interrupted; what was finished is kept" in told
+    (stopped,) = checkpoints(tmp_path / "run" / "checkpoints")
+    assert stopped.name < "step_00000060.pt"
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=TIMEOUT, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    close(tmp_path / "run", tmp_path / "whole", 1e-5)
+
+
+@pytest.mark.slow
+def test_an_error_of_one_process_ends_all(videos: Path, tmp_path: Path) -> None:
+    """A broken video in the share of the second: its line is told, nobody waits, and the run goes on once it is mended."""
+    root = shutil.copytree(videos, tmp_path / "videos")
+    records = read_dataset(DataSettings(root=root), "train").records
+    path = Path(records[epoch_order(12, 0, 0, 1)[-1]].path)
+    path.write_text("not a video")
+    (tmp_path / "run.yaml").write_text(to_yaml(tiny(root, tmp_path / "run", **PLAIN)))
+    command = torchrun("-m", "videomamba", "train", "--config", tmp_path / "run.yaml")
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=TIMEOUT, check=False)
+    assert done.returncode != 0 and f"videomamba: {path}: not a readable video" in done.stderr
+    assert len(losses(tmp_path / "run")) == 2
+    shutil.copy(videos / path.relative_to(root), path)
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=TIMEOUT, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    train(tiny(videos, tmp_path / "whole", **PLAIN))
+    close(tmp_path / "run", tmp_path / "whole", 1e-5)

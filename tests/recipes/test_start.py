@@ -89,7 +89,7 @@ def test_longer_clips_resize_the_positions(tmp_path: Path) -> None:
 def test_a_run_that_goes_on_does_not_look_for_weights(tmp_path: Path) -> None:
     config = tiny(tmp_path, tmp_path, model={"weights": str(tmp_path / "gone.safetensors")})
     assert build_model(config, video_set(*CLASSES), fresh=False)[1] is None
-    with pytest.raises(VideoMambaError, match="gone.safetensors") as caught:
+    with pytest.raises(VideoMambaError, match=r"gone\.safetensors") as caught:
         build_model(config, video_set(*CLASSES), fresh=True)
     assert "\n" not in str(caught.value)
 
@@ -151,5 +151,3 @@ def test_other_data_are_another_run(now: VideoSet, reason: str) -> None:
     with pytest.raises(VideoMambaError) as caught:
         check_same_data(now, ("a", "b"), 4, "file")
     assert str(caught.value).startswith(f"file: {reason}choose another run.out")
-
-

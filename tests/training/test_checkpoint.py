@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import nn
 
+from videomamba.files import clear_remains
 from videomamba.schema import VideoMambaError
 from videomamba.training.checkpoint import (
     Progress,
     RunState,
     checkpoints,
-    clear_remains,
     load_checkpoint,
     optimizer_state,
     restore_optimizer,
@@ -42,7 +42,11 @@ def test_what_is_saved_comes_back(tmp_path: Path) -> None:
     found = load_checkpoint(path)
     assert found.progress == saved.progress
     assert (found.config, found.labels, found.num_videos, found.ema) == ("optim: {}\n", ("a", "b"), 12, None)
-    assert found.versions["torch"] == str(torch.__version__) and set(found.versions) == {"videomamba", "torch", "python"}
+    assert found.versions["torch"] == str(torch.__version__) and set(found.versions) == {
+        "videomamba",
+        "torch",
+        "python",
+    }
     assert torch.equal(found.model["weight"], saved.model["weight"])
     for name, tensor in saved.optimizer["weight"].items():
         assert torch.equal(found.optimizer["weight"][name], tensor)
@@ -70,14 +74,14 @@ def test_other_files_are_no_checkpoints_and_stay(tmp_path: Path) -> None:
     (remains / "step_00000001.pt").write_text("half")
     save_checkpoint(tmp_path, state(), keep=1)
     assert [path.name for path in checkpoints(tmp_path)] == ["step_00000003.pt"]
-    clear_remains(tmp_path)
+    clear_remains(tmp_path, "step_*.pt")
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == ["notes.txt", "step_00000001.pt.bak", "step_00000003.pt", "step_1.pt"]
 
 
 def test_no_folder_has_no_checkpoints(tmp_path: Path) -> None:
     assert checkpoints(tmp_path / "gone") == []
-    clear_remains(tmp_path / "gone")
+    clear_remains(tmp_path / "gone", "step_*.pt")
 
 
 class Runs:

@@ -135,5 +135,5 @@ def test_several_in_a_row_are_the_end() -> None:
     bench = Bench(max_bad_steps=2)
     poison = torch.full((2, 3), math.nan)
     bench.stepper.step([poison], planned=2)
-    with pytest.raises(VideoMambaError, match="2 steps in a row were not finite, the last because the loss of 0.mp4"):
+    with pytest.raises(VideoMambaError, match=r"2 steps in a row were not finite, the last because the loss of 0\.mp4"):
         bench.stepper.step([poison], planned=2)

@@ -18,6 +18,9 @@ def sheet(
     /,
     *,
     out: Annotated[Path, arg(metavar="FILE.png", help="the picture to write")] = Path("sheet.png"),
+    like: Annotated[
+        str | None, arg(metavar="RUN", help="a preset or the config.yaml of a run, whose clip and augment are shown")
+    ] = None,
     clip: Annotated[Preprocess, arg(help="frames, size, normalisation")] = Preprocess(),
     augment: Annotated[Augmentation, arg(help="how clips are changed")] = Augmentation(),
     samples: Annotated[int, arg(help="clips of each video, each changed on its own: one row each")] = 4,
@@ -43,6 +46,13 @@ def sheet(
     for option, value in (("--samples", samples), ("--videos", videos)):
         if value < 1:
             raise VideoMambaError(f"{option} {value}: give at least 1")
+    if like is not None:
+        if (clip, augment) != (Preprocess(), Augmentation()):
+            raise VideoMambaError("--like: takes clip and augment from a run; leave out their options, or --like")
+        from videomamba.recipes.load import load_config
+
+        config = load_config(["--config" if like.endswith((".yaml", ".yml")) else "--preset", like])
+        clip, augment = config.clip, config.augment
     if seed < 0:
         raise VideoMambaError(f"--seed {seed}: give 0 or more")
     anything = VideoSet("sheet", (), ("any",), Symmetries(mirror=(0,), upside_down=(0,), backwards=(0,)))

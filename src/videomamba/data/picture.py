@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import av
 import torch
 from torch import Tensor
 
-from videomamba.schema import Clip, Frames, Preprocess, VideoMambaError
+from videomamba.files import write_atomically
+from videomamba.schema import Clip, Frames, Preprocess
 
 
 def contact_sheet(pictures: Frames | Clip, *, columns: int, preprocess: Preprocess | None = None) -> Tensor:
@@ -41,15 +41,8 @@ def write_png(path: str | Path, picture: Tensor) -> None:
     """
     if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != torch.uint8 or picture.numel() == 0:
         raise ValueError(f"a picture is (h, w, 3) uint8, got {tuple(picture.shape)} {picture.dtype}")
-    path = Path(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        partial.write_bytes(_png(picture))
-        partial.replace(path)
-    except OSError as error:
-        raise VideoMambaError(f"{path}: cannot be written ({error.strerror}); choose another place") from error
-    finally:
-        partial.unlink(missing_ok=True)
+    data = _png(picture)
+    write_atomically(Path(path), lambda target: target.write_bytes(data))
 
 
 def _denormalise(clip: Tensor, preprocess: Preprocess) -> Tensor:

@@ -75,7 +75,6 @@ class Augmentation(Settings):
         default=True,
         description="auto_augment at the video's own size, as in the original; off: after the crop, faster",
     )
-    color_jitter: float = Field(default=0.0, ge=0, description="strength of brightness, contrast, saturation")
     crop: Literal["area", "shift"] = Field(
         default="area", description="area: random resized crop; shift: the size of testing, at a random place"
     )
@@ -86,6 +85,7 @@ class Augmentation(Settings):
     )
     flip_vertical: bool = Field(default=False, description="half upside down, where the data set says the new class")
     reverse: bool = Field(default=False, description="half backwards in time, where the data set says the new class")
+    color_jitter: float = Field(default=0.0, ge=0, description="strength of brightness, contrast, saturation")
     erase: float = Field(default=0.0, ge=0, le=1, description="probability of erasing a box with noise")
     mixup: float = Field(default=0.0, ge=0, description="alpha; 0 is off")
     cutmix: float = Field(default=0.0, ge=0, description="alpha; 0 is off")

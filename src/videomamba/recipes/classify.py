@@ -26,9 +26,10 @@ from videomamba.data.augment.mixing import mix
 from videomamba.data.augment.pipeline import check_augmentation
 from videomamba.data.dataset import Batch
 from videomamba.data.loader import TrainLoader
+from videomamba.evaluation.metrics import videos_of
 from videomamba.evaluation.results import ClassificationResult
 from videomamba.evaluation.views import Views
-from videomamba.files import write_atomically
+from videomamba.files import clear_remains, write_atomically
 from videomamba.models.bundle import save_bundle
 from videomamba.models.precision import MasterWeights, cast_products
 from videomamba.models.videomamba import VideoMamba
@@ -42,7 +43,6 @@ from videomamba.training.checkpoint import (
     Progress,
     RunState,
     checkpoints,
-    clear_remains,
     load_checkpoint,
     optimizer_state,
     restore_optimizer,
@@ -81,6 +81,7 @@ def train(config: TrainConfig) -> Trained:
     run, optim = config.run, config.optim
     train_set, val_set = read_dataset(config.data, "train"), read_dataset(config.data, "val")
     check_augmentation(config.augment, train_set)
+    videos_of(val_set)  # raises where a video has two labels, now rather than after an epoch
     processes = Processes(device=run.device, strategy=run.strategy)
     state = _resumed(config, train_set, processes)
     progress = Progress(seed=run.seed) if state is None else state.progress
@@ -189,7 +190,7 @@ def train(config: TrainConfig) -> Trained:
                     if last or (run.evaluate_every and (progress.epoch + 1) % run.evaluate_every == 0):
                         network = released()
                         scored = validation(_on_device(network, config, processes))
-                        if progress.best is None or quality(scored) > progress.best:
+                        if progress.best is None or quality(scored) >= progress.best:  # of equals the longer trained
                             progress.best, progress.best_epoch = quality(scored), progress.epoch
                             if processes.main:
                                 _save(run.out / BEST, network, config, train_set, progress, scored)
@@ -203,6 +204,7 @@ def train(config: TrainConfig) -> Trained:
                 if last or is_due or stopped:
                     keep()
                     kept = time.monotonic()
+                    tracker.start_clock()
                 if stopped:
                     raise KeyboardInterrupt
                 if last:
@@ -214,8 +216,11 @@ def _resumed(config: TrainConfig, train_set: VideoSet, processes: Processes) -> 
     """What the last checkpoint of the run holds, None where there is none."""
     folder = config.run.out / CHECKPOINTS
     if processes.main:
-        clear_remains(folder)
-    found = checkpoints(folder)
+        clear_remains(folder, "step_*.pt")
+        for name in (BEST, LAST, CONFIG):
+            clear_remains(config.run.out, name)
+    # The main process says which: it may still be writing one while another process is here already.
+    found = processes.gather(checkpoints(folder))[0]
     if not found:
         return None
     if not config.run.resume:
@@ -285,12 +290,16 @@ class _Tracker:
     def __init__(
         self, config: TrainConfig, last_step: int, resumed_step: int | None, loader: TrainLoader, *, on: bool
     ) -> None:
-        self._loader = loader
+        self._config, self._loader = config, loader
         out, tensorboard = config.run.out, config.run.tensorboard
         self._tracker = (
             Tracker(out, total_steps=last_step, tensorboard=tensorboard, resume_step=resumed_step) if on else None
         )
-        self._then, self._waited = time.monotonic(), loader.waited
+        self.start_clock()
+
+    def start_clock(self) -> None:
+        """What is done between two steps does not count as the next one's time."""
+        self._then, self._waited = time.monotonic(), self._loader.waited
 
     def __enter__(self) -> Self:
         if self._tracker is not None:
@@ -307,9 +316,7 @@ class _Tracker:
         if self._tracker is not None:
             self._tracker.event(message)
 
-    def step(
-        self, progress: Progress, result: StepResult, rate: float, failures: Sequence[tuple[str, str]]
-    ) -> None:
+    def step(self, progress: Progress, result: StepResult, rate: float, failures: Sequence[tuple[str, str]]) -> None:
         now, waited = time.monotonic(), self._loader.waited
         seconds, waiting = now - self._then, waited - self._waited
         self._then, self._waited = now, waited
@@ -331,16 +338,17 @@ class _Tracker:
         if self._tracker is not None:
             self._tracker.epoch(
                 progress.epoch,
+                quiet=scored is None and self._config.run.evaluate_every > 1,
                 **_numbers(scored),
                 skipped_steps=progress.skipped_steps,
                 failed_videos=len(progress.failed_videos),
             )
-        self._then, self._waited = time.monotonic(), self._loader.waited
+        self.start_clock()
 
 
 def _numbers(scored: Result | None) -> dict[str, float | None]:
     if scored is None:
         return {}
     if isinstance(scored, ClassificationResult):
-        return {"val_top1": scored.top1, "val_top5": scored.top5}
+        return {"val_top1": scored.top1, "val_top5": scored.top5, "val_mean_class_accuracy": scored.mean_class_accuracy}
     return {"val_mse": scored.mse}

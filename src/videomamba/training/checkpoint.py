@@ -10,7 +10,6 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import re
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -94,12 +93,6 @@ def save_checkpoint(folder: Path, state: RunState, *, keep: int) -> Path:
 def checkpoints(folder: Path) -> list[Path]:
     """The complete checkpoint files of a run, oldest first."""
     return sorted(path for path in folder.glob("step_*.pt") if _NAME.fullmatch(path.name))
-
-
-def clear_remains(folder: Path) -> None:
-    """Removes what a killed process left of a file that it was writing."""
-    for remains in folder.glob(".step_*.pt.*"):
-        shutil.rmtree(remains, ignore_errors=True)
 
 
 def load_checkpoint(path: Path) -> RunState:

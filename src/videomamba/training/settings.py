@@ -46,7 +46,7 @@ class Run(Settings):
     """Where a run writes, on what it runs, and what it keeps."""
 
     out: Path = Field(default=Path("runs/train"), description="folder of the run")
-    seed: int = 0
+    seed: int = Field(default=0, ge=0, description="of everything that is drawn")
     device: str = Field(default="auto", description="cpu, cuda, mps; auto: the best there is")
     strategy: Literal["auto", "ddp", "fsdp"] = Field(default="auto", description="over several processes (torchrun)")
     precision: Literal["fp32", "bf16"] = Field(default="fp32", description="of the matrix products; weights stay fp32")

@@ -13,7 +13,6 @@ from __future__ import annotations
 import csv
 import json
 import math
-import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,7 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from videomamba.files import write_atomically
+from videomamba.files import clear_remains, write_atomically
 from videomamba.schema import VideoMambaError
 
 if TYPE_CHECKING:
@@ -83,8 +82,7 @@ class Tracker:
             kept = [record for record in read_metrics(self._out) if record["step"] <= self._resume_step]
         with _saving(self._out):
             self._out.mkdir(parents=True, exist_ok=True)
-            for remains in self._out.glob(".metrics.*.*"):  # what a killed process was writing
-                shutil.rmtree(remains, ignore_errors=True)
+            clear_remains(self._out, "metrics.*")
         for record in kept:
             self._take(record)
         self._write_csv()
@@ -119,10 +117,10 @@ class Tracker:
         if self._bar is not None:
             self._bar.advance(step, epoch, values)
 
-    def epoch(self, epoch: int, **values: Value) -> None:
+    def epoch(self, epoch: int, *, quiet: bool = False, **values: Value) -> None:
         """Records the end of an epoch: the means of the AVERAGED values of its steps that are finite, then `values`.
 
-        The steps before a resume count too.
+        The steps before a resume count too. A `quiet` record has no line on stderr.
         """
         sums = self._sums if self._epoch == epoch else {}
         means: Record = {name: total / count for name, (total, count) in sums.items()}
@@ -134,7 +132,7 @@ class Tracker:
             )
         self._write(record)
         self._write_csv()
-        if self._show:
+        if self._show and not quiet:
             line = f"epoch {epoch}, step {self._last_step}: {describe(means | values)}"
             if self._bar is not None:
                 self._bar.print(line)
