@@ -27,7 +27,7 @@ check: $(READY)
 	$(BIN)/lint-imports
 
 test: $(READY)
-	$(BIN)/python -m pytest --numprocesses 2 --quiet
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --quiet
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow

@@ -40,6 +40,8 @@ class TestList:
             ("train.csv", "a b.mp4,0\nc.mp4,2\n"),
             ("train.csv", "path,label\n\na b.mp4, 0\nc.mp4, 2\n"),
             ("train.csv", '\ufeffLabel,Note,Path\r\n0,"x, y",a b.mp4\r\n2,,c.mp4\r\n'),
+            ("train.csv", "a b.mp4;0\nc.mp4;2\n"),
+            ("train.csv", "Video Name;Label\na b.mp4;0\nc.mp4;2\n"),
             ("train.csv", "a b.mp4 0\nc.mp4 2\n"),
             ("train.txt", "a b.mp4 0\n\nc.mp4   2\n"),
             ("train.txt", "path label\na b.mp4 0\nc.mp4 2\n"),
@@ -148,6 +150,10 @@ class TestList:
             ("label,youtube_id,time_start,time_end,split\na,b,0,10,train\n", r"line 2: .*--format kinetics"),
             ("", r"train\.csv: holds no videos; give one a line"),
             ("path,label\n", r"train\.csv: holds no videos; give one a line"),
+            ("clip,label\na.mp4,1\n", r"train\.csv, line 2: there is no path; the columns are clip, label; name one"),
+            ("a.mp4,0\nb.mp4,1600000000\n", r"line 2: label 1600000000 is no index of a class; number the classes"),
+            ("path,label,num_frames\na,0,30000000\n", r"line 2: 3e\+07 is no number of frames"),
+            ("a.mp4,0\nb\0.mp4,1\n", r"train\.csv: is no UTF-8 text \(null characters\)"),
         ],
     )
     def test_broken(self, tmp_path: Path, text: str, message: str) -> None:
@@ -162,6 +168,8 @@ class TestList:
             ('{"path": "a.mp4", "label": 0}\n{"path": \n', r"train\.jsonl, line 2: is no JSON"),
             ('["a.mp4", 0]\n', r"train\.jsonl, line 1: is no JSON object"),
             ('{"path": "a.mp4", "label": 0}\n{"label": 1}\n', r"train\.jsonl, line 2: has no path"),
+            ('{"path": "a.mp4", "label": 0}\n{"path": "", "label": 1}\n', r"train\.jsonl, line 2: has no path"),
+            ('{"path": "a.mp4", "label": 0}\n{"path": "b.mp4", "label": [1, 2]}\n', r"line 2: has no label"),
         ):
             (tmp_path / "train.jsonl").write_text(text)
             with pytest.raises(VideoMambaError, match=message):
@@ -241,6 +249,11 @@ class TestFolder:
         settings = DataSettings(root=tmp_path)
         assert [len(read_dataset(settings, s)) for s in ("train", "val", "test")] == [8, 2, 1]
 
+    def test_a_folder_beside_split_folders(self, tmp_path: Path) -> None:
+        touch(tmp_path, *(f"{split}/{name}/1.mp4" for split in ("train", "val") for name in "ab"), "runs/out/1.mp4")
+        with pytest.raises(VideoMambaError, match="beside train and val lies runs, which is no split; move it out"):
+            read_dataset(DataSettings(root=tmp_path), "train")
+
     def test_a_class_called_test(self, tmp_path: Path) -> None:
         touch(tmp_path, *(f"{name}/{i}.mp4" for name in ("test", "train", "car") for i in range(2)))
         assert read_dataset(DataSettings(root=tmp_path), "train").labels == ("car", "test", "train")
@@ -309,6 +322,26 @@ class TestHeldOut:
         settings = DataSettings(root=tmp_path, val_fraction=0.3)
         train, val = set(names_of(read_dataset(settings, "train"))), set(names_of(read_dataset(settings, "val")))
         assert (len(train), len(val), train & val) == (4, 2, set())
+
+    def test_one_video_under_two_names(self, tmp_path: Path) -> None:
+        lines = [f"{prefix}{video}.mp4,0" for video in range(8) for prefix in ("", "./", "x/../")]
+        (tmp_path / "train.csv").write_text("\n".join(lines))
+        train, val = (set(names_of(read_dataset(DataSettings(root=tmp_path), s))) for s in ("train", "val"))
+        assert (len(train), len(val), train & val) == (6, 2, set())
+
+    def test_mistakes(self, tmp_path: Path) -> None:
+        def fails(message: str, *lines: str) -> None:
+            (tmp_path / "train.csv").write_text("\n".join(["path,label,start,end", *lines]))
+            with pytest.raises(VideoMambaError, match=message):
+                read_dataset(DataSettings(root=tmp_path), "train")
+
+        fails(
+            r"train\.csv, line 4: .*3\.mp4: is the only video of class 'b'", "1.mp4,a,0,1", "2.mp4,a,0,1", "3.mp4,b,0,1"
+        )
+        # Of 1 and 2 one is held out, as of 2 and 3, and of 3 and 1: so are both videos of one of the classes.
+        classes = enumerate((("a", "12"), ("b", "23"), ("c", "31")))
+        parts = [f"{video}.mp4,{name},{i},{i + 1}" for i, (name, of) in classes for video in of]
+        fails("all videos of class '[abc]' are held out, for the other classes that they show; give a val", *parts)
 
     def test_regression(self, tmp_path: Path) -> None:
         (tmp_path / "train.csv").write_text("path,target\n" + "".join(f"{i}.mp4,{i}\n" for i in range(10)))
@@ -387,6 +420,8 @@ class TestSymmetry:
             (["spin clockwise", "spin counter-clockwise"], (1, 0)),
             (["spin clockwise", "spin anticlockwise"], (1, 0)),
             (["go leftwards", "go rightwards"], (1, 0)),
+            (["left1", "right1"], (1, 0)),
+            (["turnleft", "turnright", "bright"], (1, 0, 2)),
             (["upright", "leftover"], (0, 1)),
             (["turn left", "sit"], None),
             (["turn left", "turn right", "Turn Right"], None),

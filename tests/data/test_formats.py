@@ -172,9 +172,10 @@ class TestSomethingSomething:
         with pytest.raises(VideoMambaError, match=r"train\.json: is no JSON"):
             read(tmp_path, "ssv2")
         self.put(tmp_path, "", "")
-        (tmp_path / "labels.json").write_text('{"Zooming in": "0", "Zooming out": "2"}')
-        with pytest.raises(VideoMambaError, match=r"labels\.json: its indices are not 0\.\.1"):
-            read(tmp_path, "ssv2")
+        for table in ('{"Zooming in": "0", "Zooming out": "2"}', "{}"):
+            (tmp_path / "labels.json").write_text(table)
+            with pytest.raises(VideoMambaError, match=r"labels\.json: its indices do not count from 0 on"):
+                read(tmp_path, "ssv2")
 
 
 class TestBreakfast:
@@ -255,8 +256,11 @@ class TestCoin:
         (root / "COIN.json").write_text('{"database": {"abc": {"subset": "training", "class": "x"}}}')
         with pytest.raises(VideoMambaError, match=r"COIN\.json, abc: has no recipe_type"):
             read(root, "coin")
+        (root / "COIN.json").write_text('{"database": {"abc": {"subset": "training", "recipe_type": 0}}}')
+        with pytest.raises(VideoMambaError, match=r"COIN\.json, abc: has no class, the name"):
+            read(root, "coin")
         (root / "COIN.json").write_text('{"database": {"abc": {"subset": "other", "class": "x", "recipe_type": 0}}}')
-        with pytest.raises(VideoMambaError, match=r"COIN\.json, abc: subset is other"):
+        with pytest.raises(VideoMambaError, match=r"COIN\.json, abc: subset is .other"):
             read(root, "coin")
         (root / "COIN.json").write_text("[]")
         with pytest.raises(VideoMambaError, match=r"COIN\.json: has no table database"):
@@ -331,6 +335,15 @@ class TestLvu:
             write(file, *lines)
             with pytest.raises(VideoMambaError, match=message):
                 read(tmp_path, "lvu", task="view_count")
+        write(file, "view_count youtube_id imdb_id", "10 a t", "20 b t")
+        write(tmp_path / "view_count" / "val.csv", "view_count youtube_id imdb_id", "10 c t")
+        durations = write(tmp_path / "lvu_durations.csv", "videoid,duration", "a,5", ",7", "b,")
+        videos = read(tmp_path, "lvu", task="view_count", window=60, on_error="skip")
+        assert [r.span for r in videos.records] == [(0, 5), None], "b is opened: the list does not tell its duration"
+        write(durations, "videoid,duration", "a,5", "b,0")
+        with pytest.raises(VideoMambaError, match=r"lvu_durations\.csv, line 3: the duration 0 is not above 0"):
+            read(tmp_path, "lvu", task="view_count", window=60)
+        durations.unlink()
         for split in ("train", "val"):
             write(tmp_path / "genre" / f"{split}.csv", self.HEADER, "7 Comedy a t")
         with pytest.raises(VideoMambaError, match=r"train\.csv, line 2: label 7 is not in 0"):

@@ -214,6 +214,17 @@ def test_blocks_of_an_evaluation_are_dealt_to_the_processes(videos: Path, block:
             assert torch.equal(mine.video, expected.video)
 
 
+@pytest.mark.parametrize(
+    ("frames", "views", "block"), [(8, (1, 1), 4), (8, (4, 3), 4), (16, (4, 3), 2), (64, (10, 3), 1)]
+)
+def test_blocks_of_an_evaluation_are_bounded_in_memory(frames: int, views: tuple[int, int], block: int) -> None:
+    many = VideoSet("val", tuple(VideoRecord(f"{i}.mp4", label=0) for i in range(12)), ("a",))
+    with EvaluationLoader(
+        many, preprocess=Preprocess(num_frames=frames), views=views, data=DataSettings(workers=0)
+    ) as loader:
+        assert len(loader) == 12 // block
+
+
 _INTERRUPTED = """
 import os, sys, time
 from pathlib import Path

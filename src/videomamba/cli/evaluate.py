@@ -44,9 +44,15 @@ def evaluate(
     from videomamba.schema import VideoMambaError
     from videomamba.serving.predictor import read_labels
 
+    if data.root is not None:
+        raise VideoMambaError(f"--data.root {data.root}: the data set is {root}, as given first; leave the option out")
     for option, path in (("--confusion", confusion), ("--report", report)):
         if path is not None and not path.absolute().parent.is_dir():
             raise VideoMambaError(f"{option} {path}: there is no such folder; make it first")
+    if confusion is not None:  # a missing package is said now rather than after the evaluation
+        from videomamba.evaluation.plot import save_confusion
+    if report is not None:
+        from videomamba.evaluation.report import write_report
     with counter("evaluating") as tick:
         result = run(
             weights,
@@ -61,12 +67,8 @@ def evaluate(
     if confusion is not None:
         if not isinstance(result, ClassificationResult):
             raise VideoMambaError("--confusion: a regression has no classes to confuse; try --report")
-        from videomamba.evaluation.plot import save_confusion
-
         save_confusion(confusion, result.confusion, result.labels)
     if report is not None:
-        from videomamba.evaluation.report import write_report
-
         write_report(report, title=f"{weights} on {root}", config={"weights": weights, "split": split}, result=result)
     if json:
         print_json(result.as_dict())

@@ -38,11 +38,17 @@ def finetune(
 
     from videomamba.evaluation.report import write_report
     from videomamba.evaluation.results import ClassificationResult
+    from videomamba.files import write_atomically
     from videomamba.recipes.classify import CONFIG, train
     from videomamba.recipes.evaluate import evaluate
     from videomamba.recipes.finetune import plan
+    from videomamba.schema import VideoMambaError
     from videomamba.training.tracking import read_metrics
 
+    if epochs is not None and epochs < 1:
+        raise VideoMambaError(f"--epochs {epochs}: give at least 1")
+    if seed < 0:
+        raise VideoMambaError(f"--seed {seed}: give 0 or more")
     out = out or Path("runs/finetune") / folder.absolute().name
     planned = plan(folder, out, weights=weights, epochs=epochs, seed=seed, device=device)
     for reason in planned.reasons:
@@ -60,7 +66,7 @@ def finetune(
             progress=tick,
         )
     model, report = out / "model.safetensors", out / "report.html"
-    shutil.copyfile(chosen, model)
+    write_atomically(model, lambda target: shutil.copyfile(chosen, target))
     write_report(
         report,
         title=f"Fine-tuned on {folder.absolute().name}",

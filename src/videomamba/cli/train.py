@@ -56,7 +56,7 @@ def _presets(*, as_json: bool) -> int:
         for row in rows:
             print_json(row)
     else:
-        columns = list(rows[0])
-        print_table(columns, [["-" if row[c] is None else str(row[c]) for c in columns] for row in rows], left=(0, 1))
+        columns = [column for column in rows[0] if column != "model"]  # whose size stands in the name
+        print_table(columns, [["-" if row[c] is None else str(row[c]) for c in columns] for row in rows], left=(0, 4))
         print("`videomamba train --preset NAME --print-config` shows all settings of one.")
     return 0

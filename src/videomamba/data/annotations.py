@@ -170,7 +170,7 @@ def _check(settings: DataSettings) -> None:
     try:
         settings.frame_name.format(1)
         distinct = settings.frame_name.format(1) != settings.frame_name.format(2)
-    except (IndexError, KeyError, ValueError):
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError):
         distinct = False
     if not distinct:
         raise VideoMambaError(

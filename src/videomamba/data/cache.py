@@ -51,7 +51,8 @@ class FrameCache:
     """Keeps `num_frames` evenly spread frames of every record in `folder`, their short side at most `size` pixels.
 
     One file a record, named after its path, span, date, size and these settings: a video that was changed is decoded
-    again, as is one whose kept file is damaged. Processes may share a folder.
+    again (of a folder of frames: when files came or went), as is one whose kept file is damaged. Processes may share a
+    folder.
     """
 
     def __init__(self, folder: str | Path, *, num_frames: int, size: int) -> None:
@@ -97,12 +98,9 @@ class FrameCache:
         return rows
 
     def _small(self, frames: Frames) -> Frames:
-        height, width = frames.data.shape[1:3]
-        if min(height, width) <= self.size:
+        if min(frames.data.shape[1:3]) <= self.size:
             return frames
-        cover = Preprocess(image_size=(self.size, self.size))
-        small = resize(frames.data.permute(0, 3, 1, 2), cover_size((height, width), cover), cover)
-        return Frames(small.permute(0, 2, 3, 1).contiguous(), frames.indices, frames.timestamps, frames.path)
+        return covering(frames, Preprocess(image_size=(self.size, self.size)))
 
     def _write(self, file: Path, rows: NDArray[np.void]) -> None:
         content = io.BytesIO()  # NumPy's own writing to a file does not say why it failed
@@ -114,6 +112,13 @@ class FrameCache:
                 f"{self.folder}: decoded frames cannot be kept here ({error.strerror}); choose another folder (data.cache)"
             ) from error
         write_atomically(file, lambda temporary: temporary.write_bytes(content.getbuffer()))
+
+
+def covering(frames: Frames, preprocess: Preprocess) -> Frames:
+    """The frames scaled to just cover what `preprocess` crops from."""
+    height, width = frames.data.shape[1:3]
+    scaled = resize(frames.data.permute(0, 3, 1, 2), cover_size((height, width), preprocess), preprocess)
+    return Frames(scaled.permute(0, 2, 3, 1).contiguous(), frames.indices, frames.timestamps, frames.path)
 
 
 def _read(file: Path) -> NDArray[np.void] | None:

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from videomamba.data.augment.pipeline import augment_clip
-from videomamba.data.cache import FrameCache
+from videomamba.data.cache import FrameCache, covering
 from videomamba.data.record_video import FrameSource, open_record
 from videomamba.data.sampler import Place, sample_generator
 from videomamba.data.sampling import evaluation_clips, train_clip
@@ -177,9 +177,11 @@ class EvaluationClips(Dataset[EvaluationBatch | VideoMambaError]):
             chosen = evaluation_clips(self._preprocess, source.num_frames, self._num_clips)
             frames = source.frames([index for clip in chosen for index in clip])
         n = self._preprocess.num_frames
+        # Scaled here, once for all crops: to_clip leaves what has its size alone.
+        clips = (covering(frames.part(i * n, (i + 1) * n), self._preprocess) for i in range(self._num_clips))
         return [
-            to_clip(frames.part(i * n, (i + 1) * n), self._preprocess, crop=crop, num_crops=self._num_crops)
-            for i in range(self._num_clips)
+            to_clip(clip, self._preprocess, crop=crop, num_crops=self._num_crops)
+            for clip in clips
             for crop in range(self._num_crops)
         ]
 

@@ -33,6 +33,9 @@ T = TypeVar("T", Batch, EvaluationBatch)
 _LOST_WORKER, _RAISED_IN_WORKER = "DataLoader worker (pid", "Caught "
 """How PyTorch's messages begin when a worker process is gone, and when it raised an error."""
 
+_BLOCK_BYTES = 1 << 28
+"""Of an evaluation: every worker has up to three blocks in memory, and a video of 10 x 3 views of 64 frames is 1.2 GB."""
+
 
 class TrainLoader:
     """The batches of one process of a training run, for all its epochs. Close it, or use it in a `with` statement.
@@ -108,8 +111,9 @@ class TrainLoader:
 class EvaluationLoader:
     """All views of all videos of a data set, in blocks of `block` consecutive records: block i is for process i % world.
 
-    What is in a forward pass therefore does not depend on the number of processes. `views` is (clips, crops). Iterating
-    gives the blocks of this process, as often as it is done. `waited` counts the seconds its user has waited.
+    What is in a forward pass therefore does not depend on the number of processes. `views` is (clips, crops). None: four
+    records, fewer where their views would take more than 256 MB. Iterating gives the blocks of this process, as often as it
+    is done. `waited` counts the seconds its user has waited.
     """
 
     def __init__(
@@ -121,9 +125,12 @@ class EvaluationLoader:
         data: DataSettings,
         rank: int = 0,
         world: int = 1,
-        block: int = 4,
+        block: int | None = None,
         pin_memory: bool = False,
     ) -> None:
+        if block is None:
+            view = 3 * preprocess.num_frames * preprocess.image_size[0] * preprocess.image_size[1] * 4
+            block = max(min(_BLOCK_BYTES // (views[0] * views[1] * view), 4), 1)
         if block < 1 or not 0 <= rank < world:
             raise ValueError(f"blocks of {block} records for rank {rank} of {world}")
         self._records = video_set.records

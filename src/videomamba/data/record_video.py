@@ -74,7 +74,7 @@ def _listed_frames(record: VideoRecord, num_frames: int, frame_name: str) -> Vid
     folder = Path(record.path)
     try:
         images = [folder / frame_name.format(i) for i in range(1, num_frames + 1)]
-    except (IndexError, KeyError, ValueError):
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError):
         raise VideoMambaError(
             f"frame_name {frame_name!r}: must hold one place for a number, for example img_{{:05}}.jpg"
         ) from None

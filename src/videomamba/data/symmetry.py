@@ -29,9 +29,12 @@ def swapped_classes(labels: Sequence[str], pairs: Sequence[tuple[str, str]]) -> 
 
     A name without such words stays what it is. None when a name has such a word and no class, or more than one, has the
     swapped name: then nobody can say what a changed video of that class shows. Case, and what stands between the words
-    ("turn_left", "Turn left", "TurnLeft"), do not matter; anticlockwise and counter-clockwise mean counterclockwise.
+    ("turn_left", "Turn left", "TurnLeft", "left2"), do not matter; anticlockwise and counter-clockwise mean
+    counterclockwise. A word with one of these words in it counts where another class has the swapped word: turnleft where
+    there is turnright, and bright never.
     """
     swap = {word: other for pair in pairs for word, other in (pair, pair[::-1])}
+    within = re.compile("|".join(sorted(swap, key=len, reverse=True)))
     names = [_words(label) for label in labels]
     places: dict[tuple[str, ...], list[int]] = {}
     for place, name in enumerate(names):
@@ -39,6 +42,9 @@ def swapped_classes(labels: Sequence[str], pairs: Sequence[tuple[str, str]]) -> 
     classes = []
     for place, name in enumerate(names):
         swapped = tuple(swap.get(word, word) for word in name)
+        if swapped == name:
+            glued = tuple(within.sub(lambda match: swap[match[0]], word) for word in name)
+            swapped = glued if glued in places else name
         found = [place] if swapped == name else places.get(swapped, [])
         if len(found) != 1:
             return None
@@ -49,4 +55,4 @@ def swapped_classes(labels: Sequence[str], pairs: Sequence[tuple[str, str]]) -> 
 def _words(label: str) -> tuple[str, ...]:
     spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", label).lower()
     joined = re.sub(r"\b(?:counter|anti)[\s_-]*clockwise", "counterclockwise", spaced.replace("_", " "))
-    return tuple(re.findall(r"\w+", joined))
+    return tuple(re.findall(r"[^\W\d]+|\d+", joined))

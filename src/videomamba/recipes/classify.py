@@ -81,6 +81,10 @@ def train(config: TrainConfig) -> Trained:
     run, optim = config.run, config.optim
     train_set, val_set = read_dataset(config.data, "train"), read_dataset(config.data, "val")
     check_augmentation(config.augment, train_set)
+    if len(train_set) < optim.batch_size:  # a step would be smaller than its learning rate is made for
+        raise VideoMambaError(
+            f"optim.batch_size: a step has {optim.batch_size} videos, the data set {len(train_set)} to train; lower it"
+        )
     videos_of(val_set)  # raises where a video has two labels, now rather than after an epoch
     processes = Processes(device=run.device, strategy=run.strategy)
     state = _resumed(config, train_set, processes)

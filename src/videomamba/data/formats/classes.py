@@ -12,10 +12,12 @@ from videomamba.data.formats.table import read_names
 from videomamba.data.settings import DataSettings
 from videomamba.schema import VideoMambaError
 
-_INDEX = re.compile(r"[+-]?[0-9]+")
+_INDEX = re.compile(r"[+-]?[0-9]{1,18}")  # longer ones are names: int() refuses the longest
 _FRACTION = re.compile(r"[+-]?[0-9]*\.[0-9]+")
 _SYNSET = re.compile(r"(n[0-9]{8}) ")  # a line of a labels file of ImageNet: n01440764 tench
 _UNNAMED = re.compile(r"class_[0-9]+")
+_MOST_CLASSES = 100_000
+"""By index: a label beyond is an id or a time, and as many names would fill the memory."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,10 @@ def _names_beside(entries: Sequence[Entry]) -> tuple[str, ...]:
     if min(firsts) < 0:
         raise VideoMambaError(
             f"{firsts[min(firsts)].origin}: label {min(firsts)} is below 0; number the classes from 0"
+        )
+    if max(firsts) >= _MOST_CLASSES:
+        raise VideoMambaError(
+            f"{firsts[max(firsts)].origin}: label {max(firsts)} is no index of a class; number the classes from 0, or name them"
         )
     names = tuple((e.name if (e := firsts.get(i)) else None) or f"class_{i}" for i in range(max(firsts) + 1))
     _check_distinct(names, entries[0].origin)

@@ -25,7 +25,8 @@ def find_folder(settings: DataSettings) -> Source:
     """`root/<class>`, or `root/train/<class>` with val (or validation) and test beside it. Classes are sorted by name.
 
     In the folder of a class each video file is a video; so is each folder that holds images, wherever it lies; where there
-    are neither, each image is a record of its own. Folders are split folders only if all that lie in the root are.
+    are neither, each image is a record of its own. Folders are split folders only if all that lie in the root are; raises
+    VideoMambaError where split folders with folders in them lie beside others, because either may be meant.
     """
     root = the_root(settings)
     parts = _split_folders(root) or {"train": root}
@@ -95,10 +96,17 @@ def the_root(settings: DataSettings) -> Path:
 
 def _split_folders(root: Path) -> dict[Split, Path] | None:
     names = folders_in(root)
-    if not names or not all(name.lower() in SPLIT_NAMES for name in names):
+    named = [name for name in names if name.lower() in SPLIT_NAMES]
+    others = [name for name in names if name not in named]
+    if others and len(named) > 1 and all(folders_in(root / name) for name in named):
+        raise VideoMambaError(
+            f"{root}: beside {' and '.join(named)} lies {others[0]}, which is no split; "
+            "move it out of the folder, or give lists with --train and --val"
+        )
+    if others or not named:
         return None
     folders: dict[Split, Path] = {}
-    for name in names:
+    for name in named:
         split = SPLIT_NAMES[name.lower()]
         if split in folders:
             raise VideoMambaError(f"{root}: both {folders[split].name} and {name} hold videos for {split}; keep one")

@@ -13,10 +13,13 @@ from videomamba.data.formats.table import SUFFIXES, Row, read_names, read_rows
 from videomamba.data.settings import DataSettings
 from videomamba.schema import VideoMambaError
 
-PATHS = ("path", "video", "file", "filename", "file_name", "video_path")
+PATHS = (
+    *("path", "video", "file", "filename", "file_name", "filepath", "file_path"),
+    *("video_path", "videopath", "video_name", "video_file"),
+)
 LABELS = ("label", "class_id", "class")
 NAMES = ("class_name", "name", "action", "class")
-MARKS = (*PATHS, "youtube_id")
+MARKS = (*PATHS, *LABELS, "youtube_id")
 """What a header has: no line without one is taken for it."""
 SPLIT_NAMES: Mapping[str, Split] = {
     "train": "train",
@@ -29,19 +32,22 @@ SPLIT_NAMES: Mapping[str, Split] = {
     "testing": "test",
 }
 
+_MOST_FRAMES = 1_000_000
+"""In a folder, where each is a file whose name is kept in memory while it is open."""
+
 PATH_LABEL: Mapping[int, Sequence[str]] = {2: ("path", "label")}
 PATH_LABEL_DURATION: Mapping[int, Sequence[str]] = {2: ("path", "label"), 3: ("path", "label", "duration")}
 
 
 def find_list(settings: DataSettings) -> Source:
-    """Lists as .csv, .tsv, .txt (comma, tab or white space between columns) or .jsonl (an object a line).
+    """Lists as .csv, .tsv, .txt (comma, semicolon, tab or white space between columns) or .jsonl (an object a line).
 
-    With a header, or keys, the columns are path (or video, file, filename), label (or class, class_id) as an index or a
-    name, or `target` for regression, and where wanted class_name, start, end, duration (seconds), num_frames of a folder
-    of frames, split; others are passed over. Without a header a line is path and label. Paths begin at the root, without
-    one at the folder of their list. The splits are the files that the settings name, else train, val and test beside each
-    other in the root, else one list (train or annotations) with a column `split`; else a share of the training list is
-    held out.
+    With a header, or keys, the columns are path (or video, file, filename and the like), label (or class, class_id) as an
+    index or a name, or `target` for regression, and where wanted class_name, start, end, duration (seconds), num_frames of
+    a folder of frames, split; others are passed over. Without a header a line is path and label. Paths begin at the root,
+    without one at the folder of their list. The splits are the files that the settings name, else train, val and test
+    beside each other in the root, else one list (train or annotations) with a column `split`; else a share of the training
+    list is held out.
     """
     files = default_lists(settings.root) | given_lists(settings)
     for file in files.values():
@@ -113,6 +119,16 @@ def to_entries(rows: Sequence[Row], locate: Callable[[str], str], *, regression:
     return [_entry(row, locate, regression=regression) for row in rows]
 
 
+def duration_of(row: Row) -> float | None:
+    """Seconds in the column `duration`, None where it is empty. Raises VideoMambaError for what is no duration."""
+    if "duration" not in row.cells:
+        return None
+    duration = number(row.cells["duration"], "the duration", row.origin)
+    if duration <= 0:
+        raise VideoMambaError(f"{row.origin}: the duration {duration:g} is not above 0; mend the line")
+    return duration
+
+
 def shown(file: Path, root: Path | None) -> str:
     """What errors call a list: its path from the root, else as it was given."""
     return file.relative_to(root).as_posix() if root is not None and file.is_relative_to(root) else str(file)
@@ -128,11 +144,9 @@ def _entry(row: Row, where: Callable[[str], str], *, regression: bool) -> Entry:
         label = None
     elif label is None:
         raise VideoMambaError(f"{origin}: has no label; mend the line")
-    duration = number(cells["duration"], "the duration", origin) if "duration" in cells else None
-    if duration is not None and duration <= 0:
-        raise VideoMambaError(f"{origin}: the duration {duration:g} is not above 0; mend the line")
+    duration = duration_of(row)
     num_frames = number(cells[key], "the number of frames", origin) if (key := _frames(cells)) else None
-    if num_frames is not None and (num_frames < 1 or num_frames != int(num_frames)):
+    if num_frames is not None and not (1 <= num_frames <= _MOST_FRAMES and num_frames == int(num_frames)):
         raise VideoMambaError(f"{origin}: {num_frames:g} is no number of frames; mend the line")
     return Entry(
         path=where(path),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import cache, partial
 from pathlib import Path
@@ -91,7 +92,7 @@ def _coin(file: Path, split: Split, videos: Callable[[], Listing]) -> list[Entry
         origin = f"{file.name}, {video}"
         subset, kind = str(facts.get("subset")), str(facts["recipe_type"])
         if subset not in _COIN_SPLITS:
-            raise VideoMambaError(f"{origin}: subset is {subset}, not training or testing; mend it")
+            raise VideoMambaError(f"{origin}: subset is {subset!r}, not training or testing; mend it")
         if _COIN_SPLITS[subset] == split:
             places = (f"{below}{path}" for path in (f"{kind}/{video}", video) for below in ("", "videos/"))
             duration = facts.get("duration")
@@ -99,7 +100,7 @@ def _coin(file: Path, split: Split, videos: Callable[[], Listing]) -> list[Entry
                 Entry(
                     videos().find(places),
                     label=kind,
-                    duration=float(duration) if isinstance(duration, int | float) and duration > 0 else None,
+                    duration=float(duration) if isinstance(duration, int | float) and 0 < duration < math.inf else None,
                     origin=origin,
                 )
             )
@@ -111,8 +112,8 @@ def _coin(file: Path, split: Split, videos: Callable[[], Listing]) -> list[Entry
 def _coin_labels(file: Path) -> Sequence[str]:
     names: dict[int, str] = {}
     for video, facts in _coin_database(file).items():
-        name = names.setdefault(facts["recipe_type"], str(facts.get("class")))
-        if name != facts.get("class"):
+        name = names.setdefault(facts["recipe_type"], facts["class"])
+        if name != facts["class"]:
             raise VideoMambaError(f"{file.name}, {video}: recipe_type {facts['recipe_type']} is also {name}; mend it")
     return [names.get(i, f"class_{i}") for i in range(max(names) + 1)]
 
@@ -125,4 +126,6 @@ def _coin_database(file: Path) -> dict[str, dict[str, Any]]:
     for video, facts in database.items():
         if not isinstance(facts, dict) or not isinstance(facts.get("recipe_type"), int) or facts["recipe_type"] < 0:
             raise VideoMambaError(f"{file.name}, {video}: has no recipe_type, the index of its class; mend it")
+        if not isinstance(facts.get("class"), str):
+            raise VideoMambaError(f"{file.name}, {video}: has no class, the name of its recipe_type; mend it")
     return database

@@ -11,7 +11,15 @@ from pathlib import Path
 from videomamba.data.formats.entry import Entry, Source, number
 from videomamba.data.formats.folder import the_root
 from videomamba.data.formats.listing import Listing
-from videomamba.data.formats.lists import MARKS, PATH_LABEL_DURATION, default_lists, given_lists, shown, to_entries
+from videomamba.data.formats.lists import (
+    MARKS,
+    PATH_LABEL_DURATION,
+    default_lists,
+    duration_of,
+    given_lists,
+    shown,
+    to_entries,
+)
 from videomamba.data.formats.table import Row, read_rows
 from videomamba.data.settings import DataSettings, LvuTask
 from videomamba.schema import VideoMambaError
@@ -127,4 +135,5 @@ def _durations(root: Path) -> Mapping[str, float]:
     if file is None:
         return {}
     rows = read_rows(file, plain={2: ("videoid", "duration")}, marks=("videoid",), name=shown(file, root))
-    return {row.cells["videoid"]: number(row.cells["duration"], "the duration", row.origin) for row in rows}
+    known = ((row.cells.get("videoid"), duration_of(row)) for row in rows)
+    return {video: duration for video, duration in known if video is not None and duration is not None}

@@ -81,8 +81,8 @@ def _read_labels(file: Path) -> Sequence[str]:
         names = {int(index): str(template) for template, index in table.items()}
     except (AttributeError, TypeError, ValueError):
         raise VideoMambaError(f'{file}: is no table {{"template": "index", ...}}; copy it again') from None
-    if sorted(names) != list(range(len(table))):
-        raise VideoMambaError(f"{file}: its indices are not 0..{len(table) - 1}, each once; copy it again")
+    if not names or sorted(names) != list(range(len(table))):
+        raise VideoMambaError(f"{file}: its indices do not count from 0 on, each once; copy it again")
     return [names[i] for i in range(len(names))]
 
 

@@ -1,4 +1,4 @@
-"""Lists of videos as text: comma, tab or white space between columns, or a JSON object a line; with a header or without."""
+"""Lists of videos as text, with a header or without: columns (of comma, semicolon, tab, white space) or JSON objects."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from videomamba.schema import VideoMambaError
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".txt")
 
-_NUMBER = re.compile(r"[+-]?[0-9.]+")
+_NO_NAME = re.compile(r"[./\\]|^[+-]?[0-9]+$")
+"""A file or folder, or a number: not the name of a column."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +30,16 @@ class Row:
 def read_text(file: Path) -> str:
     """The text of a list. Raises VideoMambaError, one line that begins with the file."""
     try:
-        return file.read_text(encoding="utf-8-sig")
+        text = file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise VideoMambaError(f"{file}: is no UTF-8 text ({error.reason}); save it as UTF-8") from None
     except OSError as error:
         raise VideoMambaError(
             f"{file}: cannot be read ({error.strerror}); check the name and the permissions"
         ) from None
+    if "\0" in text:  # UTF-16 without its mark, or a damaged file; no path may hold it
+        raise VideoMambaError(f"{file}: is no UTF-8 text (null characters); save it as UTF-8")
+    return text
 
 
 def read_json(file: Path) -> Any:
@@ -63,9 +67,10 @@ def read_names(file: Path) -> tuple[str, ...]:
 def read_rows(file: Path, *, plain: Mapping[int, Sequence[str]], marks: Sequence[str], name: str = "") -> list[Row]:
     """All lines of `file` that are not empty.
 
-    A first line that holds one of `marks` and no number is a header. Without one, a line of n columns has the columns
-    `plain[n]`. The separator is a tab or a comma if most of the first lines have it, else white space; then the last columns
-    are cut off first, so that a path may hold spaces. `name` is what errors call the file.
+    A first line that holds one of `marks`, but no number, file or folder, is a header; spaces in its names count as
+    underscores. Without one, a line of n columns has the columns `plain[n]`. The separator is a tab, a comma or a semicolon if
+    most of the first lines have it, else white space; then the last columns are cut off first, so that a path may hold
+    spaces. Of JSON, values that are lists or objects are passed over. `name` is what errors call the file.
 
     Raises VideoMambaError for a file without lines or that cannot be read, and for a line that does not fit, by number.
     """
@@ -91,14 +96,17 @@ def _objects(text: str, name: str) -> Iterator[Row]:
             raise VideoMambaError(f"{origin}: is no JSON ({error}); give one object a line") from None
         if not isinstance(cells, dict):
             raise VideoMambaError(f'{origin}: is no JSON object; give {{"path": ..., "label": ...}}')
-        yield Row(origin, {key.lower(): str(value).strip() for key, value in cells.items() if value is not None})
+        written = {k: str(v).strip() for k, v in cells.items() if v is not None and not isinstance(v, dict | list)}
+        yield Row(origin, {_column(key): value for key, value in written.items() if value})
 
 
 def _lines(
     text: str, plain: Mapping[int, Sequence[str]], marks: Sequence[str], name: str, *, tab: bool
 ) -> Iterator[Row]:
     first = [line for line in text.split("\n")[:50] if line.strip()]
-    separator = next((s for s in ("\t", ",") if first and 2 * sum(s in line for line in first) >= len(first)), None)
+    separator = next(
+        (s for s in ("\t", ",", ";") if first and 2 * sum(s in line for line in first) >= len(first)), None
+    )
     if tab and first and separator != "\t":
         raise VideoMambaError(f"{name}: has lines without a tab; separate the columns of a .tsv file by tabs")
     columns: Sequence[str] | None = None
@@ -126,8 +134,12 @@ def _advice(columns: Sequence[str] | None) -> str:
 
 
 def _header(cells: Sequence[str], marks: Sequence[str]) -> Sequence[str] | None:
-    names = [cell.strip().lower() for cell in cells]
-    return names if set(names) & set(marks) and not any(_NUMBER.fullmatch(n) for n in names) else None
+    names = [_column(cell) for cell in cells]
+    return names if set(names) & set(marks) and not any(_NO_NAME.search(name) for name in names) else None
+
+
+def _column(name: str) -> str:
+    return name.strip().lower().replace(" ", "_")
 
 
 def _separated(text: str, separator: str, name: str) -> Iterator[tuple[int, list[str]]]:
