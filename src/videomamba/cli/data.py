@@ -82,13 +82,13 @@ def check(
         for line in report.as_dicts():
             print_json(line)
     else:
-        _print(report)
+        _print(report, decoded=decode)
         if "test" in splits and len(report.splits) < len(splits):
             print("No test videos of its own: those of val are used.")
     return 0 if report.ok else 1
 
 
-def _print(report: Report) -> None:
+def _print(report: Report, *, decoded: bool) -> None:
     columns = ["", *(s.split for s in report.splits)]
     facts: dict[str, list[str]] = {
         "records": [str(s.records) for s in report.splits],
@@ -114,7 +114,8 @@ def _print(report: Report) -> None:
         if len(problems) > _SHOWN:
             complain(f"... and {len(problems) - _SHOWN} more of this kind; --json lists all")
     count = sum(problem.serious for problem in report.problems)
-    print(f"{count} problem{'s' if count > 1 else ''}" if count else "nothing wrong")
+    print(f"{count} problem{'s' if count > 1 else ''}" if count else "nothing wrong", end="")
+    print("" if decoded else "; only the first picture of each video was decoded, --decode looks further")
 
 
 def _counts(counts: list[int]) -> str:

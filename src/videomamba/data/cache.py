@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from videomamba.data.record_video import FrameSource, OpenRecord, open_record
-from videomamba.data.transforms import cover_size, resize
+from videomamba.data.transforms import covering
 from videomamba.files import write_atomically
 from videomamba.schema import Frames, Preprocess, VideoError, VideoMambaError, VideoRecord
 
@@ -112,13 +112,6 @@ class FrameCache:
                 f"{self.folder}: decoded frames cannot be kept here ({error.strerror}); choose another folder (data.cache)"
             ) from error
         write_atomically(file, lambda temporary: temporary.write_bytes(content.getbuffer()))
-
-
-def covering(frames: Frames, preprocess: Preprocess) -> Frames:
-    """The frames scaled to just cover what `preprocess` crops from."""
-    height, width = frames.data.shape[1:3]
-    scaled = resize(frames.data.permute(0, 3, 1, 2), cover_size((height, width), preprocess), preprocess)
-    return Frames(scaled.permute(0, 2, 3, 1).contiguous(), frames.indices, frames.timestamps, frames.path)
 
 
 def _read(file: Path) -> NDArray[np.void] | None:

@@ -19,12 +19,12 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from videomamba.data.augment.pipeline import augment_clip
-from videomamba.data.cache import FrameCache, covering
+from videomamba.data.cache import FrameCache
 from videomamba.data.record_video import FrameSource, open_record
 from videomamba.data.sampler import Place, sample_generator
-from videomamba.data.sampling import evaluation_clips, train_clip
+from videomamba.data.sampling import train_clip
 from videomamba.data.settings import Augmentation, DataSettings
-from videomamba.data.transforms import to_clip
+from videomamba.data.views import read_views
 from videomamba.schema import Clip, Preprocess, Symmetries, VideoError, VideoMambaError, VideoRecord
 
 
@@ -174,16 +174,9 @@ class EvaluationClips(Dataset[EvaluationBatch | VideoMambaError]):
 
     def _views(self, record: VideoRecord) -> list[Clip]:
         with _open(record, self._data) as source:
-            chosen = evaluation_clips(self._preprocess, source.num_frames, self._num_clips)
-            frames = source.frames([index for clip in chosen for index in clip])
-        n = self._preprocess.num_frames
-        # Scaled here, once for all crops: to_clip leaves what has its size alone.
-        clips = (covering(frames.part(i * n, (i + 1) * n), self._preprocess) for i in range(self._num_clips))
-        return [
-            to_clip(clip, self._preprocess, crop=crop, num_crops=self._num_crops)
-            for clip in clips
-            for crop in range(self._num_crops)
-        ]
+            return read_views(
+                source.frames, source.num_frames, self._preprocess, clips=self._num_clips, crops=self._num_crops
+            )
 
 
 def _open(record: VideoRecord, data: DataSettings) -> AbstractContextManager[FrameSource]:

@@ -27,11 +27,18 @@ def to_clip(frames: Frames, preprocess: Preprocess, *, crop: int = 0, num_crops:
     if len(frames) == 0:
         raise ValueError(f"{frames.path}: no frames to make a clip of")
     height, width = preprocess.image_size
-    pictures = resize(frames.data.permute(0, 3, 1, 2), cover_size(_size(frames.data), preprocess), preprocess)
+    pictures = covering(frames, preprocess).data.permute(0, 3, 1, 2)
     excess = pictures.shape[2] - height, pictures.shape[3] - width
     top, left = crop_offset(excess, crop, num_crops)
     window = pictures[:, :, top : top + height, left : left + width]
     return Clip(normalise(window, preprocess), frames.indices, frames.path)
+
+
+def covering(frames: Frames, preprocess: Preprocess) -> Frames:
+    """The frames scaled to just cover what `preprocess` crops from; what has that size is left as it is."""
+    height, width = frames.data.shape[1:3]
+    scaled = resize(frames.data.permute(0, 3, 1, 2), cover_size((height, width), preprocess), preprocess)
+    return Frames(scaled.permute(0, 2, 3, 1).contiguous(), frames.indices, frames.timestamps, frames.path)
 
 
 def cover_size(size: tuple[int, int], preprocess: Preprocess) -> tuple[int, int]:

@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 
 from videomamba.data.decode import open_video
-from videomamba.data.sampling import evaluation_clips
-from videomamba.data.transforms import to_clip
+from videomamba.data.views import read_views
 from videomamba.evaluation.views import Views, merge_views
 from videomamba.models.precision import cast_products
 from videomamba.models.pretrained import open_pretrained
@@ -141,14 +140,9 @@ class Predictor:
         """What the network sees of a video: one Clip (3, t, h, w) for each view, clips outermost. One walk through it."""
         parsed = views if isinstance(views, Views) else Views.parse(views)
         with open_video(path) as video:
-            chosen = evaluation_clips(self.preprocess, video.info.num_frames, parsed.clips)
-            frames = video.frames([index for clip in chosen for index in clip])
-        length = self.preprocess.num_frames
-        return [
-            to_clip(frames.part(i * length, (i + 1) * length), self.preprocess, crop=crop, num_crops=parsed.crops)
-            for i in range(len(chosen))
-            for crop in range(parsed.crops)
-        ]
+            return read_views(
+                video.frames, video.info.num_frames, self.preprocess, clips=parsed.clips, crops=parsed.crops
+            )
 
     @torch.inference_mode()
     def logits(self, clips: Sequence[Clip]) -> Tensor:
