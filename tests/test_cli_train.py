@@ -121,7 +121,7 @@ def test_presets_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
         (["--preset", "k400-tiny-f61"], "preset k400-tiny-f61: unknown; did you mean k400-tiny-f64?"),
         ([], "data.root: missing; "),
         (["--data.root", "gone"], "gone: no such folder; "),
-        (["--data.root", "{videos}", *SMALL, "--run.device", "abacus"], "run.device: abacus cannot be used here"),
+        (["--data.root", "{videos}", *SMALL, "--run.device", "abacus"], "device abacus: cannot be used here"),
         (["--data.root", "{videos}", *SMALL, "--run.strategy", "fsdp"], "run.strategy: fsdp "),
         (["--data.root", "{videos}", *SMALL, "--model.weights", "gone.safetensors"], "gone.safetensors: "),
         (["--data.root", "{videos}", *SMALL, "--augment.auto-augment", "rand-x9"], ""),

@@ -147,7 +147,7 @@ class TestList:
                 r"train\.csv, line 3: class 0 is called y, but x in train\.csv, line",
             ),
             ("path,label,name\na.mp4,0,x\nb.mp4,1,x\n", r"train\.csv, line 2: two classes are called 'x'"),
-            ("label,youtube_id,time_start,time_end,split\na,b,0,10,train\n", r"line 2: .*--format kinetics"),
+            ("label,youtube_id,time_start,time_end,split\na,b,0,10,train\n", r"line 2: .*data.format kinetics"),
             ("", r"train\.csv: holds no videos; give one a line"),
             ("path,label\n", r"train\.csv: holds no videos; give one a line"),
             ("clip,label\na.mp4,1\n", r"train\.csv, line 2: there is no path; the columns are clip, label; name one"),

@@ -317,7 +317,7 @@ class TestLvu:
 
     def test_errors(self, tmp_path: Path) -> None:
         with pytest.raises(
-            VideoMambaError, match=r"LVU has nine tasks; choose one with --task: relationship, .*view_count"
+            VideoMambaError, match=r"LVU has nine tasks; choose one with data.task: relationship, .*view_count"
         ):
             read(tmp_path, "lvu")
         with pytest.raises(VideoMambaError, match="no LVU task scene here"):

@@ -24,7 +24,7 @@ from videomamba.training.checkpoint import (
 
 
 def state(step: int = 3) -> RunState:
-    progress = Progress(seed=7, epoch=1, step_in_epoch=1, step=step, best=0.5, best_epoch=0, skipped_steps=1)
+    progress = Progress(seed=7, epoch=1, step_in_epoch=1, step=step, best=0.5, skipped_steps=1)
     progress.failed_videos["a.mp4"] = "is broken"
     moments = {"weight": {"step": torch.tensor(3.0), "exp_avg": torch.randn(2, 2)}}
     return RunState(progress, {"weight": torch.randn(2, 2)}, moments, None, "optim: {}\n", ("a", "b"), 12, versions())

@@ -38,7 +38,7 @@ def test_a_device_that_is_not_there(device: str) -> None:
     with pytest.raises(VideoMambaError) as caught:
         Processes(device=device)
     text = str(caught.value)
-    assert text.startswith(f"run.device: {device} cannot be used here (") and "\n" not in text
+    assert text.startswith(f"device {device}: cannot be used here (") and "\n" not in text
 
 
 def test_sharding_needs_several_processes() -> None:

@@ -44,7 +44,7 @@ def test_a_good_step_has_the_norm_of_all_gradients() -> None:
     verdict = a_step(guard, model, torch.ones(2, 3), ["a.mp4", "b.mp4"])
     expected = torch.cat([p.grad.flatten() for p in model.parameters()]).norm().item()
     assert verdict.finite and verdict.reason == "" and verdict.norm == pytest.approx(expected, rel=1e-6)
-    assert (guard.skipped, guard.in_a_row) == (0, 0)
+    assert guard.in_a_row == 0
 
 
 def test_samples_of_every_micro_batch_are_named() -> None:
@@ -85,11 +85,9 @@ def test_bad_steps_in_a_row_end_the_run_in_one_line() -> None:
     bad, good = torch.full((1, 3), float("nan")), torch.ones(1, 3)
     for inputs in (bad, bad, good, bad, bad):
         a_step(guard, model, inputs, ["run/clip 7.mp4"])
-    assert (guard.skipped, guard.in_a_row) == (4, 2)
-    resumed = Guard(3)
-    resumed.load_state_dict(guard.state_dict())
+    assert guard.in_a_row == 2
     with pytest.raises(VideoMambaError, match=r"3 steps in a row .*run/clip 7\.mp4.*optim\.lr") as raised:
-        a_step(resumed, model, bad, ["run/clip 7.mp4"])
+        a_step(guard, model, bad, ["run/clip 7.mp4"])
     assert "\n" not in str(raised.value)
 
 

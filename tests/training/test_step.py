@@ -127,7 +127,7 @@ def test_a_step_that_is_not_finite_is_left_out() -> None:
     result = bench.stepper.step([CLIPS[:2], poison], planned=6)
     assert torch.equal(bench.weight(), before) and bench.masters.published == 0
     assert not result.verdict.finite and result.verdict.samples == ("1.mp4",)
-    assert bench.step(6).verdict.finite and bench.stepper.guard.skipped == 1
+    assert bench.step(6).verdict.finite and bench.stepper.guard.in_a_row == 0
     assert torch.allclose(bench.weight(), by_hand(6)[0], atol=1e-7)
 
 

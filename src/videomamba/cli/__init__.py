@@ -53,6 +53,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
 
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be text
+    several = os.environ.get("WORLD_SIZE", "1") != "1"
     if os.environ.get("RANK", "0") != "0":  # of several processes under torchrun one speaks
         forget_output()
     try:
@@ -60,6 +61,11 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         print(end="", flush=True)
     except VideoMambaError as error:
         complain(str(error))
+        code = 1
+    except RuntimeError as error:
+        if not (several and "closed by peer" in str(error)):
+            raise
+        complain("another process of this run has ended; its message says why")
         code = 1
     except KeyboardInterrupt:
         complain("interrupted; what was finished is kept")

@@ -44,6 +44,8 @@ def evaluate(
     from videomamba.schema import VideoMambaError
     from videomamba.serving.predictor import read_labels
 
+    if data.cache is not None:
+        raise VideoMambaError("--data.cache: kept frames are not the video; a test decodes it, leave the option out")
     if data.root is not None:
         raise VideoMambaError(f"--data.root {data.root}: the data set is {root}, as given first; leave the option out")
     for option, path in (("--confusion", confusion), ("--report", report)):
@@ -64,16 +66,9 @@ def evaluate(
             precision=precision,
             progress=tick,
         )
-    if confusion is not None:
-        if not isinstance(result, ClassificationResult):
-            raise VideoMambaError("--confusion: a regression has no classes to confuse; try --report")
-        save_confusion(confusion, result.confusion, result.labels)
-    if report is not None:
-        write_report(report, title=f"{weights} on {root}", config={"weights": weights, "split": split}, result=result)
     if json:
         print_json(result.as_dict())
-        return 0
-    if per_class and isinstance(result, ClassificationResult):
+    elif per_class and isinstance(result, ClassificationResult):
         rows = [
             [c.label, str(c.count), str(c.correct), str(c.missed), "-" if c.accuracy is None else f"{c.accuracy:.1%}"]
             for c in result.per_class
@@ -81,5 +76,12 @@ def evaluate(
         print_table(["class", "videos", "correct", "missed", "accuracy"], rows)
     for missed, reason in result.failures:
         complain(f"missed {missed}: {reason}")
-    print(result)
+    if not json:
+        print(result)
+    if confusion is not None:
+        if not isinstance(result, ClassificationResult):
+            raise VideoMambaError("--confusion: a regression has no classes to confuse; try --report")
+        save_confusion(confusion, result.confusion, result.labels)
+    if report is not None:
+        write_report(report, title=f"{weights} on {root}", config={"weights": weights, "split": split}, result=result)
     return 0

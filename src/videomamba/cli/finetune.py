@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from pathlib import Path
 from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from videomamba.cli.output import Json, counter, print_json
+from videomamba.cli.output import Json, counter, note, print_json
 
 
 def finetune(
@@ -52,7 +51,7 @@ def finetune(
     out = out or Path("runs/finetune") / folder.absolute().name
     planned = plan(folder, out, weights=weights, epochs=epochs, seed=seed, device=device)
     for reason in planned.reasons:
-        print(reason, file=sys.stderr)
+        note(reason)
     config = planned.config
     trained = train(config)
     chosen = trained.best if config.eval.weights == "best" else trained.last

@@ -27,6 +27,12 @@ def complain(message: str) -> None:
     print(f"videomamba: {message}", file=sys.stderr, flush=True)
 
 
+def note(message: str) -> None:
+    """Something worth knowing, on stderr; of several processes one says it."""
+    if os.environ.get("RANK", "0") == "0":
+        print(message, file=sys.stderr, flush=True)
+
+
 def print_json(record: object) -> None:
     from videomamba.schema import VideoMambaError
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-
-from videomamba.cli.output import counter, print_json, print_table
+from videomamba.cli.output import counter, note, print_json, print_table
 
 
 def train(arguments: list[str]) -> int:
@@ -12,8 +10,8 @@ def train(arguments: list[str]) -> int:
     from videomamba.recipes.load import check_config, load_config, to_yaml
     from videomamba.recipes.presets import preset
 
-    if arguments[:1] == ["--presets"]:
-        return _presets(as_json="--json" in arguments)
+    if "--presets" in arguments:
+        return _presets([argument for argument in arguments if argument != "--presets"])
     config = load_config(arguments)
     if "--print-config" in arguments:
         print(to_yaml(config), end="")
@@ -21,9 +19,10 @@ def train(arguments: list[str]) -> int:
     check_config(config)
     if config.preset is not None:
         published = preset(config.preset).published
-        for note in published.notes:
-            print(f"{config.preset}: {note}", file=sys.stderr)
+        for text in published.notes:
+            note(f"{config.preset}: {text}")
 
+    from videomamba.data.annotations import same_videos
     from videomamba.recipes.classify import train as run
     from videomamba.recipes.evaluate import evaluate
     from videomamba.recipes.synthetic import write_actions
@@ -36,23 +35,28 @@ def train(arguments: list[str]) -> int:
     with counter("evaluating") as tick:
         result = evaluate(
             path,
-            config.data,
+            config.data.model_copy(update={"cache": None}),  # the videos themselves, not what was kept of them
             views=config.eval.views,
             device=config.run.device,
             precision=config.run.precision,
             progress=tick,
         )
     print(f"{path}: {result}")
+    if config.eval.weights == "best" and same_videos(config.data, "val", "test"):
+        note("these videos also chose the best weights, which flatters the number; a test split of its own would not")
     if config.preset is not None and published.top1 is not None:
         print(f"published for {config.preset}: top-1 {published.top1} % ({published.protocol})")
     return 0
 
 
-def _presets(*, as_json: bool) -> int:
+def _presets(options: list[str]) -> int:
     from videomamba.recipes.presets import presets_table
+    from videomamba.schema import VideoMambaError
 
+    if options not in ([], ["--json"]):
+        raise VideoMambaError(f"{' '.join(options)}: not with --presets, which takes --json only")
     rows = presets_table()
-    if as_json:
+    if options:
         for row in rows:
             print_json(row)
     else:

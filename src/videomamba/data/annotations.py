@@ -69,6 +69,12 @@ def read_dataset(settings: DataSettings, split: Split, *, labels: Sequence[str] 
     return VideoSet(split, records, classes.names, _symmetries(source, classes))
 
 
+def same_videos(settings: DataSettings, one: Split, other: Split) -> bool:
+    """Whether two splits are the same videos, as "val" and "test" are where the data set has one of them only."""
+    first, second = (read_dataset(settings, split) for split in (one, other))
+    return first.records == second.records
+
+
 def sliding_windows(duration: float, window: float, stride: float) -> list[tuple[float, float]]:
     """(start, end) in seconds of the windows of a video, as in the original's long video reader.
 
@@ -93,7 +99,7 @@ def _guess(settings: DataSettings) -> Format:
     root = settings.root
     if root is None:
         raise VideoMambaError(
-            "root: no data set is given; give its folder as --root, or its lists as --train and --val"
+            "root: no data set is given; give its folder as data.root, or its lists as data.train and data.val"
         )
     the_root(settings)
     if synthetic_folders(root):
@@ -104,7 +110,7 @@ def _guess(settings: DataSettings) -> Format:
         return "folder"
     raise VideoMambaError(
         f"{root}: no data set found; looked for synthetic.json, for a list train{{{','.join(SUFFIXES)}}} and for a folder "
-        "per class; if it is laid out otherwise, give --format or --train"
+        "per class; if it is laid out otherwise, give data.format or data.train"
     )
 
 
@@ -113,7 +119,7 @@ def _entries(source: Source, split: Split, settings: DataSettings) -> Sequence[E
     if split == "test" and split not in parts:
         split = "val"
     if "train" not in parts and split not in parts:
-        raise VideoMambaError(f"{settings.root or 'root'}: has no training videos; give their list as --train")
+        raise VideoMambaError(f"{settings.root or 'root'}: has no training videos; give their list as data.train")
     if split == "train" and "val" not in parts:
         return held_out(parts["train"](), settings)[0]
     return parts[split]() if split in parts else held_out(parts["train"](), settings)[1]

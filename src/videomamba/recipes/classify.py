@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -86,6 +87,7 @@ def train(config: TrainConfig) -> Trained:
             f"optim.batch_size: a step has {optim.batch_size} videos, the data set {len(train_set)} to train; lower it"
         )
     videos_of(val_set)  # raises where a video has two labels, now rather than after an epoch
+    _make_folder(run.out)
     processes = Processes(device=run.device, strategy=run.strategy)
     state = _resumed(config, train_set, processes)
     progress = Progress(seed=run.seed) if state is None else state.progress
@@ -124,7 +126,7 @@ def train(config: TrainConfig) -> Trained:
                 num_classes=len(train_set.labels),
                 repeats=config.augment.repeats,
                 augmentation=config.augment,
-                generator=np.random.default_rng([run.seed, progress.step, 1]),
+                generator=np.random.default_rng([run.seed, progress.step, 0, 1]),  # one share for all parts of a step
             )
             return classification_loss(module(video), wanted), names
 
@@ -195,7 +197,7 @@ def train(config: TrainConfig) -> Trained:
                         network = released()
                         scored = validation(_on_device(network, config, processes))
                         if progress.best is None or quality(scored) >= progress.best:  # of equals the longer trained
-                            progress.best, progress.best_epoch = quality(scored), progress.epoch
+                            progress.best = quality(scored)
                             if processes.main:
                                 _save(run.out / BEST, network, config, train_set, progress, scored)
                         if last and processes.main:
@@ -228,11 +230,20 @@ def _resumed(config: TrainConfig, train_set: VideoSet, processes: Processes) -> 
     if not found:
         return None
     if not config.run.resume:
-        raise VideoMambaError(f"{folder}: holds a run already; choose another run.out, or resume it")
+        raise VideoMambaError(f"{folder}: holds a run already; choose another folder for this run, or resume that one")
     state = load_checkpoint(found[-1])
     check_same_run(config, state.config, found[-1])
     check_same_data(train_set, state.labels, state.num_videos, found[-1])
     return state
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise VideoMambaError(
+            f"{folder}: the run cannot be written here ({error.strerror}); choose another folder"
+        ) from None
 
 
 def _whole(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -276,6 +287,7 @@ def _asked_to_stop() -> Iterator[Callable[[], bool]]:
         if asked:
             raise KeyboardInterrupt
         asked = True
+        print("stopping with a checkpoint after this step; once more stops at once", file=sys.stderr, flush=True)
 
     if threading.current_thread() is not threading.main_thread():  # where signals cannot be handled
         yield lambda: False

@@ -56,18 +56,20 @@ def _is_regression(checkpoint: Checkpoint) -> bool:
     return checkpoint.bundle is not None and checkpoint.bundle.info.get("task") == "regression"
 
 
-FREE = ("preset", "eval", "run", "data.root", "data.workers", "data.cache", "data.on_error")
+FREE = ("preset", "eval", "run", "data.root", "data.workers", "data.on_error")
 """What may be another when a run is resumed: it changes no weight. Of `run`, seed and precision are not free."""
 
 
 def check_same_run(config: TrainConfig, stored: str, path: object) -> None:
     """Raises VideoMambaError naming the first key in which `config` and the stored YAML describe different runs."""
     ours, theirs = (_flat(yaml.safe_load(text)) for text in (to_yaml(config), stored))
+    for run in (ours, theirs):  # kept frames are other pixels than decoded ones, wherever they are kept
+        run["data.cache"] = "a folder" if run["data.cache"] else None
     for key in [*ours, *(key for key in theirs if key not in ours)]:
         free = any(key == name or key.startswith(name + ".") for name in FREE)
         if (not free or key in ("run.seed", "run.precision")) and ours.get(key) != theirs.get(key):
             raise VideoMambaError(
-                f"{path}: belongs to a run with {key} {theirs.get(key)}, not {ours.get(key)}; choose another run.out, "
+                f"{path}: belongs to a run with {key} {theirs.get(key)}, not {ours.get(key)}; choose another folder, "
                 "or the same settings to resume it"
             )
 
@@ -77,7 +79,7 @@ def check_same_data(video_set: VideoSet, labels: tuple[str, ...], num_videos: in
 
     The order of an epoch hangs on their number. That files were moved, or mended, is all right.
     """
-    advice = "choose another run.out, or the same data to resume it"
+    advice = "choose another folder, or the same data to resume it"
     if video_set.labels != labels:
         changed = [name for name in (*labels, *video_set.labels) if (name in labels) != (name in video_set.labels)]
         what = f"{changed[0]!r} is in one of them only" if changed else "their order is another"

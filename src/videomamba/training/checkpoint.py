@@ -34,7 +34,6 @@ class Progress:
     step_in_epoch: int = 0
     step: int = 0
     best: float | None = None
-    best_epoch: int | None = None
     skipped_steps: int = 0
     failed_videos: dict[str, str] = field(default_factory=dict)
 
@@ -81,9 +80,7 @@ def save_checkpoint(folder: Path, state: RunState, *, keep: int) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise VideoMambaError(
-            f"{folder}: cannot be made a folder ({error.strerror}); choose another run.out"
-        ) from error
+        raise VideoMambaError(f"{folder}: cannot be made a folder ({error.strerror}); choose another folder") from error
     write_atomically(path, lambda target: torch.save(content, target))
     for old in checkpoints(folder)[:-keep]:
         old.unlink(missing_ok=True)

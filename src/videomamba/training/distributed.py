@@ -66,7 +66,7 @@ class Processes:
             self._fabric.launch()
         except (RuntimeError, ValueError, TypeError) as error:
             reason = str(error).splitlines()[0]
-            raise VideoMambaError(f"run.device: {device} cannot be used here ({reason}); try cpu") from error
+            raise VideoMambaError(f"device {device}: cannot be used here ({reason}); try cpu") from error
         self.rank: int = self._fabric.global_rank
         self.world: int = self._fabric.world_size
         self.device: torch.device = self._fabric.device

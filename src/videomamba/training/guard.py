@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -50,7 +50,6 @@ class Guard:
 
     def __init__(self, max_bad_steps: int, *, all_finite: Callable[[bool], bool] = bool) -> None:
         self.max_bad_steps = max_bad_steps
-        self.skipped = 0
         self.in_a_row = 0
         self._all_finite = all_finite
         self._watched: list[tuple[Tensor, tuple[str, ...]]] = []
@@ -81,7 +80,6 @@ class Guard:
             return Verdict(True, norm)
         parameters = () if math.isfinite(norm) else tuple(name for name, g in gradients.items() if not _is_finite(g))
         verdict = Verdict(False, norm, samples, parameters)
-        self.skipped += 1
         self.in_a_row += 1
         if self.in_a_row >= self.max_bad_steps:
             look = ", or look at that sample with `videomamba data check`" if samples else ""
@@ -90,12 +88,6 @@ class Guard:
                 f"lower optim.lr or set optim.clip_grad{look}"
             )
         return verdict
-
-    def state_dict(self) -> dict[str, int]:
-        return {"skipped": self.skipped, "in_a_row": self.in_a_row}
-
-    def load_state_dict(self, state: Mapping[str, int]) -> None:
-        self.skipped, self.in_a_row = state["skipped"], state["in_a_row"]
 
 
 def first_cause(verdicts: Sequence[Verdict]) -> Verdict:

@@ -57,7 +57,7 @@ class Run(Settings):
         default=0, ge=0, description="first blocks whose activations are computed again instead of kept"
     )
     resume: bool = Field(default=True, description="go on from the last checkpoint in `out`, if there is one")
-    checkpoint_minutes: float = Field(default=10.0, ge=0, description="between checkpoints inside an epoch")
+    checkpoint_minutes: float = Field(default=10.0, ge=0, description="minutes between checkpoints")
     keep: int = Field(default=2, ge=1, description="checkpoints that are kept; older ones are removed")
     evaluate_every: int = Field(default=1, ge=0, description="epochs between evaluations while training; 0: none")
     max_bad_steps: int = Field(

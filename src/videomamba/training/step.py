@@ -67,7 +67,7 @@ class Stepper(Generic[MicroBatch]):
     def step(self, batches: Sequence[MicroBatch], *, planned: int) -> StepResult:
         """One update from this process's micro-batches. `planned` is the number of clips in them all if none failed."""
         self.optimizer.zero_grad(set_to_none=True)
-        samples, total = 0, 0.0
+        samples, total = 0, torch.zeros((), device=self.processes.device)
         for i, batch in enumerate(batches):
             with self.processes.accumulating(self.module, i + 1 < len(batches)):
                 losses, names = self.losses_of(batch)
@@ -75,10 +75,10 @@ class Stepper(Generic[MicroBatch]):
                 self.processes.backward(losses.sum() / planned)
             self.masters.collect_gradients()
             samples += len(names)
-            total += float(losses.detach().sum())
+            total += losses.detach().sum()  # not looked at yet: a GPU need not wait
         if self.sums_itself:
             self.processes.average_gradients(p for _, p in self.masters.named_parameters())
-        samples_all, planned_all, total_all = self.processes.sum([samples, planned, total])
+        samples_all, planned_all, total_all = self.processes.sum([samples, planned, float(total)])
         if 0 < samples_all < planned_all:
             self._scale(planned_all / samples_all)
         verdict = self.guard.check_gradients(self.masters.named_parameters())

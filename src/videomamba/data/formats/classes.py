@@ -48,7 +48,7 @@ class Classes:
             some = ", ".join(self.names[:4]) + (", ..." if len(self.names) > 4 else "")
             raise VideoMambaError(
                 f"{where}: class {entry.label!r} is none of the {len(self.names)} classes of the training videos ({some}); "
-                "mend it, or name all classes with --labels"
+                "mend it, or name all classes with data.labels"
             )
         return index
 
@@ -73,7 +73,7 @@ def find_classes(
         return Classes(names, _mapping(names) if not indexed or written <= set(names) else None)
     if of_train is None:
         raise VideoMambaError(
-            f"{entries[0].origin}: the class names come from the training list; give it with --train, or --labels"
+            f"{entries[0].origin}: the class names come from the training list; give it with data.train, or data.labels"
         )
     if indexed:
         return Classes(_names_beside(deciding), None)

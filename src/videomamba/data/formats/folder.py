@@ -88,7 +88,7 @@ def the_root(settings: DataSettings) -> Path:
     """Raises VideoMambaError when there is no root or it is no folder."""
     root = settings.root
     if root is None:
-        raise VideoMambaError(f"root: format {settings.format} needs the folder of the data set; give it as --root")
+        raise VideoMambaError(f"root: format {settings.format} needs the folder of the data set; give it as data.root")
     if not root.is_dir():
         raise VideoMambaError(f"{root}: {'is no folder' if root.exists() else 'no such folder'}; check the spelling")
     return root
@@ -101,7 +101,7 @@ def _split_folders(root: Path) -> dict[Split, Path] | None:
     if others and len(named) > 1 and all(folders_in(root / name) for name in named):
         raise VideoMambaError(
             f"{root}: beside {' and '.join(named)} lies {others[0]}, which is no split; "
-            "move it out of the folder, or give lists with --train and --val"
+            "move it out of the folder, or give lists with data.train and data.val"
         )
     if others or not named:
         return None

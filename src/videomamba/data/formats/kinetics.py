@@ -40,7 +40,7 @@ def find_kinetics(settings: DataSettings) -> Source:
     lists = default_lists(root, ("", "annotations")) | given_lists(settings)
     if not lists:
         raise VideoMambaError(
-            f"{root}: no Kinetics here; looked for train.csv, also in annotations; name it with --train"
+            f"{root}: no Kinetics here; looked for train.csv, also in annotations; name it with data.train"
         )
     videos = cache(partial(Listing, root, depth=2))
     parts = {split: cache(partial(_read, file, split, settings, videos)) for split, file in lists.items()}

@@ -53,14 +53,14 @@ def find_list(settings: DataSettings) -> Source:
     for file in files.values():
         if file.suffix.lower() == ".json":
             raise VideoMambaError(
-                f"{file}: is no list; give .jsonl with an object a line, or the --format it belongs to"
+                f"{file}: is no list; give .jsonl with an object a line, or the data.format it belongs to"
             )
     if not files or list(files) == ["train"]:
         whole = files.get("train") or _named(settings.root, ("annotations",))
         if whole is None:
             raise VideoMambaError(
                 f"{settings.root}: no list here; looked for train, val, test and annotations with one of the endings "
-                f"{', '.join(SUFFIXES)}; name your lists with --train and --val"
+                f"{', '.join(SUFFIXES)}; name your lists with data.train and data.val"
             )
         return _by_column(whole, settings)
     parts = {split: cache(partial(_of_one_split, file, split, settings)) for split, file in files.items()}
@@ -177,7 +177,7 @@ def _check_columns(row: Row) -> None:
     """A list without the needed columns is refused once, by what it has, rather than for its first line."""
     columns = ", ".join(row.cells)
     if {"youtube_id", "time_start"} <= set(row.cells):
-        raise VideoMambaError(f"{row.origin}: has the columns of Kinetics' own lists; add --format kinetics")
+        raise VideoMambaError(f"{row.origin}: has the columns of Kinetics' own lists; add data.format kinetics")
     if _first(row.cells, PATHS) is None:
         raise VideoMambaError(f"{row.origin}: there is no path; the columns are {columns}; name one of them path")
     if _first(row.cells, LABELS) is None and "target" not in row.cells:

@@ -42,7 +42,7 @@ def find_breakfast(settings: DataSettings) -> Source:
     root = the_root(settings)
     lists = default_lists(root) | given_lists(settings)
     if not lists:
-        raise VideoMambaError(f"{root}: no Breakfast here; looked for train.csv; name it with --train")
+        raise VideoMambaError(f"{root}: no Breakfast here; looked for train.csv; name it with data.train")
     videos = cache(partial(Listing, root, depth=3))
     roots = cache(lambda: ["", *(f"{path.name}/" for path in sorted(root.iterdir()) if path.is_dir())])
 

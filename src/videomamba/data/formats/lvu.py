@@ -57,7 +57,7 @@ def find_lvu(settings: DataSettings) -> Source:
     root, task = the_root(settings), settings.task
     if task is None:
         tasks = ", ".join((*NUM_CLASSES, "like_ratio", "view_count"))
-        raise VideoMambaError(f"task: LVU has nine tasks; choose one with --task: {tasks}")
+        raise VideoMambaError(f"task: LVU has nine tasks; choose one with data.task: {tasks}")
     lists = default_lists(root, [str(Path(folder) / task) for folder in _FOLDERS]) | given_lists(settings)
     if not lists:
         raise VideoMambaError(f"{root}: no LVU task {task} here; looked for {task}/train.csv, also in lvu_1.0")
