@@ -243,3 +243,19 @@ def test_batches_move_as_one(clip: Callable[[str], Path], monkeypatch: pytest.Mo
     assert moved.labels is not None
     assert moved.labels.is_meta
     assert (moved.targets, moved.records, moved.planned) == (None, batch.records, 1)
+
+
+def test_symmetries_begin_with_their_epoch(clip: Callable[[str], Path]) -> None:
+    """Before it no clip is mirrored and no label changes; from it on about half are."""
+    clips = TrainClips(
+        preprocess=PREPROCESS,
+        augmentation=Augmentation(repeats=16, crop="shift", symmetries_from=2),
+        symmetries=Symmetries(mirror=(1, 0)),
+        data=DataSettings(),
+        seed=5,
+    )
+    record = VideoRecord(str(clip("h264.mp4")), label=0)
+    before, after = (clips[[Sample(Place(epoch, 0, 0), record)]] for epoch in (1, 2))
+    assert isinstance(before, Batch) and isinstance(after, Batch)
+    assert before.labels is not None and after.labels is not None
+    assert before.labels.tolist() == [0] * 16 and set(after.labels.tolist()) == {0, 1}

@@ -220,10 +220,10 @@ def test_other_settings_are_refused_by_name(videos: Path, reference: Path) -> No
     for key, value in (("lr", 1e-3), ("batch_size", 2)):
         text = complaint(tiny(videos, reference, optim={key: value}))
         assert text.startswith(f"{newest}: belongs to a run with optim.{key} ")
-        assert text.endswith("; choose another run.out, or the same settings to resume it")
+        assert text.endswith("; choose another folder, or the same settings to resume it")
     assert "with run.seed 0, not 5" in complaint(tiny(videos, reference, run={"seed": 5}))
     text = complaint(tiny(videos, reference, run={"resume": False}))
-    assert text == f"{newest.parent}: holds a run already; choose another run.out, or resume it"
+    assert text == f"{newest.parent}: holds a run already; choose another folder for this run, or resume that one"
 
 
 def test_a_damaged_checkpoint_gives_way_to_the_one_before(videos: Path, reference: Path, tmp_path: Path) -> None:
@@ -244,7 +244,7 @@ def test_other_data_are_refused(videos: Path, reference: Path, tmp_path: Path) -
     (moved / CLASSES[1] / "0.mp4").unlink()
     (moved / CLASSES[1] / "1.mp4").unlink()
     text = complaint(tiny(moved, reference))
-    assert text.startswith(f"{newest}: belongs to a run of 12 training videos, not 10; choose another run.out")
+    assert text.startswith(f"{newest}: belongs to a run of 12 training videos, not 10; choose another folder")
     shutil.rmtree(moved / CLASSES[1])
     text = complaint(tiny(moved, reference))
     assert text.startswith(

@@ -103,7 +103,7 @@ def changed(**sections: dict[str, Any]) -> TrainConfig:
     [
         {"run": {"keep": 7, "device": "auto", "strategy": "ddp", "checkpoint_minutes": 3, "micro_batch": 2}},
         {"run": {"out": "elsewhere", "max_steps": 3, "tensorboard": True, "evaluate_every": 2, "resume": False}},
-        {"data": {"root": "moved", "workers": 4, "cache": "cache", "on_error": "skip"}},
+        {"data": {"root": "moved", "workers": 4, "on_error": "skip"}},
         {"eval": {"views": "4x3", "weights": "last"}},
     ],
     ids=str,
@@ -134,7 +134,7 @@ def test_what_makes_another_run_is_named(section: str, name: str, value: object)
         check_same_run(changed(**{section: {name: value}}), to_yaml(changed()), "step_00000003.pt")
     text = str(caught.value)
     assert text.startswith(f"step_00000003.pt: belongs to a run with {section}.{name} ") and "\n" not in text
-    assert text.endswith("; choose another run.out, or the same settings to resume it")
+    assert text.endswith("; choose another folder, or the same settings to resume it")
 
 
 @pytest.mark.parametrize(
@@ -150,4 +150,11 @@ def test_other_data_are_another_run(now: VideoSet, reason: str) -> None:
     check_same_data(video_set("a", "b"), ("a", "b"), 4, "file")
     with pytest.raises(VideoMambaError) as caught:
         check_same_data(now, ("a", "b"), 4, "file")
-    assert str(caught.value).startswith(f"file: {reason}choose another run.out")
+    assert str(caught.value).startswith(f"file: {reason}choose another folder")
+
+
+def test_kept_frames_are_other_pixels_wherever_they_are_kept() -> None:
+    kept = to_yaml(changed(data={"cache": "here"}))
+    check_same_run(changed(data={"cache": "there"}), kept, "file")
+    with pytest.raises(VideoMambaError, match=r"data\.cache a folder, not None"):
+        check_same_run(changed(), kept, "file")

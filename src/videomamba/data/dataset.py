@@ -137,11 +137,11 @@ class TrainClips(Dataset[Batch | VideoMambaError]):
         )
 
     def _clips(self, place: Place, record: VideoRecord) -> list[tuple[Clip, int | None]]:
-        generator = sample_generator(place, self._seed)
+        generator, augmentation = sample_generator(place, self._seed), self._augmentation.of_epoch(place.epoch)
         with _open(record, self._data) as source:
             frames = source.frames(train_clip(self._preprocess, source.num_frames, generator))
         return [
-            augment_clip(frames, record.label, self._preprocess, self._augmentation, self._symmetries, generator)
+            augment_clip(frames, record.label, self._preprocess, augmentation, self._symmetries, generator)
             for _ in range(self._augmentation.repeats)
         ]
 

@@ -85,6 +85,9 @@ class Augmentation(Settings):
     )
     flip_vertical: bool = Field(default=False, description="half upside down, where the data set says the new class")
     reverse: bool = Field(default=False, description="half backwards in time, where the data set says the new class")
+    symmetries_from: int = Field(
+        default=0, ge=0, description="first epoch with flips and reversals; a network from scratch learns later with them"
+    )
     color_jitter: float = Field(default=0.0, ge=0, description="strength of brightness, contrast, saturation")
     erase: float = Field(default=0.0, ge=0, le=1, description="probability of erasing a box with noise")
     mixup: float = Field(default=0.0, ge=0, description="alpha; 0 is off")
@@ -92,3 +95,9 @@ class Augmentation(Settings):
     mix_probability: float = Field(default=1.0, ge=0, le=1, description="of a batch being mixed at all")
     mix_switch: float = Field(default=0.5, ge=0, le=1, description="probability of cutmix where both are on")
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+
+    def of_epoch(self, epoch: int) -> Augmentation:
+        """These settings as they are in `epoch`, counted from 0."""
+        if epoch >= self.symmetries_from:
+            return self
+        return self.model_copy(update={"flip": "off", "flip_vertical": False, "reverse": False})

@@ -193,10 +193,22 @@ def _synthetic() -> Preset:
         clip=Preprocess(num_frames=8, image_size=(96, 96), crop_ratio=96 / 112),
         data=DataSettings(format="synthetic", root=out / "data", cache=out / "cache", cache_frames=16, cache_size=112),
         augment=Augmentation(
-            repeats=2, crop="shift", flip_vertical=True, reverse=True, color_jitter=0.3, label_smoothing=0.05
+            crop="shift",
+            flip_vertical=True,
+            reverse=True,
+            symmetries_from=4,
+            color_jitter=0.15,
+            label_smoothing=0.05,
         ),
         optim=Optimisation(
-            epochs=10, batch_size=16, lr=1.5e-3, lr_reference=0, warmup_epochs=0.5, betas=(0.9, 0.99), clip_grad=1.0
+            epochs=18,
+            batch_size=16,
+            lr=1.5e-3,
+            lr_reference=0,
+            warmup_epochs=0.5,
+            betas=(0.9, 0.99),
+            clip_grad=1.0,
+            ema=0.998,
         ),
         run=Run(out=out, precision="bf16"),
     )
