@@ -1,6 +1,6 @@
 """The paper's ablation of scan orders, on synthetic actions: every order trained alike, with several seeds.
 
-    python benchmarks/scan_orders.py --out runs/scan_orders [--epochs 5] [--seeds 3] [--jobs 2]
+    python benchmarks/scan_orders.py --out runs/scan_orders [--epochs 4] [--seeds 3] [--jobs 2]
 
 Each run is the preset `synthetic-actions` with a smaller network and clips of 64x64 pixels, and without the symmetries of the
 data, which make it learn later. Its accuracy is that of the files of the test split, whose seeds, size and quality the
@@ -35,9 +35,9 @@ def arguments(order: str, seed: int, *, epochs: int, data: Path, out: Path) -> l
         "model.depth": 4,
         "model.dim": 96,
         "augment.flip": "off",
-        "optim.batch-size": 8,
+        "optim.batch-size": 16,
         "optim.epochs": epochs,
-        "optim.warmup-epochs": 0.4,
+        "optim.warmup-epochs": 0.5,
         "optim.lr": 1.5e-3,
         "run.seed": seed,
         "run.out": out / f"{order}_{seed}",
@@ -77,7 +77,7 @@ def main() -> None:
     parser.add_argument(
         "--data", type=Path, help="what `--preset synthetic-actions` trains on; default: made in OUT/data"
     )
-    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--json", action="store_true", help="one JSON record a line")

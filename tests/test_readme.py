@@ -37,7 +37,7 @@ def test_every_command_and_option_exists(line: str, capsys: pytest.CaptureFixtur
     text = capsys.readouterr().out
     assert all(argument in text for argument in arguments if argument.startswith("--"))
     names = [arguments[i + 1] for i, argument in enumerate(arguments) if argument == "--model"]
-    assert all(name in zoo_names() or name.endswith(".pth") for name in names)
+    assert all(name in zoo_names() or name.endswith((".pth", ".safetensors")) for name in names)
 
 
 def test_every_command_of_the_text_exists() -> None:

@@ -71,9 +71,9 @@ def test_what_is_printed_reads_back(name: str | None, tmp_path: Path) -> None:
 
 def test_odd_values_read_back(tmp_path: Path) -> None:
     config = load_config(
-        ["--data.root", "1e5", "--data.labels", "a: b # c", "--model.weights", "übung.pth", "--run.seed", "-3"]
+        ["--data.root", "1e5", "--data.labels", "a: b # c", "--model.weights", "übung.pth", "--run.seed", "007"]
     )
-    assert str(config.data.root) == "1e5" and config.run.seed == -3
+    assert str(config.data.root) == "1e5" and config.run.seed == 7
     path = tmp_path / "config.yaml"
     path.write_text(to_yaml(config), encoding="utf-8")
     assert load_config(["--config", str(path)]) == config
