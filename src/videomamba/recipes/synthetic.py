@@ -27,7 +27,7 @@ SPLITS: Mapping[str, tuple[Mapping[str, Any], ...]] = {
 
 
 def write_actions(root: Path, *, progress: Callable[[int, int], None] | None = None) -> None:
-    """Writes what is missing of root/<split>/<i>, one folder for each entry of SPLITS: about 200 MB, once.
+    """Writes what is missing of root/<split>/<i>, one folder for each entry of SPLITS: about 60 MB, once.
 
     Goes on where it stopped. Raises VideoMambaError when the folders hold something else or cannot be written.
     """
