@@ -86,7 +86,9 @@ class Augmentation(Settings):
     flip_vertical: bool = Field(default=False, description="half upside down, where the data set says the new class")
     reverse: bool = Field(default=False, description="half backwards in time, where the data set says the new class")
     symmetries_from: int = Field(
-        default=0, ge=0, description="first epoch with flips and reversals; a network from scratch learns later with them"
+        default=0,
+        ge=0,
+        description="first epoch with flips and reversals; a network from scratch learns later with them",
     )
     color_jitter: float = Field(default=0.0, ge=0, description="strength of brightness, contrast, saturation")
     erase: float = Field(default=0.0, ge=0, le=1, description="probability of erasing a box with noise")
