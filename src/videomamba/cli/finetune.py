@@ -8,7 +8,8 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from videomamba.cli.output import Json, counter, note, print_json
+from videomamba.cli.output import Json, note, print_json
+from videomamba.cli.train import measure
 
 
 def finetune(
@@ -39,7 +40,6 @@ def finetune(
     from videomamba.evaluation.results import ClassificationResult
     from videomamba.files import write_atomically
     from videomamba.recipes.classify import CONFIG, train
-    from videomamba.recipes.evaluate import evaluate
     from videomamba.recipes.finetune import plan
     from videomamba.schema import VideoMambaError
     from videomamba.training.tracking import read_metrics
@@ -54,16 +54,7 @@ def finetune(
         note(reason)
     config = planned.config
     trained = train(config)
-    chosen = trained.best if config.eval.weights == "best" else trained.last
-    with counter("evaluating") as tick:
-        result = evaluate(
-            chosen,
-            config.data.model_copy(update={"cache": None}),
-            views=config.eval.views,
-            device=device,
-            precision=config.run.precision,
-            progress=tick,
-        )
+    chosen, result = measure(config, trained)
     model, report = out / "model.safetensors", out / "report.html"
     write_atomically(model, lambda target: shutil.copyfile(chosen, target))
     write_report(

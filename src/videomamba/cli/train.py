@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 from videomamba.cli.output import counter, note, print_json, print_table
+
+if TYPE_CHECKING:
+    from videomamba.recipes.classify import Trained
+    from videomamba.recipes.config import TrainConfig
+    from videomamba.recipes.testing import Result
 
 
 def train(arguments: list[str]) -> int:
@@ -24,13 +32,25 @@ def train(arguments: list[str]) -> int:
 
     from videomamba.data.annotations import same_videos
     from videomamba.recipes.classify import train as run
-    from videomamba.recipes.evaluate import evaluate
     from videomamba.recipes.synthetic import write_actions
 
     if config.preset == "synthetic-actions" and config.data.root is not None:
         with counter("rendering") as tick:
             write_actions(config.data.root, progress=tick)
     trained = run(config)
+    path, result = measure(config, trained)
+    print(f"{path}: {result}")
+    if config.eval.weights == "best" and same_videos(config.data, "val", "test"):
+        note("these videos also chose the best weights, which flatters the number; a test split of its own would not")
+    if config.preset is not None and published.top1 is not None:
+        print(f"published for {config.preset}: top-1 {published.top1} % ({published.protocol})")
+    return 0
+
+
+def measure(config: TrainConfig, trained: Trained) -> tuple[Path, Result]:
+    """The weights of a finished run that its settings choose, and how they do on its test split, by its protocol."""
+    from videomamba.recipes.evaluate import evaluate
+
     path = trained.best if config.eval.weights == "best" else trained.last
     with counter("evaluating") as tick:
         result = evaluate(
@@ -41,12 +61,7 @@ def train(arguments: list[str]) -> int:
             precision=config.run.precision,
             progress=tick,
         )
-    print(f"{path}: {result}")
-    if config.eval.weights == "best" and same_videos(config.data, "val", "test"):
-        note("these videos also chose the best weights, which flatters the number; a test split of its own would not")
-    if config.preset is not None and published.top1 is not None:
-        print(f"published for {config.preset}: top-1 {published.top1} % ({published.protocol})")
-    return 0
+    return path, result
 
 
 def _presets(options: list[str]) -> int:
