@@ -20,6 +20,9 @@ from videomamba.schema import Preprocess
 
 Indices = tuple[int, ...]
 
+_CLOCK = 1e-3
+"""Seconds by which a container may have rounded the time of a frame; Matroska counts in thousandths."""
+
 
 def train_clip(preprocess: Preprocess, num_frames: int, generator: np.random.Generator) -> Indices:
     """A random clip of a video with `num_frames` frames, by the sampling that `preprocess` names."""
@@ -40,6 +43,23 @@ def evaluation_clips(preprocess: Preprocess, num_frames: int, num_clips: int = 1
     if preprocess.sampling == "tsn":
         return [tsn_test(num_frames, n, clip, num_clips) for clip in range(num_clips)]
     return [dense_test(num_frames, n, preprocess.sampling_rate, clip, num_clips) for clip in range(num_clips)]
+
+
+def at_rate(timestamps: NDArray[np.float64], fps: float | None) -> Indices:
+    """The frames on screen at 0, 1 / fps, 2 / fps, ... seconds, each at most once; every frame where fps is None.
+
+    `timestamps` (V,) are those of a video, in seconds from its first frame. A rate above the video's own takes every frame.
+    Raises ValueError for a rate that is not above 0.
+    """
+    if fps is None:
+        return tuple(range(len(timestamps)))
+    if not fps > 0:
+        raise ValueError(f"fps must be above 0, got {fps}")
+    mean = timestamps[-1] / max(len(timestamps) - 1, 1)
+    borders = np.append(timestamps, timestamps[-1] + max(mean, 1 / fps if len(timestamps) == 1 else 0.0))
+    # The first moment asked for from each border on. A frame is wanted when one lies between its borders.
+    moments = np.ceil((borders - _CLOCK) * fps)
+    return tuple(int(index) for index in np.flatnonzero(moments[1:] > moments[:-1]))
 
 
 def uniform_train(num_frames: int, n: int, generator: np.random.Generator) -> Indices:

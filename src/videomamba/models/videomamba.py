@@ -72,7 +72,11 @@ class VideoMamba(nn.Module):
         `num_frames` (b,) int64 says how many frames of each clip are real; what follows them is padding of any content
         and changes nothing, so that a padded batch gives what its clips give alone. t may then be less than the model's.
         """
-        logits: Tensor = self.head(self.head_drop(self.forward_features(video, num_frames)).to(self._head_dtype))
+        return self.classify(self.forward_features(video, num_frames))
+
+    def classify(self, features: Tensor) -> Tensor:
+        """(b, d) features -> logits (b, num_classes), or the features where there is no head."""
+        logits: Tensor = self.head(self.head_drop(features).to(self._head_dtype))
         return logits
 
     def forward_features(self, video: Tensor, num_frames: Tensor | None = None) -> Tensor:
@@ -112,11 +116,10 @@ class VideoMamba(nn.Module):
     def embed(self, video: Tensor, num_frames: Tensor | None = None) -> Tensor:
         """(b, 3, t, h, w) -> (b, l, d) fp32: class token first, patches spatial-first with their positions, registers."""
         self._check(video, num_frames)
-        patches = self.patch_embed(video)  # (b, T, p, d)
-        patches = patches + self.pos_embed[:, 1:].unsqueeze(1)
-        if self.config.grid[0] > 1:
-            patches = patches + self.temporal_pos_embedding[:, : patches.shape[1]].unsqueeze(2)
-        cls = (self.cls_token + self.pos_embed[:, :1]).expand(video.shape[0], -1, -1)  # no temporal position
+        steps = video.shape[2] // self.config.tubelet_size
+        temporal = self.temporal_pos_embedding[:, :steps] if self.config.grid[0] > 1 else None
+        patches = self.embed_patches(video, temporal)
+        cls = self.embed_class().expand(video.shape[0], -1, -1)
         tokens = torch.cat((cls, patches.flatten(1, 2)), dim=1).float()
         if self._registers:
             pieces, start = [], 0
@@ -128,6 +131,15 @@ class VideoMamba(nn.Module):
                 start = slot - i
             tokens = torch.cat((*pieces, tokens[:, start:]), dim=1)
         return tokens
+
+    def embed_class(self) -> Tensor:
+        """(1, 1, d): the class token in its place, which is none in time."""
+        return self.cls_token + self.pos_embed[:, :1]
+
+    def embed_patches(self, video: Tensor, temporal: Tensor | None) -> Tensor:
+        """(b, 3, t, h, w) -> (b, T, p, d) with their positions in the picture and, where given, in time, (1, T, d)."""
+        patches: Tensor = self.patch_embed(video) + self.pos_embed[:, 1:].unsqueeze(1)
+        return patches if temporal is None else patches + temporal.unsqueeze(2)
 
     def _trunk(self, video: Tensor, num_frames: Tensor | None) -> Tensor:
         """(b, 3, t, h, w) -> residual stream (b, l, d) fp32 after the last block, in the order of `embed`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +13,9 @@ from videomamba.modules.mixer import BiMamba
 from videomamba.modules.scan_order import Order, reordered
 from videomamba.ops import dispatch
 from videomamba.ops.layout import LayerWeights
+
+if TYPE_CHECKING:
+    from videomamba.ops.halves import FirstHalf, SecondHalf
 
 
 class RMSNorm(nn.Module):
@@ -83,22 +86,41 @@ class Block(nn.Module):
             hidden = drop_path(hidden, self.drop_path_rate)
         return residual + hidden
 
-    def _fuses(self, residual: Tensor) -> bool:
-        drops = self.training and self.drop_path_rate > 0
-        plain = type(self.norm) is RMSNorm and type(self.mixer) is BiMamba and self.mixer.is_plain()
-        watched = any(module._forward_hooks or module._forward_pre_hooks for module in self.children())
-        return (
-            plain
-            and not drops
-            and not watched
-            and dispatch.fuses_layer(residual, self.parameters(), self.mixer.in_proj.weight.dtype)
+    @torch.no_grad()
+    def halves(self, *, reverse: bool) -> tuple[FirstHalf, SecondHalf]:
+        """The two walks of this block for a stream of tokens of any length, no gradient; the first from the end if `reverse`.
+
+        Raises ValueError where an adapter or a hook is in the way, whose steps do not exist there.
+        """
+        if not self._is_plain():
+            raise ValueError("a block with adapters or hooks does not run in halves; merge or remove them first")
+        mixer = self.mixer
+        return dispatch.layer_halves(
+            self._weights(),
+            reverse=reverse,
+            eps=self.norm.eps,
+            merge=mixer.merge,
+            discretization=mixer.discretization,
         )
 
+    def _is_plain(self) -> bool:
+        """Whether nothing waits for a call of one of its parts, and all are what they were built as; no drop path is active."""
+        drops = self.training and self.drop_path_rate > 0
+        built = type(self.norm) is RMSNorm and type(self.mixer) is BiMamba and self.mixer.is_plain()
+        watched = any(module._forward_hooks or module._forward_pre_hooks for module in self.children())
+        return built and not drops and not watched
+
+    def _fuses(self, residual: Tensor) -> bool:
+        return self._is_plain() and dispatch.fuses_layer(residual, self.parameters(), self.mixer.in_proj.weight.dtype)
+
+    def _weights(self) -> LayerWeights:
+        return LayerWeights(self.norm.weight.float(), self.mixer.weights())
+
     def _fused(self, residual: Tensor, lengths: Tensor | None) -> Tensor:
-        weights, mixer = LayerWeights(self.norm.weight.float(), self.mixer.weights()), self.mixer
+        mixer = self.mixer
         return dispatch.call_layer(
             residual,
-            weights,
+            self._weights(),
             eps=self.norm.eps,
             merge=mixer.merge,
             discretization=mixer.discretization,

@@ -157,18 +157,28 @@ def _readout(h: Tensor, C: Tensor) -> Tensor:
     return torch.matmul(h, C.unsqueeze(-1)).squeeze(-1)
 
 
-def scan(inputs: ScanInputs, flags: ScanFlags, lengths: Tensor | None = None) -> ScanResult:
-    """Selective scan; the contract is `reference.scan`."""
+def scan(
+    inputs: ScanInputs,
+    flags: ScanFlags,
+    lengths: Tensor | None = None,
+    *,
+    out: Tensor | None = None,
+    other: Tensor | None = None,
+) -> ScanResult:
+    """Selective scan; the contract is `reference.scan`. `out` takes the result; `other` is added to it before the gate."""
     if lengths is not None and flags.reverse:
-        result = scan(_turn_sequences(inputs, lengths), flags._replace(reverse=False), lengths)
-        return result._replace(out=_turn(result.out, lengths))
+        turned = None if other is None else _turn(other, lengths)
+        result = scan(_turn_sequences(inputs, lengths), flags._replace(reverse=False), lengths, other=turned)
+        walked = _turn(result.out, lengths)
+        return result._replace(out=walked if out is None else out.copy_(walked))
     dtype = state_dtype(inputs.u)
     batch, _, channels = inputs.u.shape
     if inputs.initial_state is None:
         h = inputs.u.new_zeros(batch, channels, inputs.A.shape[1], dtype=dtype)
     else:
         h = inputs.initial_state.to(dtype)
-    out = torch.empty(inputs.u.shape, dtype=inputs.u.dtype, device=inputs.u.device)
+    if out is None:
+        out = torch.empty(inputs.u.shape, dtype=inputs.u.dtype, device=inputs.u.device)
     checkpoints: list[Tensor] = []
     for where in _segments(inputs, flags.reverse):
         seg = _Segment(inputs, flags, lengths, where)
@@ -179,6 +189,8 @@ def scan(inputs: ScanInputs, flags: ScanFlags, lengths: Tensor | None = None) ->
         y = _readout(states, seg.C)
         if inputs.D is not None:
             y = y + inputs.D.to(dtype) * seg.u
+        if other is not None:
+            y = y + seg.take(other)
         if seg.z is not None:
             y = y * F.silu(seg.z)
         seg.put(out, y)
@@ -287,13 +299,17 @@ def conv(
     initial_state: Tensor | None,
     flags: ConvFlags,
     lengths: Tensor | None = None,
+    *,
+    out: Tensor | None = None,
 ) -> Tensor:
-    """Causal depthwise convolution as k shifted multiply-adds; the contract is `reference.conv`."""
+    """Causal depthwise convolution as k shifted multiply-adds; the contract is `reference.conv`. `out` takes the result."""
     if lengths is not None and flags.reverse:
         forward = flags._replace(reverse=False)
-        return _turn(conv(_turn(x, lengths), weight, bias, _mirror(initial_state), forward, lengths), lengths)
-    out = _convolve(x, weight, bias, initial_state, flags.reverse)
-    return clear_padding(F.silu(out) if flags.activation == "silu" else out, lengths).to(x.dtype)
+        found = _turn(conv(_turn(x, lengths), weight, bias, _mirror(initial_state), forward, lengths), lengths)
+    else:
+        found = _convolve(x, weight, bias, initial_state, flags.reverse)
+        found = clear_padding(F.silu(found) if flags.activation == "silu" else found, lengths).to(x.dtype)
+    return found if out is None else out.copy_(found)
 
 
 def conv_backward(
@@ -333,3 +349,8 @@ def conv_backward(
         None if bias is None else p.sum((0, 1)).to(bias.dtype),
         None if initial_state is None else grad_padded[:, outside].to(initial_state.dtype, copy=True),
     )
+
+
+def norm(x: Tensor, weight: Tensor, *, eps: float, out: Tensor, lengths: Tensor | None = None) -> Tensor:
+    """RMSNorm of x (b, l, d) fp32 with weight (d,) fp32 into `out`; 0 at padding. Source: arXiv 1910.07467."""
+    return out.copy_(clear_padding(F.rms_norm(x, weight.shape, weight, eps), lengths))

@@ -13,7 +13,7 @@ import importlib
 from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -31,6 +31,9 @@ from videomamba.ops.layout import (
     num_checkpoints,
     state_dtype,
 )
+
+if TYPE_CHECKING:
+    from videomamba.ops.halves import FirstHalf, SecondHalf
 
 PREFERENCE = ("native", "chunked")
 """Best first; "chunked" serves every device and dtype. "reference" runs only when asked for."""
@@ -381,7 +384,7 @@ def call_conv(
     return out
 
 
-# --- a whole layer, for inference -------------------------------------------------------------------------------------
+# --- a whole layer, or its halves, for inference ----------------------------------------------------------------------
 
 
 @torch.library.custom_op("videomamba::layer", mutates_args=())
@@ -407,7 +410,7 @@ def reused_buffers() -> contextlib.AbstractContextManager[None]:
     """Within the context fused layers share their memory instead of asking the system for new pages at each layer."""
     if torch.compiler.is_compiling():
         return contextlib.nullcontext()
-    context: contextlib.AbstractContextManager[None] = _module("native_layer").reused_buffers()
+    context: contextlib.AbstractContextManager[None] = _module("walk").reused_buffers()
     return context
 
 
@@ -435,3 +438,19 @@ def call_layer(
     flat = [weights.norm, mixer.in_proj, mixer.out_proj, *mixer.forward, *mixer.backward]
     out: Tensor = _layer(residual.contiguous(), flat, eps, merge, discretization, lengths)
     return out
+
+
+def layer_halves(
+    weights: LayerWeights, *, reverse: bool, eps: float, merge: str, discretization: str
+) -> tuple[FirstHalf, SecondHalf]:
+    """The two walks of a layer for a stream of any length, on the backend in force; no gradient. See `ops.halves`.
+
+    The first goes from the end where `reverse`, the second from the other side. Raises RuntimeError when "reference" is
+    forced, which walks whole sequences only.
+    """
+    kernels, halves = pick("auto", weights.mixer.in_proj), _module("halves")
+    first, second = (
+        kind(kernels, weights, reverse=way, eps=eps, merge=merge, discretization=discretization)
+        for kind, way in ((halves.FirstHalf, reverse), (halves.SecondHalf, not reverse))
+    )
+    return first, second

@@ -1,0 +1,198 @@
+"""One direction of a layer on its way through the sequence, block by block, and the memory that it works in.
+
+The states of scan and convolution are carried from block to block, so a block costs the same wherever it stands and only
+tensors of one block exist. `native_layer` makes a whole layer of two walks, `halves` a layer whose two walks are apart.
+
+A backend that can be walked with has `norm`, `conv` and `scan` that write where they are told (`out`), and whose scan
+adds the ungated result of another before the gate (`other`): "native" and "chunked".
+
+Shapes: b batch, l length, s tokens of a block, d width, e inner channels, n states, r rank of delta, k taps.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import threading
+from collections.abc import Iterator
+from types import ModuleType
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from videomamba.ops.layout import ConvFlags, Direction, LayerWeights, ScanFlags, ScanInputs
+
+BLOCK_BYTES = 5 * 2**19
+"""Of one (b, s, e) of a block, of which four are in use at once: few enough for the cache, enough to be worth the calls."""
+MOST_WORKS = 64
+"""Lengths of blocks, for which the tensors of a block are remembered."""
+KEPT_BYTES = 2**26
+"""What a thread may keep of its buffers when a network is done."""
+
+
+class Work(NamedTuple):
+    """The tensors of a block of s tokens: normed, hidden (b, s, d); x, u, delta, z (b, s, e); projected (b, s, r + 2n)."""
+
+    normed: Tensor
+    x: Tensor
+    u: Tensor
+    projected: Tensor
+    dt: Tensor  # a part of projected, (b, s, r); so are B and C, (b, s, n)
+    B: Tensor
+    C: Tensor
+    delta: Tensor
+    z: Tensor
+    hidden: Tensor
+
+
+class Buffers:
+    """Memory by name. Fresh memory costs more than it seems: the system hands it out page by page, zeroed."""
+
+    def __init__(self) -> None:
+        self._held: dict[str, Tensor] = {}
+        self._works: dict[tuple[object, ...], Work] = {}
+
+    def get(self, name: str, shape: tuple[int, ...], *, like: Tensor) -> Tensor:
+        """A tensor of any content, of dtype and device of `like`, in the memory that the last one of this name had."""
+        size, held = math.prod(shape), self._held.get(name)
+        with torch.inference_mode(False):  # what is made in that mode may not be written to outside it
+            if held is None or (held.dtype, held.device) != (like.dtype, like.device) or held.numel() < size:
+                held = self._held[name] = torch.empty(size, dtype=like.dtype, device=like.device)
+                self._works.clear()
+            return held[:size].view(shape)
+
+    def work(self, batch: int, tokens: int, weights: LayerWeights) -> Work:
+        """What a block of `tokens` needs; blocks of all lengths and both directions have the same memory."""
+        in_proj, direction = weights.mixer.in_proj, weights.mixer.forward
+        dim, channels = in_proj.shape[1], direction.conv.shape[0]
+        rank, states = direction.dt_proj.shape[1], direction.A.shape[1]
+        key = (batch, tokens, dim, channels, rank, states, in_proj.dtype, in_proj.device)
+        if key not in self._works:
+            if len(self._works) >= MOST_WORKS:
+                self._works.clear()
+
+            def tensor(name: str, width: int) -> Tensor:
+                return self.get(name, (batch, tokens, width), like=in_proj)
+
+            with torch.inference_mode(False):
+                projected = tensor("projected", _whole_vectors(rank + 2 * states, in_proj))
+                work = Work(
+                    normed=tensor("normed", dim),
+                    x=tensor("x", channels),
+                    u=tensor("u", channels),
+                    projected=projected,
+                    dt=projected[..., :rank],
+                    B=projected[..., rank : rank + states],
+                    C=projected[..., rank + states : rank + 2 * states],
+                    delta=tensor("delta", channels),
+                    z=tensor("z", channels),
+                    hidden=tensor("hidden", dim),
+                )
+            self._works[key] = work
+        return self._works[key]
+
+    def size(self) -> int:
+        """In bytes."""
+        return sum(held.numel() * held.element_size() for held in self._held.values())
+
+
+class _Thread(threading.local):
+    kept: Buffers | None = None  # between networks
+    shared: Buffers | None = None  # between the layers of the one that runs
+
+
+_thread = _Thread()
+
+
+def buffers() -> Buffers:
+    """Those of the context that is open, else new ones."""
+    return _thread.shared or Buffers()
+
+
+@contextlib.contextmanager
+def reused_buffers() -> Iterator[None]:
+    """Within the context the layers of a network share their memory; at most `KEPT_BYTES` wait for the thread's next one."""
+    before = _thread.shared
+    _thread.shared = before or _thread.kept or Buffers()
+    try:
+        yield
+    finally:
+        _thread.kept = _thread.shared if _thread.shared.size() <= KEPT_BYTES else None
+        _thread.shared = before
+
+
+def blocks_of(length: int, *, most: int) -> list[slice]:
+    """The fewest blocks of at most `most` tokens, as equal as can be."""
+    size = -(-length // -(-length // most))
+    return [slice(i, min(i + size, length)) for i in range(0, length, size)]
+
+
+def within(lengths: Tensor | None, block: slice) -> Tensor | None:
+    """How many tokens of the block each entry has."""
+    return None if lengths is None else (lengths - block.start).clamp(0, block.stop - block.start)
+
+
+def _whole_vectors(outputs: int, weight: Tensor) -> int:
+    """Outputs of x_proj and of the 0 behind it: MKL takes a quarter less time for 48 than for 44; oneDNN, in bf16, does not."""
+    return -(-outputs // 16) * 16 if weight.dtype == torch.float32 else outputs
+
+
+def product(x: Tensor, weight: Tensor, *, out: Tensor) -> Tensor:
+    """x (b, s, i), weight (i, o) -> out (b, s, o), whose entries may lie apart."""
+    if out.is_contiguous():
+        torch.mm(x.flatten(0, 1), weight, out=out.flatten(0, 1))
+    else:
+        for rows, entry in zip(x, out, strict=True):
+            torch.mm(rows, weight, out=entry)
+    return out
+
+
+class WalkState(NamedTuple):
+    """What a walk takes with it from a block to the next: the scan's state (b, e, n), the border (b, k - 1, e) of the
+    convolution, which are the tokens just passed, in sequence order. None before the first block."""
+
+    scan: Tensor | None = None
+    border: Tensor | None = None
+
+
+class Walk:
+    """One direction on its way through the sequence. `state` is what it has after the blocks so far; it may be set."""
+
+    def __init__(
+        self,
+        kernels: ModuleType,
+        weights: Direction,
+        *,
+        reverse: bool,
+        discretization: str,
+        lengths: Tensor | None = None,
+    ) -> None:
+        self.kernels, self.weights, self.reverse, self.lengths = kernels, weights, reverse, lengths
+        missing = _whole_vectors(len(weights.x_proj), weights.x_proj) - len(weights.x_proj)
+        zeros = weights.x_proj.new_zeros(missing, weights.x_proj.shape[1])
+        self.to_projected = (torch.cat((weights.x_proj, zeros)) if missing else weights.x_proj).t()
+        self.to_delta = weights.dt_proj.t()
+        self.scan_flags = ScanFlags(True, reverse, discretization, save_states=False)
+        self.conv_flags = ConvFlags("silu", reverse)
+        self.state = WalkState()
+
+    def step(self, block: slice, work: Work, x: Tensor, *, z: Tensor | None, other: Tensor | None, out: Tensor) -> None:
+        """x (b, s, e) -> out (b, s, e): scan of this block, with `other` added and the gate of `z` where given."""
+        w, (state, border), lengths = self.weights, self.state, within(self.lengths, block)
+        self.kernels.conv(x, w.conv, w.conv_bias, border, self.conv_flags, out=work.u, lengths=lengths)
+        border = self._border_after(x)
+        product(work.u, self.to_projected, out=work.projected)
+        product(work.dt, self.to_delta, out=work.delta)
+        inputs = ScanInputs(work.u, work.delta, w.A, work.B, work.C, w.D, z, w.dt_bias, state)
+        scanned = self.kernels.scan(inputs, self.scan_flags, out=out, other=other, lengths=lengths)
+        self.state = WalkState(scanned.final_state, border)
+
+    def _border_after(self, x: Tensor) -> Tensor:
+        outside = self.weights.conv.shape[1] - 1
+        if x.shape[1] < outside:
+            passed = self.state.border
+            before = x.new_zeros(x.shape[0], outside, x.shape[2]) if passed is None else passed
+            x = torch.cat((x, before) if self.reverse else (before, x), dim=1)
+        # A copy: x lies in memory that others are about to take.
+        return (x[:, :outside] if self.reverse else x[:, x.shape[1] - outside :]).clone()
