@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from videomamba.data import sampling
 from videomamba.data.sampling import (
+    at_rate,
     dense_test,
     dense_train,
     evaluation_clips,
@@ -154,3 +155,28 @@ class TestMisuse:
 
     def test_needs_no_torch(self) -> None:
         assert "torch" not in vars(sampling)
+
+
+@given(
+    st.lists(st.floats(0.01, 3.0), max_size=60).map(lambda gaps: np.concatenate(([0.0], np.cumsum(gaps)))),
+    st.floats(0.05, 50),
+)
+def test_at_rate_takes_what_is_on_screen_at_each_moment(timestamps: np.ndarray, fps: float) -> None:
+    taken = at_rate(timestamps, fps)
+    moments = np.arange(int(timestamps[-1] * fps) + 1) / fps
+    exact = set((np.searchsorted(timestamps, moments, side="right") - 1).tolist())
+    near = set((np.searchsorted(timestamps, moments + 2e-3, side="right") - 1).tolist())
+    late = {len(timestamps) - 1}  # which stays on screen for a while
+    assert set(taken) <= exact | near | late
+    assert exact & near <= set(taken)
+    assert list(taken) == sorted(set(taken)) and taken[0] == 0
+
+
+def test_at_rate_of_ordinary_videos() -> None:
+    film = np.arange(250) / 25
+    assert at_rate(film, 1) == tuple(range(0, 250, 25))
+    assert at_rate(film, None) == at_rate(film, 25) == at_rate(film, 1000) == tuple(range(250))
+    assert len(at_rate(np.round(np.arange(9000) / 30, 3), 1)) == 300  # as Matroska keeps time
+    assert at_rate(np.zeros(1), 1) == (0,)
+    with pytest.raises(ValueError, match="fps"):
+        at_rate(film, 0)

@@ -32,7 +32,8 @@ class Command:
 
 
 COMMANDS: Mapping[str, Command] = {
-    "predict": Command("predict", "predict", "classify videos, images, folders of frames"),
+    "predict": Command("predict", "predict", "classify videos: clips, whole films, over time, live"),
+    "features": Command("features", "features", "turn videos into vectors: one, or a corpus that may be interrupted"),
     "train": Command("train", "train", "train or fine-tune by a published recipe or your own settings", raw=True),
     "finetune": Command("finetune", "finetune", "from a folder of videos to a model, its accuracy and a report"),
     "evaluate": Command("evaluate", "evaluate", "accuracy on a data set, by the published protocol or another"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
@@ -13,6 +13,8 @@ from tyro.conf import arg
 
 if TYPE_CHECKING:
     from rich.progress import Progress
+
+    from videomamba.schema import Prediction
 
 Item = TypeVar("Item")
 Json = Annotated[bool, arg(help="print JSON lines for a program instead of a table")]
@@ -74,6 +76,15 @@ def print_table(columns: list[str], rows: list[list[str]], *, left: tuple[int, .
     print(drawn.get(), end="", flush=True)
 
 
+def print_prediction(answer: Prediction, remark: str = "") -> None:
+    """The classes of a video as bars, below its path, the seconds it took and a `remark`."""
+    print(f"{answer.path}  ({answer.seconds:.2f} s)")
+    if remark:
+        print(remark)
+    rows = [[p.label, f"{100 * p.score:.1f} %", "#" * round(30 * p.score)] for p in answer.predictions]
+    print_table(["class", "score", ""], rows, left=(0, 2))
+
+
 def progress(items: Iterable[Item], *, total: int, what: str) -> Iterator[Item]:
     """`items` with a bar on stderr, where that is a terminal and there is more than one."""
     if total < 2 or not sys.stderr.isatty():
@@ -130,3 +141,11 @@ def counter(what: str) -> Iterator[Callable[[int, int], None]]:
     with bar(disable=not sys.stderr.isatty()) as progress:
         task = progress.add_task(what)
         yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+@contextmanager
+def stages(names: Mapping[str, str]) -> Iterator[Callable[[str, int, int], None]]:
+    """A function (stage, done, total) that moves the bar of that stage, called names[stage], on stderr of a terminal."""
+    with bar(disable=not sys.stderr.isatty()) as progress:
+        tasks = {stage: progress.add_task(name, total=None) for stage, name in names.items()}
+        yield lambda stage, done, total: progress.update(tasks[stage], completed=done, total=total)

@@ -67,8 +67,8 @@ class LongPass:
     the system keeps in memory what it has room for; it is gone when the pass is.
 
     Everything about the network is as in `VideoMamba.forward`, up to rounding. Raises ValueError for a scan order of two
-    results ("spatiotemporal_v2"), for blocks with adapters or hooks, and for frames that do not fit; VideoMambaError when
-    the file cannot be made.
+    results ("spatiotemporal_v2"), for blocks with adapters or hooks, and for frames that do not fit; MemoryError when the
+    machine has less memory than the tokens take; VideoMambaError when the file cannot be made.
     """
 
     def __init__(
@@ -93,11 +93,13 @@ class LongPass:
         self.steps, self.places = num_frames // config.tubelet_size, model.pos_embed.shape[1] - 1
         self.special = (0, *register_slots(config.num_registers, self.steps * self.places))
         self.length = len(self.special) + self.steps * self.places
-        self._temporal, self.note = self._positions()
-        self._pushed = 0
-
         device, products = model.pos_embed.device, model.layers[0].get_submodule("mixer.in_proj").weight
         assert isinstance(products, Tensor)
+        waiting = config.inner_dim * products.dtype.itemsize if keep == "direction" else 0
+        if folder is None and device.type == "cpu":
+            _check_room(self.length * (config.dim * stream.itemsize + waiting))
+        self._temporal, self.note = self._positions()
+        self._pushed = 0
         most = max(BLOCK_BYTES // (config.inner_dim * products.dtype.itemsize), 1)
         self._blocks = blocks_of(self.length, most=most)
         self._stream = _grown((1, self.length, config.dim), stream, device, folder)
@@ -238,6 +240,16 @@ class LongPass:
             tokens = self.model.norm_f(torch.cat([self._stream[0, part] for part in rows]))
             found[step:stop] = tokens.view(stop - step, self.places, -1).mean(dim=1)
         return found
+
+
+def _check_room(needed: int) -> None:
+    """Raises MemoryError before the system would have to end some process for its memory."""
+    try:
+        total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # not told here
+        return
+    if needed > total:
+        raise MemoryError(f"its tokens take {needed / 1e9:.1f} GB, this machine has {total / 1e9:.1f} GB of memory")
 
 
 def _grown(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device, folder: Path | None) -> Tensor:

@@ -30,7 +30,11 @@ class Pretrained:
 
 
 def open_pretrained(
-    name_or_path: str | Path, *, num_frames: int | None = None, image_size: int | tuple[int, int] | None = None
+    name_or_path: str | Path,
+    *,
+    num_frames: int | None = None,
+    image_size: int | tuple[int, int] | None = None,
+    needs_head: bool = True,
 ) -> Pretrained:
     """Opens a zoo name or a checkpoint file: a bundle, or any file of the original's, wrapped or bare.
 
@@ -38,13 +42,13 @@ def open_pretrained(
     neither gets the released models' preprocessing at its own size. `num_frames` and `image_size` (pixels) take the network
     to another length or resolution: its positions are resized.
 
-    Raises WeightsError for a checkpoint that is absent, damaged, incomplete or without a head.
+    Raises WeightsError for a checkpoint that is absent, damaged, incomplete or, where `needs_head`, without a head.
     """
     path = resolve_weights(name_or_path)
     checkpoint = read_checkpoint(path)
     entry = zoo_entry(str(name_or_path)) if str(name_or_path) in zoo_names() else entry_for_file(path)
     config = checkpoint.config()
-    if config.num_classes == 0:
+    if needs_head and config.num_classes == 0:
         raise WeightsError(f"{path}: has no classification head, so there is nothing to predict; fine-tune it first")
     preprocess = _preprocess(checkpoint, entry, config)
     size = (image_size, image_size) if isinstance(image_size, int) else image_size

@@ -90,10 +90,10 @@ class Block(nn.Module):
     def halves(self, *, reverse: bool) -> tuple[FirstHalf, SecondHalf]:
         """The two walks of this block for a stream of tokens of any length, no gradient; the first from the end if `reverse`.
 
-        Raises ValueError where an adapter or a hook is in the way, whose steps do not exist there.
+        Raises ValueError where an adapter or a hook is in the way, whose steps do not exist there, or drop path is active.
         """
         if not self._is_plain():
-            raise ValueError("a block with adapters or hooks does not run in halves; merge or remove them first")
+            raise ValueError("a block runs in halves without drop path, adapters and hooks: merge or remove these first")
         mixer = self.mixer
         return dispatch.layer_halves(
             self._weights(),

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Literal, Self
+from typing import Self
 
 import torch
 from torch import Tensor
 
-from videomamba.data.decode import open_video
-from videomamba.data.views import read_views
 from videomamba.evaluation.views import Views, merge_views
-from videomamba.models.precision import cast_products
 from videomamba.models.pretrained import open_pretrained
 from videomamba.models.videomamba import VideoMamba
 from videomamba.schema import (
@@ -27,14 +23,12 @@ from videomamba.schema import (
     WeightsError,
     check_labels,
 )
-
-VIEWS_AT_ONCE = 4
-"""Views in one forward pass: bounds the memory of a 4x3 protocol without starving the processor on small models."""
+from videomamba.serving.clip_model import ClipModel, Precision, read_ahead
 
 EMBEDDED_DEFAULT = "videomamba_micro_synthetic"
 
 
-class Predictor:
+class Predictor(ClipModel):
     """Classifies videos. `model` is in evaluation mode, `labels` has a name for every class."""
 
     def __init__(
@@ -44,22 +38,14 @@ class Predictor:
         labels: Sequence[str],
         *,
         device: str | torch.device = "cpu",
-        precision: Literal["fp32", "bf16"] = "fp32",
+        precision: Precision = "fp32",
     ) -> None:
         if model.config.num_classes == 0:
             raise WeightsError(
                 "the model has no classification head, so there is nothing to predict; fine-tune it first"
             )
-        if (preprocess.num_frames, preprocess.image_size) != (model.config.num_frames, model.config.image_size):
-            raise ValueError(f"{preprocess!r} makes clips that the model does not take: {model.config!r}")
-        if precision not in ("fp32", "bf16"):
-            raise ValueError(f"precision must be 'fp32' or 'bf16', got {precision!r}")
         self.labels = check_labels(labels, model.config.num_classes, "labels")
-        self.preprocess = preprocess
-        self.device = torch.device(device)
-        self.model = model.eval().to(self.device)
-        if precision == "bf16":
-            cast_products(self.model, torch.bfloat16)
+        super().__init__(model, preprocess, device=device, precision=precision)
 
     @classmethod
     def from_pretrained(
@@ -70,7 +56,7 @@ class Predictor:
         num_frames: int | None = None,
         image_size: int | tuple[int, int] | None = None,
         device: str | torch.device = "cpu",
-        precision: Literal["fp32", "bf16"] = "fp32",
+        precision: Precision = "fp32",
     ) -> Self:
         """Opens a zoo name or a checkpoint file: a bundle, or any file of the original's, wrapped or bare.
 
@@ -106,18 +92,9 @@ class Predictor:
         The next file is decoded while the network looks at the present one.
         """
         parsed = views if isinstance(views, Views) else Views.parse(views)
-        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="decode") as pool:
-            waiting = [pool.submit(self._timed_clips, path, parsed) for path in paths[:1]]
-            for i, path in enumerate(paths):
-                decoded = waiting.pop()
-                waiting += [pool.submit(self._timed_clips, following, parsed) for following in paths[i + 1 : i + 2]]
-                try:
-                    clips = decoded.result()
-                except VideoError as error:
-                    # An image of a folder may be what failed: the answer is about the folder that was asked for.
-                    yield error if error.path == str(path) else VideoError(path, str(error))
-                else:
-                    yield self._answer(path, clips, top)
+        decoded = read_ahead(lambda path: self._timed_clips(path, parsed), paths)
+        for path, clips in zip(paths, decoded, strict=True):
+            yield clips if isinstance(clips, VideoError) else self._answer(path, clips, top)
 
     def _timed_clips(self, path: str | Path, views: str | Views) -> tuple[list[Clip], float]:
         started = time.perf_counter()
@@ -128,30 +105,25 @@ class Predictor:
             raise ValueError(f"top must be at least 1, got {top}")
         clips, decoding = decoded
         started = time.perf_counter()
-        scores = merge_views(self.logits(clips))
-        if not scores.isfinite().all():
-            raise WeightsError(f"{path}: the model answers with numbers that are not finite; its weights are damaged")
-        best = scores.topk(min(top, len(self.labels)))
-        scored = zip(best.indices.tolist(), best.values.tolist(), strict=True)
-        predictions = tuple(ScoredLabel(self.labels[i], score) for i, score in scored)
-        return Prediction(str(path), predictions, decoding + time.perf_counter() - started)
+        best = best_labels(merge_views(self.logits(clips)), self.labels, top=top, of=path)
+        return Prediction(str(path), best, decoding + time.perf_counter() - started)
 
-    def clips(self, path: str | Path, *, views: str | Views = "1x1") -> list[Clip]:
-        """What the network sees of a video: one Clip (3, t, h, w) for each view, clips outermost. One walk through it."""
-        parsed = views if isinstance(views, Views) else Views.parse(views)
-        with open_video(path) as video:
-            return read_views(
-                video.frames, video.info.num_frames, self.preprocess, clips=parsed.clips, crops=parsed.crops
-            )
-
-    @torch.inference_mode()
     def logits(self, clips: Sequence[Clip]) -> Tensor:
         """(number of clips, classes) fp32 on the CPU."""
-        parts = [
-            self.model(torch.stack([clip.data for clip in clips[i : i + VIEWS_AT_ONCE]]).to(self.device)).float().cpu()
-            for i in range(0, len(clips), VIEWS_AT_ONCE)
-        ]
-        return torch.cat(parts)
+        return self._in_batches(self.model, clips)
+
+
+def best_labels(scores: Tensor, labels: Sequence[str], *, top: int, of: str | Path) -> tuple[ScoredLabel, ...]:
+    """The `top` classes by `scores`, (classes,) probabilities, best first.
+
+    Raises WeightsError, naming the video `of`, for scores that are not finite.
+    """
+    if not scores.isfinite().all():
+        raise WeightsError(f"{of}: the model answers with numbers that are not finite; its weights are damaged")
+    best = scores.topk(min(top, len(labels)))
+    return tuple(
+        ScoredLabel(labels[i], score) for i, score in zip(best.indices.tolist(), best.values.tolist(), strict=True)
+    )
 
 
 def read_labels(path: str | Path) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from videomamba.data.transforms import to_clip
 from videomamba.data.video import Video
 from videomamba.models.long import Keep, LongPass
 from videomamba.models.videomamba import VideoMamba
-from videomamba.schema import Clip, Preprocess, VideoMambaError
+from videomamba.schema import Clip, Preprocess, VideoError, VideoMambaError
 
 Stages = Callable[[str, int, int], None]
 """(stage, done, total): "frames" while the video is read, then "tokens" while the network runs."""
@@ -38,11 +38,12 @@ class Whole:
 
     frames (T, d) fp32: an embedding for each step, the mean of its patch tokens; timestamps (T,) float64: seconds of the
     first frame of each. features (d,) and logits (classes,), the features again where there is no head, are of the whole.
-    `note` says what was done to the temporal positions, `seconds` how long it took.
+    `tokens` is the length of the sequence, `note` says what was done to the temporal positions, `seconds` how long it took.
     """
 
     path: str
     num_frames: int
+    tokens: int
     frames: Tensor
     timestamps: Tensor
     features: Tensor
@@ -78,6 +79,9 @@ def look_at_whole(
             long = LongPass(model, len(indices), stream=stream, keep=keep, folder=folder)
         except ValueError as error:
             raise VideoMambaError(f"{path}: {error}") from None
+        except MemoryError as error:
+            advice = "look at fewer frames a second, keep states only, or give a folder for a file"
+            raise VideoError(path, f"{error}; {advice}") from None
         done = 0
         for clip in _read_ahead(video, indices, preprocess, model.config.tubelet_size):
             long.push(clip.data)
@@ -87,7 +91,17 @@ def look_at_whole(
     passed = long.run(lambda done, total: report("tokens", done, total))
     timestamps = torch.tensor(first, dtype=torch.float64)
     seconds = time.perf_counter() - started
-    return Whole(str(path), len(indices), passed.frames, timestamps, passed.features, passed.logits, long.note, seconds)
+    return Whole(
+        str(path),
+        num_frames=len(indices),
+        tokens=long.length,
+        frames=passed.frames,
+        timestamps=timestamps,
+        features=passed.features,
+        logits=passed.logits,
+        note=long.note,
+        seconds=seconds,
+    )
 
 
 def _read_ahead(video: Video, indices: tuple[int, ...], preprocess: Preprocess, tubelet: int) -> Iterator[Clip]:

@@ -1,0 +1,89 @@
+"""A network with its preprocessing on a device: the clips of a file, and the forward pass over them in small batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import torch
+from torch import Tensor
+
+from videomamba.data.decode import open_video
+from videomamba.data.views import read_views
+from videomamba.evaluation.views import Views
+from videomamba.models.precision import cast_products
+from videomamba.models.videomamba import VideoMamba
+from videomamba.schema import Clip, Preprocess, VideoError, VideoInfo
+
+Item = TypeVar("Item")
+Precision = Literal["fp32", "bf16"]
+
+VIEWS_AT_ONCE = 4
+"""Views in one forward pass: bounds the memory of a 4x3 protocol without starving the processor on small models."""
+
+
+class ClipModel:
+    """What a Predictor and an Embedder have in common. `model` is in evaluation mode, on `device`."""
+
+    def __init__(
+        self,
+        model: VideoMamba,
+        preprocess: Preprocess,
+        *,
+        device: str | torch.device = "cpu",
+        precision: Precision = "fp32",
+    ) -> None:
+        if (preprocess.num_frames, preprocess.image_size) != (model.config.num_frames, model.config.image_size):
+            raise ValueError(f"{preprocess!r} makes clips that the model does not take: {model.config!r}")
+        if precision not in ("fp32", "bf16"):
+            raise ValueError(f"precision must be 'fp32' or 'bf16', got {precision!r}")
+        self.preprocess = preprocess
+        self.device = torch.device(device)
+        self.model = model.eval().to(self.device)
+        if precision == "bf16":
+            cast_products(self.model, torch.bfloat16)
+
+    def clips(self, path: str | Path, *, views: str | Views = "1x1") -> list[Clip]:
+        """What the network sees of a video: one Clip (3, t, h, w) for each view, clips outermost. One walk through it."""
+        return self._read(path, views)[0]
+
+    def _read(self, path: str | Path, views: str | Views) -> tuple[list[Clip], VideoInfo]:
+        parsed = views if isinstance(views, Views) else Views.parse(views)
+        with open_video(path) as video:
+            clips = read_views(
+                video.frames, video.info.num_frames, self.preprocess, clips=parsed.clips, crops=parsed.crops
+            )
+            return clips, video.info
+
+    @torch.inference_mode()
+    def _in_batches(self, forward: Callable[[Tensor], Tensor], clips: Sequence[Clip]) -> Tensor:
+        """(number of clips, ...) fp32 on the CPU: `forward` of (b, 3, t, h, w), a few clips at a time."""
+        batches = (clips[i : i + VIEWS_AT_ONCE] for i in range(0, len(clips), VIEWS_AT_ONCE))
+        return torch.cat(
+            [forward(torch.stack([clip.data for clip in batch]).to(self.device)).float().cpu() for batch in batches]
+        )
+
+
+def read_ahead(read: Callable[[str | Path], Item], paths: Sequence[str | Path]) -> Iterator[Item | VideoError]:
+    """What `read` gives of each path, in order, or the error of a file that cannot be read.
+
+    The next file is read, in a thread, while the caller works on the present one.
+    """
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="decode") as pool:
+        waiting = [pool.submit(read, path) for path in paths[:1]]
+        for i, path in enumerate(paths):
+            present = waiting.pop()
+            waiting += [pool.submit(read, following) for following in paths[i + 1 : i + 2]]
+            try:
+                item = present.result()
+            except VideoError as error:
+                yield about(path, error)
+            else:
+                yield item
+
+
+def about(path: str | Path, error: VideoError) -> VideoError:
+    """`error` as one about `path`: an image of a folder may be what failed, but the folder was asked for."""
+    return error if error.path == str(path) else VideoError(path, str(error))

@@ -1,0 +1,112 @@
+"""From a file to a vector: what the network knows of a video before any head, for search, clustering and other models."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from videomamba.evaluation.views import Views
+from videomamba.models.pretrained import open_pretrained
+from videomamba.schema import Clip, VideoError, VideoInfo
+from videomamba.serving.clip_model import ClipModel, Precision, about, read_ahead
+from videomamba.serving.whole import Stages, Whole, look_at_whole
+
+_NOT_FINITE = "its embedding holds numbers that are not finite; the weights are damaged, or try precision fp32"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Embedding:
+    """One video as a vector: `data` (d,) fp32 on the CPU. `num_frames` and `duration` (seconds) are the video's."""
+
+    path: str
+    data: Tensor
+    num_frames: int
+    duration: float
+
+    def __post_init__(self) -> None:
+        if self.data.ndim != 1 or self.data.dtype != torch.float32:
+            raise ValueError(f"Embedding.data must be (d,) float32, got {tuple(self.data.shape)} {self.data.dtype}")
+
+    def __repr__(self) -> str:
+        return f"Embedding({self.path!r}, ({len(self.data)},) of {self.num_frames} frames, {self.duration:.2f} s)"
+
+
+class Embedder(ClipModel):
+    """Turns videos into vectors of width `dim`. The head of the model, where it has one, takes no part."""
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name_or_path: str | Path,
+        *,
+        num_frames: int | None = None,
+        image_size: int | tuple[int, int] | None = None,
+        device: str | torch.device = "cpu",
+        precision: Precision = "fp32",
+    ) -> Self:
+        """Opens a zoo name or a checkpoint file, as `Predictor.from_pretrained` does; one without a head is welcome.
+
+        Raises WeightsError for a checkpoint that is absent, damaged or incomplete.
+        """
+        opened = open_pretrained(name_or_path, num_frames=num_frames, image_size=image_size, needs_head=False)
+        return cls(opened.model, opened.preprocess, device=device, precision=precision)
+
+    @property
+    def dim(self) -> int:
+        """d, the width of an embedding."""
+        return self.model.config.dim
+
+    def __call__(self, path: str | Path, views: str | Views = "1x1") -> Embedding:
+        """The video, image or folder of images at `path`: the mean of `features` over its views, clips x crops.
+
+        Raises VideoError when the file cannot be read or the numbers are not finite.
+        """
+        return self._answer(path, self._read(path, views))
+
+    def embed_many(self, paths: Sequence[str | Path], views: str | Views = "1x1") -> Iterator[Embedding | VideoError]:
+        """One answer per path, in order: an embedding, or the error of a file that gives none.
+
+        Each video goes through the network alone, so that the bits of its embedding do not depend on its neighbours; the
+        next file is decoded meanwhile.
+        """
+        parsed = views if isinstance(views, Views) else Views.parse(views)
+        for path, read in zip(paths, read_ahead(lambda path: self._read(path, parsed), paths), strict=True):
+            try:
+                yield read if isinstance(read, VideoError) else self._answer(path, read)
+            except VideoError as error:
+                yield error
+
+    def per_frame(self, path: str | Path, *, fps: float | None = None, progress: Stages | None = None) -> Whole:
+        """The whole video in one pass: an embedding for every time step of the network, with its time in seconds.
+
+        `fps` frames of a second are looked at, None: all. `progress(stage, done, total)` is called as the pass goes on.
+        Raises VideoError when the file cannot be read, the pass does not fit in memory or the numbers are not finite;
+        VideoMambaError for a network that makes no such pass.
+        """
+        try:
+            whole = look_at_whole(self.model, self.preprocess, path, fps=fps, progress=progress)
+        except VideoError as error:
+            raise about(path, error) from error
+        except RuntimeError as error:  # PyTorch has a class of its own for this on a GPU only
+            if "memory" not in str(error):
+                raise
+            raise VideoError(path, "does not fit in memory in one pass; look at fewer frames a second") from error
+        if not whole.frames.isfinite().all():
+            raise VideoError(path, _NOT_FINITE)
+        return whole
+
+    def features(self, clips: Sequence[Clip]) -> Tensor:
+        """(number of clips, d) fp32 on the CPU: `model.forward_features` of each."""
+        return self._in_batches(self.model.forward_features, clips)
+
+    def _answer(self, path: str | Path, read: tuple[list[Clip], VideoInfo]) -> Embedding:
+        clips, info = read
+        data = self.features(clips).mean(dim=0)
+        if not data.isfinite().all():
+            raise VideoError(path, _NOT_FINITE)
+        return Embedding(str(path), data, info.num_frames, info.duration)
