@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from types import ModuleType
 
-import torch
 from torch import Tensor
 
 from videomamba.ops.layout import LayerWeights

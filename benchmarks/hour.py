@@ -1,0 +1,78 @@
+"""One hour of video in one pass, from the file to the classes: `videomamba predict --whole` as a user calls it.
+
+    python benchmarks/hour.py [--seconds 3600] [--film-fps 4] [--fps 1] [--model videomamba_tiny] [--precision bf16]
+
+Writes a film of that length and a checkpoint with random weights, runs the command in a process of its own and prints its
+time and its largest resident memory (of everything: PyTorch, weights, film, tokens), for each way of keeping tokens. Answers
+of random weights mean nothing; what is measured does not depend on them. `videomamba bench long` measures without the file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+
+from videomamba import create_model
+from videomamba.data.synthetic_film import plan_events, write_film
+from videomamba.models.bundle import save_bundle
+from videomamba.schema import Preprocess
+
+MODES: dict[str, list[str]] = {
+    "default": [],
+    "stream-bf16": ["--stream", "bf16"],
+    "lean": ["--lean"],
+    "lean-stream-bf16": ["--lean", "--stream", "bf16"],
+}
+
+
+def watched(command: list[str]) -> tuple[dict[str, object], int]:
+    """(the command's JSON answer, the largest resident memory of its process in bytes)."""
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        answer = process.stdout.read()
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode != 0:
+        raise SystemExit(f"{' '.join(command)}: exit code {process.returncode}")
+    return json.loads(answer), 1024 * used.ru_maxrss  # kilobytes on Linux
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=int, default=3600)
+    parser.add_argument("--film-fps", type=int, default=4)
+    parser.add_argument("--fps", type=float, default=1.0)
+    parser.add_argument("--model", default="videomamba_tiny")
+    parser.add_argument("--precision", choices=["fp32", "bf16"], default="bf16")
+    parser.add_argument("--modes", nargs="+", choices=list(MODES), default=list(MODES))
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        film, weights = Path(folder) / "film.mp4", Path(folder) / "weights.safetensors"
+        events = plan_events(max(options.seconds // 120, 1), seconds=options.seconds, seed=0)
+        write_film(film, events, seconds=options.seconds, fps=options.film_fps, height=240, width=320)
+        torch.manual_seed(0)
+        model = create_model(options.model, num_frames=16)
+        save_bundle(weights, model, Preprocess(num_frames=16))
+        print(f"{options.seconds} s of film, {film.stat().st_size / 1e6:.1f} MB; {options.model}, {options.precision}")
+        for name in options.modes:
+            command = [sys.executable, "-m", "videomamba", "predict", "--whole", str(film), "--fps", str(options.fps)]
+            command += ["--model", str(weights), "--precision", options.precision, "--json", *MODES[name]]
+            answer, peak = watched(command)
+            frames, seconds = answer["frames"], answer["seconds"]
+            assert isinstance(frames, int) and isinstance(seconds, float)
+            print(
+                f"{name:>16}: {frames} frames, {answer['tokens']} tokens, {seconds:.1f} s, "
+                f"{1e3 * seconds / frames:.1f} ms a frame, at most {peak / 1e9:.2f} GB; {answer['temporal_positions']}",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()
