@@ -9,7 +9,7 @@ Shape letters: n clips of a batch, t frames, h height, w width.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple, TypeVar
@@ -24,7 +24,7 @@ from videomamba.data.record_video import FrameSource, open_record
 from videomamba.data.sampler import Place, sample_generator
 from videomamba.data.sampling import train_clip
 from videomamba.data.settings import Augmentation, DataSettings
-from videomamba.data.views import read_views
+from videomamba.data.views import iter_views
 from videomamba.schema import Clip, Preprocess, Symmetries, VideoError, VideoMambaError, VideoRecord
 
 
@@ -158,23 +158,26 @@ class EvaluationClips(Dataset[EvaluationBatch | VideoMambaError]):
         self._data = data
 
     def __getitem__(self, block: Sequence[tuple[int, VideoRecord]]) -> EvaluationBatch | VideoMambaError:
-        views: list[Clip] = []
+        preprocess, of_each = self._preprocess, self._num_clips * self._num_crops
+        # Each view is written where it stays: a list of them and the batch made of it would be gigabytes twice.
+        video = torch.empty((len(block) * of_each, 3, preprocess.num_frames, *preprocess.image_size))
         records: list[int] = []
         failures: list[tuple[int, str]] = []
         for index, record in block:
             try:
-                views += self._views(record)
+                for row, view in enumerate(self._views(record), len(records) * of_each):
+                    video[row] = view.data
             except VideoError as error:
                 failures.append((index, _reason(record, error)))
             except VideoMambaError as error:
                 return error
             else:
                 records.append(index)
-        return EvaluationBatch(_stack(views, self._preprocess), tuple(records), tuple(failures))
+        return EvaluationBatch(video[: len(records) * of_each], tuple(records), tuple(failures))
 
-    def _views(self, record: VideoRecord) -> list[Clip]:
+    def _views(self, record: VideoRecord) -> Iterator[Clip]:
         with _open(record, self._data) as source:
-            return read_views(
+            yield from iter_views(
                 source.frames, source.num_frames, self._preprocess, clips=self._num_clips, crops=self._num_crops
             )
 

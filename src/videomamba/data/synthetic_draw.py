@@ -6,7 +6,7 @@ Shape letters: t frames, h height, w width, b the side of the small box in which
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -22,11 +22,28 @@ _FRAMES_AT_ONCE = 32  # bounds the float buffers of a long clip
 
 def draw_scene(scene: Scene, *, num_frames: int, height: int, width: int) -> NDArray[np.uint8]:
     """The clip (t, h, w, 3) uint8 RGB; the action lies within the centre square of the frame."""
-    side = min(height, width)
-    canvas, margin = _texture(scene.background, scene.shake, height=height, width=width, blur=scene.blur * side)
     out = np.empty((num_frames, height, width, 3), np.uint8)
     times = np.linspace(0, 1, num_frames, dtype=np.float32)
-    for first in range(0, num_frames, _FRAMES_AT_ONCE):
+    first = 0
+    for frames in draw_moments(scene, times, height=height, width=width):
+        out[first : first + len(frames)] = frames
+        first += len(frames)
+    return out
+
+
+def draw_moments(
+    scene: Scene, times: Float, *, height: int, width: int, span: Span = (0.0, 1.0)
+) -> Iterator[NDArray[np.uint8]]:
+    """The pictures at `times` (t,) float32, a few at a time: (k, h, w, 3) uint8, k at most 32.
+
+    `span` holds all times at which this scene is ever looked at: so far its background reaches, and calls with the same
+    span show the same background.
+    """
+    side = min(height, width)
+    canvas, margin = _texture(
+        scene.background, scene.shake, height=height, width=width, blur=scene.blur * side, span=span
+    )
+    for first in range(0, len(times), _FRAMES_AT_ONCE):
         u = times[first : first + _FRAMES_AT_ONCE]
         shake = _wave(scene.shake[0], u), _wave(scene.shake[1], u)
         frames = _crop(canvas, margin, scene.background, u, shake, height=height, width=width)
@@ -35,8 +52,7 @@ def draw_scene(scene: Scene, *, num_frames: int, height: int, width: int) -> NDA
             _draw_part(frames, part, u, progress, shake, outline=scene.outline_width, blur=scene.blur)
         frames *= (1 + _wave(scene.flicker, u))[:, None, None, None]
         frames += 0.5
-        out[first : first + len(u)] = np.clip(frames, 0, 255, out=frames)
-    return out
+        yield np.clip(frames, 0, 255, out=frames).astype(np.uint8)
 
 
 def _wave(wave: Wave, u: Float) -> Float:
@@ -56,12 +72,13 @@ def _progress(timing: Timing, u: Float) -> Float:
 
 
 def _texture(
-    background: Background, shake: tuple[Wave, Wave], *, height: int, width: int, blur: float
+    background: Background, shake: tuple[Wave, Wave], *, height: int, width: int, blur: float, span: Span
 ) -> tuple[Float, tuple[int, int]]:
     """A field in [0, 1], larger than the frame by the margin (rows, columns) that drift and shake need on each side."""
     side = min(height, width)
-    reach_x = abs(background.drift[0]) / 2 + shake[0].amplitude
-    reach_y = abs(background.drift[1]) / 2 + shake[1].amplitude
+    farthest = max(abs(moment - 0.5) for moment in span)  # the drift counts from the middle of a clip
+    reach_x = abs(background.drift[0]) * farthest + shake[0].amplitude
+    reach_y = abs(background.drift[1]) * farthest + shake[1].amplitude
     margin = math.ceil(reach_y * side) + 2, math.ceil(reach_x * side) + 2
     y = (np.arange(height + 2 * margin[0], dtype=np.float32) - margin[0] - (height - 1) / 2) / side
     x = (np.arange(width + 2 * margin[1], dtype=np.float32) - margin[1] - (width - 1) / 2) / side

@@ -1,0 +1,103 @@
+"""From the scores of windows to segments of time: arithmetic on arrays, no film and no network.
+
+A window says most about its own centre, so each one answers for the cell of time around it, up to half way to the centres
+of its neighbours. The mean of all windows that cover a moment would agree more often, but an action as long as a window
+fills one window only: the mean of it and of the neighbours that see half of it sinks below any threshold worth having.
+What one window alone says can be dropped afterwards by asking for a shortest segment.
+
+Shape letters: k windows, c classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+_WITHIN = 1e-6  # seconds that rounding may add or take
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One class from `start` to `end` seconds. `score` is its mean probability over that time, `peak` the highest."""
+
+    label: str
+    start: float
+    end: float
+    score: float
+    peak: float
+
+
+def cell_edges(starts: NDArray[np.float64], window: float, duration: float) -> NDArray[np.float64]:
+    """(k + 1,) seconds: window i answers for the time from edge i to edge i + 1.
+
+    The edges lie half way between the centres of neighbouring windows; the first cell begins with the film, the last one
+    ends with it. `starts` (k,) ascend.
+    """
+    centres = starts + min(window, duration) / 2
+    return np.concatenate([[0.0], (centres[1:] + centres[:-1]) / 2, [duration]])
+
+
+def find_segments(
+    scores: NDArray[np.floating],
+    edges: NDArray[np.float64],
+    labels: Sequence[str],
+    *,
+    threshold: float,
+    keep: float | None = None,
+    bridge: float = 0.0,
+    shortest: float = 0.0,
+) -> list[Segment]:
+    """Where each class is at least as probable as `threshold`, in order of time.
+
+    `scores` (k, c) are the probabilities of the cells between `edges` (k + 1,). Neighbouring cells of one class make one
+    segment, and it goes on over neighbours in which the class is as probable as `keep` (None: as `threshold`): a window that
+    sees a part of an action only is less sure of it. Segments of one class with a gap of at most `bridge` seconds between
+    them become one, whatever was seen in the gap; its low scores count in the mean. Then segments that last less than
+    `shortest` seconds are dropped. Segments of different classes may overlap where `keep` is not above one half, and where
+    a gap was bridged.
+
+    Raises ValueError for shapes that do not fit, edges that fall, a threshold outside (0, 1] or `keep` outside (0, threshold].
+    """
+    if scores.ndim != 2 or scores.shape != (len(edges) - 1, len(labels)):
+        raise ValueError(f"scores {scores.shape} do not fit {len(edges)} edges and {len(labels)} labels")
+    if not 0 < threshold <= 1:
+        raise ValueError(f"threshold must be above 0 and at most 1, got {threshold}")
+    keep = threshold if keep is None else keep
+    if not 0 < keep <= threshold:
+        raise ValueError(f"keep must be above 0 and at most the threshold {threshold}, got {keep}")
+    if (np.diff(edges) < 0).any():
+        raise ValueError("edges must not fall")
+    found = [
+        _segment(scores[first:last, column], edges[first : last + 1], label)
+        for column, label in enumerate(labels)
+        for first, last in _bridged(_runs(scores[:, column], threshold, keep), edges, bridge)
+    ]
+    lasting = [segment for segment in found if segment.end - segment.start >= shortest - _WITHIN]
+    return sorted(lasting, key=lambda segment: (segment.start, segment.end, segment.label))
+
+
+def _segment(scores: NDArray[np.floating], edges: NDArray[np.float64], label: str) -> Segment:
+    lengths = np.diff(edges)
+    weights = lengths if lengths.sum() > 0 else None  # a film of a single picture lasts no time
+    mean = float(np.average(scores.astype(np.float64), weights=weights))
+    return Segment(label, float(edges[0]), float(edges[-1]), mean, float(scores.max()))
+
+
+def _runs(scores: NDArray[np.floating], threshold: float, keep: float) -> list[tuple[int, int]]:
+    """(first, one past the last) of each unbroken run of cells of at least `keep` that reaches `threshold`."""
+    changes = np.flatnonzero(np.diff(np.concatenate([[False], scores >= keep, [False]])))
+    runs = [(int(first), int(last)) for first, last in changes.reshape(-1, 2)]
+    return [(first, last) for first, last in runs if scores[first:last].max() >= threshold]
+
+
+def _bridged(runs: Sequence[tuple[int, int]], edges: NDArray[np.float64], bridge: float) -> list[tuple[int, int]]:
+    merged: list[tuple[int, int]] = []
+    for first, last in runs:
+        if merged and edges[first] - edges[merged[-1][1]] <= bridge + _WITHIN:
+            merged[-1] = merged[-1][0], last
+        else:
+            merged.append((first, last))
+    return merged

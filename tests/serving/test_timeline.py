@@ -1,0 +1,219 @@
+"""Windows over a film: which frames they see, that each is read once, and that every answer is the predictor's own."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from videomamba import Predictor
+from videomamba.data.decode import open_video
+from videomamba.data.encode import write_video
+from videomamba.data.synthetic import render_clip
+from videomamba.data.synthetic_film import plan_events, write_film
+from videomamba.data.transforms import to_clip
+from videomamba.data.video import Video
+from videomamba.evaluation.segments import cell_edges, find_segments
+from videomamba.schema import Clip, Frames, VideoError, VideoMambaError, WeightsError
+from videomamba.serving.timeline import timeline, window_frames, window_starts
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twenty seconds at 8 fps."""
+    path = tmp_path_factory.mktemp("film") / "film.mp4"
+    write_film(path, plan_events(2, seconds=20, seed=1), seconds=20, fps=8, height=64, width=80, seed=1)
+    return path
+
+
+@pytest.fixture(scope="module")
+def predictor(bundle: Path) -> Predictor:
+    return Predictor.from_pretrained(bundle)  # 4 frames
+
+
+def alone(predictor: Predictor, path: Path, indices: np.ndarray) -> np.ndarray:
+    """What the predictor says of the frames `indices`, read and looked at by themselves."""
+    with open_video(path) as video:
+        clip = to_clip(video.frames(indices.tolist()), predictor.preprocess)
+    return predictor.logits([clip]).softmax(1)[0].numpy()
+
+
+class Watch:
+    """Notes which frames were asked for."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.asked: list[tuple[int, ...]] = []
+        original = Video.frames
+
+        def frames(video: Video, indices: list[int]) -> Frames:
+            self.asked.append(tuple(indices))
+            return original(video, indices)
+
+        monkeypatch.setattr(Video, "frames", frames)
+
+
+def test_windows_begin_every_stride_and_the_last_one_is_moved_back() -> None:
+    assert window_starts(6.0, 2.0, 1.0).tolist() == [0, 1, 2, 3, 4]
+    assert window_starts(6.4, 2.0, 1.0).tolist() == [0, 1, 2, 3, 4, pytest.approx(4.4)]
+    assert window_starts(5.999999999, 2.0, 1.0).tolist() == [0, 1, 2, 3, 4]  # the end is rounded
+    assert window_starts(7.0, 2.0, 3.0).tolist() == [0, 3, 5]
+
+
+def test_a_film_no_longer_than_a_window_is_one_window() -> None:
+    assert window_starts(1.3, 2.0, 1.0).tolist() == window_starts(2.0, 2.0, 1.0).tolist() == [0]
+    assert window_starts(0.0, 2.0, 1.0).tolist() == [0]
+
+
+@pytest.mark.parametrize(
+    ("window", "stride", "message"),
+    [(0.0, 1.0, "window: 0"), (2.0, -1.0, "stride: -1"), (float("nan"), 1.0, "window: nan"), (2.0, 1e-9, "more than")],
+)
+def test_windows_that_are_none_are_refused(window: float, stride: float, message: str) -> None:
+    with pytest.raises(VideoMambaError, match=message):
+        window_starts(600.0, window, stride)
+
+
+def test_a_window_sees_the_middles_of_its_parts() -> None:
+    timestamps = np.arange(48) / 16
+    frames = window_frames(timestamps, np.array([0.0, 1.0]), 2.0, 8)
+    assert frames[0].tolist() == [2, 6, 10, 14, 18, 22, 26, 30]
+    assert (frames[1] - frames[0]).tolist() == [16] * 8
+    # Frames come up when their time says so, not at an average rate.
+    uneven = np.array([0.0, 0.1, 0.2, 1.7, 1.8, 1.9])
+    assert window_frames(uneven, np.zeros(1), 2.0, 4).tolist() == [[2, 2, 2, 3]]
+    assert window_frames(np.zeros(1), np.zeros(1), 0.0, 3).tolist() == [[0, 0, 0]]
+
+
+@pytest.mark.parametrize(("window", "stride"), [(2.0, 1.0), (2.0, 0.3), (3.1, 1.7)])
+def test_every_window_is_what_the_predictor_says_of_it_alone(
+    predictor: Predictor, film: Path, window: float, stride: float
+) -> None:
+    found = timeline(predictor, film, window=window, stride=stride, batch=3)
+    with open_video(film) as video:
+        frames = window_frames(video.timestamps, found.starts, window, 4)
+    assert found.scores.shape == (len(found.starts), 16) and found.scores.dtype == np.float32
+    assert found.starts[-1] + window == pytest.approx(found.duration) == pytest.approx(20.0)
+    for place in {0, 1, len(found.starts) // 2, len(found.starts) - 2, len(found.starts) - 1}:
+        np.testing.assert_allclose(found.scores[place], alone(predictor, film, frames[place]), atol=1e-5)
+
+
+@pytest.mark.parametrize("stride", [1.0, 0.3, 1.9])
+def test_each_frame_is_read_once_in_one_walk(
+    predictor: Predictor, film: Path, stride: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch = Watch(monkeypatch)
+    found = timeline(predictor, film, window=2.0, stride=stride)
+    asked = [index for call in watch.asked for index in call]
+    assert asked == sorted(set(asked)) and len(asked) == found.frames_decoded
+    assert max(map(len, watch.asked)) <= 16  # pictures at their full size
+
+
+def test_overlapping_windows_share_their_frames_where_the_stride_allows(predictor: Predictor, film: Path) -> None:
+    # Parts of half a second: 40 moments in 20 s, however many windows look at them.
+    assert timeline(predictor, film, window=2.0, stride=0.5).frames_decoded == 40
+    assert timeline(predictor, film, window=2.0, stride=1.0).frames_decoded == 40
+    assert timeline(predictor, film, window=2.0, stride=2.0).frames_decoded == 40
+
+
+def test_batches_change_nothing_and_progress_counts_windows(predictor: Predictor, film: Path) -> None:
+    counted: list[tuple[int, int]] = []
+    one = timeline(predictor, film, window=2.0, stride=1.0, batch=1)
+    seven = timeline(predictor, film, window=2.0, stride=1.0, batch=7, progress=lambda *at: counted.append(at))
+    np.testing.assert_allclose(one.scores, seven.scores, atol=1e-5)
+    assert counted == [(7, 19), (14, 19), (19, 19)]
+
+
+def test_a_film_shorter_than_a_window(predictor: Predictor, clips: Path) -> None:
+    found = timeline(predictor, clips / "clip0.mp4", window=10.0, stride=5.0)  # 12 frames at 8 fps
+    assert found.starts.tolist() == [0.0] and found.duration == pytest.approx(1.5)
+    np.testing.assert_allclose(
+        found.scores[0], alone(predictor, clips / "clip0.mp4", np.array([1, 4, 7, 10])), atol=1e-5
+    )
+
+
+def test_a_single_picture(predictor: Predictor, tmp_path: Path) -> None:
+    write_video(tmp_path / "one.mp4", render_clip(0, 0, num_frames=8, height=64, width=80)[:1])
+    found = timeline(predictor, tmp_path / "one.mp4", window=2.0, stride=1.0, thumbnails=3)
+    assert found.scores.shape == (1, 16) and found.duration == 0.0 and found.frames_decoded == 1
+    assert len(found.thumbnails) == 1
+
+
+def test_thumbnails_are_small_and_spread_over_the_film(predictor: Predictor, film: Path) -> None:
+    found = timeline(predictor, film, window=2.0, stride=1.0, thumbnails=5)
+    assert [picture.shape for _, picture in found.thumbnails] == [(64, 80, 3)] * 5
+    assert np.diff([time for time, _ in found.thumbnails]) == pytest.approx([4.0] * 4, abs=0.5)
+    assert timeline(predictor, film, window=2.0, stride=1.0).thumbnails == ()
+
+
+def test_decoding_runs_ahead_of_a_slow_network_by_a_few_pieces_only(
+    predictor: Predictor, film: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("videomamba.serving.timeline._FRAMES_AT_ONCE", 4)
+    watch = Watch(monkeypatch)
+    ahead: list[int] = []
+    original = predictor.logits
+
+    def slow(clips: list[Clip]) -> torch.Tensor:
+        time.sleep(0.01)
+        ahead.append(sum(index > clips[-1].indices[-1] for call in list(watch.asked) for index in call))
+        return original(clips)
+
+    monkeypatch.setattr(predictor, "logits", slow)
+    found = timeline(predictor, film, window=2.0, stride=0.25, batch=2)
+    assert found.frames_decoded > 70 and len(ahead) == 37
+    assert 0 < max(ahead) <= 4 * 4  # a part of the present piece, two that wait, one that is being read
+
+
+def test_a_film_that_breaks_off_is_an_error_of_that_film(predictor: Predictor, clips: Path, tmp_path: Path) -> None:
+    with pytest.raises(VideoError, match=r"notes\.mp4"):
+        timeline(predictor, clips / "notes.mp4", window=2.0, stride=1.0)
+    with pytest.raises(VideoError, match=r"absent\.mp4: no such file"):
+        timeline(predictor, tmp_path / "absent.mp4", window=2.0, stride=1.0)
+
+
+def test_an_error_in_the_thread_arrives_and_an_interrupt_ends_it(
+    predictor: Predictor, film: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = Video.frames
+    calls = Counter[str]()
+
+    def breaks(video: Video, indices: list[int]) -> Frames:
+        calls["frames"] += 1
+        if calls["frames"] == 2:
+            raise VideoError(video.info.path, "frame 20 is damaged")
+        return original(video, indices)
+
+    monkeypatch.setattr(Video, "frames", breaks)
+    with pytest.raises(VideoError, match="frame 20 is damaged"):
+        timeline(predictor, film, window=2.0, stride=1.0)
+    monkeypatch.setattr(Video, "frames", original)
+
+    def interrupt(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        timeline(predictor, film, window=2.0, stride=1.0, batch=1, progress=interrupt)
+    assert timeline(predictor, film, window=2.0, stride=1.0).scores.shape == (19, 16)
+
+
+def test_damaged_weights_are_named(bundle: Path, film: Path) -> None:
+    damaged = Predictor.from_pretrained(bundle)
+    with torch.no_grad():
+        damaged.model.head.weight.fill_(float("nan"))
+    with pytest.raises(WeightsError, match="not finite"):
+        timeline(damaged, film, window=2.0, stride=1.0)
+
+
+def test_the_packaged_model_finds_what_happens_in_a_film(tmp_path: Path) -> None:
+    events = plan_events(2, seconds=20, seed=4, actions=("move_right", "grow", "scatter"))
+    write_film(tmp_path / "film.mp4", events, seconds=20, seed=4)
+    found = timeline(Predictor.from_pretrained(), tmp_path / "film.mp4", window=2.0, stride=1.0)
+    edges = cell_edges(found.starts, 2.0, found.duration)
+    segments = find_segments(found.scores, edges, found.labels, threshold=0.75, keep=0.5)
+    for event in events:
+        near = [s for s in segments if s.label == event.action and s.start < event.end and s.end > event.start]
+        assert len(near) == 1 and abs(near[0].start - event.start) <= 1 and abs(near[0].end - event.end) <= 1
