@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 from pathlib import Path
 from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from videomamba.cli.output import Json, cell, print_json, print_table, waiting
+from videomamba.cli.output import Json, cell, print_json, print_table, usable_device, waiting
 
 
 def doctor(*, json: Json = False) -> int:
@@ -26,46 +27,62 @@ def doctor(*, json: Json = False) -> int:
 
 def bench(
     what: Annotated[
-        Positional[Literal["ops", "model", "flops"]],
+        Positional[Literal["ops", "model", "flops", "efficiency", "training", "long"]],
         arg(
-            metavar="{ops,model,flops}",
+            metavar="{ops,model,flops,efficiency,training,long}",
             help="ops: both operators on every backend, and the limits of this machine. "
             "model: a network beside its own matrix products, where its time goes, how it grows with the clip. "
-            "flops: its arithmetic, counted without running it",
+            "flops: its arithmetic, counted without running it. "
+            "efficiency: its time and memory against networks of attention, from short clips to long. "
+            "training: a step with activations kept and computed again, as the clip grows. "
+            "long: one pass through a long video beside short clips, and what grows in memory",
         ),
     ],
     /,
     *,
     model: Annotated[str, arg(help="architecture, with random weights (`ops`: whose layer sizes)")] = "videomamba_tiny",
-    frames: Annotated[int, arg(metavar="T", help="frames in the clip")] = 16,
+    frames: Annotated[int, arg(metavar="T", help="ops, model, flops: frames in the clip")] = 16,
     size: Annotated[int | None, arg(metavar="PIXELS", help="side of the picture; default: the architecture's")] = None,
-    dtype: Annotated[Literal["fp32", "bf16", "both"], arg(help="of the ops' inputs, of matrix products")] = "both",
-    runs: Annotated[int, arg(help="counted runs of each call; 3 at most of those longer than a second")] = 9,
+    dtype: Annotated[
+        Literal["fp32", "bf16", "both"], arg(help="all but flops: of the ops' inputs, of matrix products")
+    ] = "both",
+    runs: Annotated[
+        int, arg(help="all but flops: counted runs of each call; 3 at most of those longer than a second")
+    ] = 9,
     lengths: Annotated[
         tuple[int, ...] | None,
-        arg(metavar="T [T ...]", help="model: frames of the clips for the growth; default: 8 16 32 64 128 256 512"),
+        arg(
+            metavar="T [T ...]",
+            help="model, efficiency, training, long: frames of the clips; default: 8 16 32 64 128 256, for model 512 too, "
+            "for training to 64, for long 256 1024",
+        ),
     ] = None,
     plot: Annotated[
-        Path | None, arg(metavar="FILE.png", help="model: draw time and memory against the length; needs matplotlib")
+        Path | None,
+        arg(metavar="FILE.png", help="model, efficiency: draw time and memory against the length; needs matplotlib"),
     ] = None,
     as_published: Annotated[
         bool, arg(help="flops: count as the paper did, without the state space model between the outer projections")
     ] = False,
+    device: Annotated[Literal["cpu", "cuda"], arg(help="efficiency: where the networks run")] = "cpu",
+    against: Annotated[
+        tuple[Literal["materialised", "fused", "timesformer-b", "vivit-b", "videomae-b"], ...] | None,
+        arg(
+            metavar="NAME [NAME ...]",
+            help="efficiency: the networks of attention, of materialised and fused (TimeSformer-Ti), timesformer-b, vivit-b "
+            "and videomae-b (these need the extra peers); default: all that are installed",
+        ),
+    ] = None,
+    most_seconds: Annotated[
+        float, arg(metavar="S", help="efficiency: a network that needs longer for its runs at one length is left out")
+    ] = 300.0,
     json: Json = False,
 ) -> int:
     """Measure this machine: medians between quartiles, ratios within one run, memory, limits. Minutes at full size."""
-    from videomamba.schema import VideoMambaError
-    from videomamba.serving.bench import run
+    from videomamba.serving.bench.run import Options, run
 
-    for option, given, of in (
-        ("--lengths", lengths is not None, "model"),
-        ("--plot", plot is not None, "model"),
-        ("--as-published", as_published, "flops"),
-    ):
-        if given and what != of:
-            raise VideoMambaError(f"{option}: belongs to `videomamba bench {of}`")
-    figures = run.run(
-        what,
+    usable_device(device)
+    options = Options(
         model=model,
         frames=frames,
         size=size,
@@ -74,7 +91,13 @@ def bench(
         lengths=lengths,
         plot=plot,
         as_published=as_published,
+        device=device,
+        against=against,
+        most_seconds=most_seconds,
     )
+    parameters = inspect.signature(bench).parameters
+    given = [name for name, value in vars(options).items() if value != parameters[name].default]
+    figures = run(what, options, given=given)
     for table, lines in itertools.groupby(waiting(figures, what="measuring"), key=lambda figure: figure.table):
         if json:
             for figure in lines:

@@ -5,22 +5,21 @@ Nothing here knows what it measures. `serving.bench` builds the calls, `evaluati
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import ParamSpec
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+
+from videomamba.evaluation.process import FreshProcess, timed
 
 P = ParamSpec("P")
 Cell = str | int | float | None
@@ -78,31 +77,35 @@ class Timing:
 def measure(
     calls: Mapping[str, Callable[[], object]], *, runs: int, clock: Callable[[], float] = time.perf_counter
 ) -> dict[str, Timing]:
-    """Times every call: a warm-up of each, then `runs` rounds in each of which every call is counted once.
+    """Times every call: two warm-ups of each, then `take_turns`."""
+    timers = {name: partial(timed, call, "cpu", clock) for name, call in calls.items()}
+    expected = {name: min(timer(), timer()) for name, timer in timers.items()}
+    return take_turns(timers, expected, runs=runs)
 
-    Garbage is collected between the rounds, never inside a run. Raises ValueError when `runs` is below 1.
+
+def take_turns(
+    timers: Mapping[str, Callable[[], float]], expected: Mapping[str, float], *, runs: int
+) -> dict[str, Timing]:
+    """`runs` rounds in each of which every timer makes its call once and says the seconds.
+
+    `expected` has about what each takes: a call below WARM_SECONDS runs once uncounted before, one above SLOW_SECONDS has
+    SLOW_RUNS rounds only. Garbage is collected between the rounds, never inside a run. Raises ValueError when `runs` is
+    below 1.
     """
     if runs < 1:
         raise ValueError(f"runs must be at least 1, got {runs}")
-
-    def seconds(call: Callable[[], object]) -> float:
-        started = clock()
-        call()
-        return clock() - started
-
-    expected = {name: min(seconds(call), seconds(call)) for name, call in calls.items()}
-    found: dict[str, list[float]] = {name: [] for name in calls}
+    found: dict[str, list[float]] = {name: [] for name in timers}
     collecting = gc.isenabled()
     gc.disable()
     try:
         for i in range(runs):
             gc.collect()
-            for name, call in calls.items():
+            for name, timer in timers.items():
                 if expected[name] > SLOW_SECONDS and i >= SLOW_RUNS:
                     continue
                 if expected[name] < WARM_SECONDS:
-                    call()
-                found[name].append(seconds(call))
+                    timer()
+                found[name].append(timer())
     finally:
         if collecting:
             gc.enable()
@@ -117,38 +120,9 @@ def fitted_exponent(lengths: Sequence[float], values: Sequence[float]) -> float:
 
 
 def peak_memory(build: Callable[P, Callable[[], object]], *args: P.args, **kwargs: P.kwargs) -> int | None:
-    """Bytes by which `build(*args, **kwargs)()` raises the resident memory of a process at its highest.
-
-    A fresh process builds the call with all that it holds and calls once, so that libraries load their code and start
-    their threads. It then gives free memory back, resets its high-water mark, notes what is resident (VmRSS) and calls
-    again: the answer is VmHWM minus that. What the call returns is in it; what it was given, and what a library keeps for
-    good after the first call, is not. `build` must be importable by name. None where the system does not tell (only
-    Linux does).
-    """
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-        return process.submit(_peak_here, partial(build, *args, **kwargs), torch.get_num_threads()).result()
-
-
-def _peak_here(build: Callable[[], Callable[[], object]], threads: int) -> int | None:
-    torch.set_num_threads(threads)
-    call = build()
-    call()
-    gc.collect()
-    if platform.libc_ver()[0] == "glibc":
-        ctypes.CDLL(None).malloc_trim(0)  # otherwise the call would be served from pages that count as resident already
-    try:
-        Path("/proc/self/clear_refs").write_text("5")
-        before = _status("VmRSS")
-        call()
-        return max(_status("VmHWM") - before, 0)
-    except OSError:
-        return None
-
-
-def _status(field: str) -> int:
-    """A field of /proc/self/status in bytes."""
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(field))
-    return 1024 * int(line.split()[1])
+    """Bytes by which `build(*args, **kwargs)()` raises the resident memory of a fresh process: `FreshProcess.warm_up`."""
+    with FreshProcess(partial(build, *args, **kwargs)) as process:
+        return process.warm_up()[1]
 
 
 def describe_machine() -> dict[str, Cell]:

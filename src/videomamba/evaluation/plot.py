@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from videomamba.evaluation.segments import Segment
 from videomamba.schema import VideoMambaError
 
 try:
@@ -24,6 +25,7 @@ try:
     from matplotlib.axes import Axes
     from matplotlib.colors import ListedColormap, PowerNorm
     from matplotlib.figure import Figure
+    from matplotlib.patches import Rectangle
     from matplotlib.ticker import MaxNLocator
 except ModuleNotFoundError as error:
     raise VideoMambaError("a plot needs matplotlib; pip install 'videomamba[plot]'") from error
@@ -32,6 +34,8 @@ NAMED_CLASSES = 50
 """More classes than this have numbers at the axes of a confusion matrix instead of names."""
 COUNTED_CLASSES = 20
 """Up to so many, the number of videos stands in each cell."""
+TIMELINE_CLASSES = 12
+"""So many rows has a timeline at most."""
 
 _BLUE, _ORANGE, _GREEN = "#3b7dd8", "#d9822b", "#3a9e6e"
 _INK = "#010203"  # stands for "currentColor", which matplotlib does not know
@@ -40,28 +44,32 @@ _NAME_LENGTH = 32
 
 @dataclass(frozen=True)
 class Panel:
-    """One quantity against length. `exponents` are the fitted ones, one for each curve, and stand in the legend."""
+    """One quantity against length: each curve's values by length. `exponents` are the fitted ones, for the legend."""
 
     title: str
     x_label: str
     y_label: str
-    lengths: Sequence[float]
-    curves: dict[str, Sequence[float]]
+    curves: dict[str, dict[int, float]]
     exponents: dict[str, float]
 
 
 def save_plot(path: str | Path, panels: Sequence[Panel], *, caption: str) -> None:
-    """Writes the panels side by side, both axes logarithmic, as a PNG. Raises VideoMambaError when it cannot be written."""
-    figure = Figure(figsize=(5.5 * len(panels), 4.5), layout="constrained")
-    for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+    """Writes the panels, two in a row, both axes logarithmic, as a PNG. Raises VideoMambaError when it cannot be written."""
+    columns = min(2, len(panels))
+    rows = math.ceil(len(panels) / columns)
+    figure = Figure(figsize=(5.5 * columns, 4.5 * rows), layout="constrained")
+    for axes, panel in zip(figure.subplots(rows, columns, squeeze=False).flat, panels, strict=False):
         for name, values in panel.curves.items():
-            axes.plot(panel.lengths, values, "o-", label=f"{name}: exponent {panel.exponents[name]:.3f}")
+            fitted = panel.exponents.get(name)
+            label = name if fitted is None else f"{name}: exponent {fitted:.2f}"
+            axes.plot(list(values), list(values.values()), "o-", label=label)
+        lengths = sorted({length for values in panel.curves.values() for length in values})
         axes.set_xscale("log", base=2)
         axes.set_yscale("log")
-        axes.set_xticks(panel.lengths, [f"{length:g}" for length in panel.lengths])
+        axes.set_xticks(lengths, [f"{length:g}" for length in lengths])
         axes.set(title=panel.title, xlabel=panel.x_label, ylabel=panel.y_label)
         axes.grid(alpha=0.3, which="both")
-        axes.legend()
+        axes.legend(fontsize="small")
     figure.suptitle(caption, fontsize="small")
     _save_png(path, figure)
 
@@ -278,3 +286,46 @@ def _save_png(path: str | Path, figure: Figure) -> None:
         figure.savefig(path, format="png", dpi=150)
     except OSError as error:
         raise VideoMambaError(f"{path}: the plot cannot be written ({error.strerror})") from None
+
+
+def save_timeline(
+    path: str | Path,
+    scores: NDArray[np.float32],
+    edges: NDArray[np.float64],
+    labels: Sequence[str],
+    segments: Sequence[Segment],
+    thumbnails: Sequence[tuple[float, NDArray[np.uint8]]],
+    *,
+    title: str,
+) -> None:
+    """Writes class against time as a PNG: pictures of the film above, below them the probabilities, segments framed.
+
+    `scores` (k, c) belong to the times between `edges` (k + 1,) seconds; `thumbnails`, (seconds, (h, w, 3) uint8), are the
+    middles of so many equal parts of the film, in order. Drawn are the classes of the segments and the best others, at most
+    12. A long film is drawn by the highest score in each of 2000 stretches. Raises VideoMambaError when the file cannot be
+    written.
+    """
+    best = scores.max(axis=0)
+    marked = {segment.label for segment in segments}
+    order = sorted(range(len(labels)), key=lambda c: (labels[c] not in marked, -best[c]))[:TIMELINE_CLASSES]
+    firsts = np.arange(0, len(scores), max(1, -(-len(scores) // 2000)))
+    drawn, times = np.maximum.reduceat(scores[:, order], firsts), np.append(edges[firsts], edges[-1])
+    with _style("black"):
+        figure = Figure(figsize=(12, 2.2 + 0.3 * len(order)), layout="constrained")
+        film, chart = figure.subplots(2, 1, height_ratios=[1.1, 0.4 + 0.3 * len(order)])
+        for number, (_, picture) in enumerate(thumbnails):
+            place = film.inset_axes((number / len(thumbnails), 0, 1 / len(thumbnails), 1))
+            place.imshow(picture)
+            place.axis("off")
+        film.set_title(title)
+        film.axis("off")
+        mesh = chart.pcolormesh(times, np.arange(len(order) + 1), drawn.T, cmap=_clear_to_blue(), vmin=0, vmax=1)
+        rows = {labels[c]: row for row, c in enumerate(order)}
+        for segment in (segment for segment in segments if segment.label in rows):
+            corner, length = (segment.start, rows[segment.label]), segment.end - segment.start
+            chart.add_patch(Rectangle(corner, length, 1, fill=False, edgecolor=_ORANGE, linewidth=1.5))
+        chart.set_yticks(np.arange(len(order)) + 0.5, [_short(labels[c]) for c in order])
+        chart.set(xlabel="seconds", xlim=(0, max(float(edges[-1]), 1e-3)))
+        chart.invert_yaxis()
+        figure.colorbar(mesh, ax=chart, pad=0.01, format=lambda value, _: f"{value:.0%}")
+        _save_png(path, figure)

@@ -31,6 +31,7 @@ from videomamba.evaluation.metrics import videos_of
 from videomamba.evaluation.results import ClassificationResult
 from videomamba.evaluation.views import Views
 from videomamba.files import clear_remains, write_atomically
+from videomamba.memory import return_large_blocks
 from videomamba.models.bundle import save_bundle
 from videomamba.models.precision import MasterWeights, cast_products
 from videomamba.models.videomamba import VideoMamba
@@ -98,6 +99,8 @@ def train(config: TrainConfig) -> Trained:
     if state is not None:
         model.load_state_dict(dict(state.model))
     model.checkpoint_activations(min(run.activation_checkpointing, model.config.depth))
+    if run.activation_checkpointing:
+        return_large_blocks()
     rounded = run.precision == "bf16" and not processes.sharded  # FSDP keeps fp32 shards, which autocast rounds
     module = processes.wrap(model, sums_itself=rounded).train()
     masters = MasterWeights(model, torch.bfloat16 if rounded else torch.float32)

@@ -15,6 +15,7 @@ from torch.autograd.profiler import profile, record_function
 from torch.autograd.profiler_util import FunctionEvent
 
 from videomamba.evaluation.benchmark import DTYPE_NAMES, Cell, Figure, fitted_exponent, measure, peak_memory
+from videomamba.memory import return_large_blocks
 from videomamba.models.config import VideoMambaConfig
 from videomamba.models.precision import MasterWeights, cast_products
 from videomamba.models.videomamba import VideoMamba
@@ -85,9 +86,16 @@ def build_layer(config: VideoMambaConfig, dtype: torch.dtype, form: str) -> Call
     return call
 
 
-def build_training_step(config: VideoMambaConfig, dtype: torch.dtype) -> Call:
-    """Forward, loss, backward and an AdamW step on one clip, the products in `dtype` with fp32 master weights."""
+def build_training_step(config: VideoMambaConfig, dtype: torch.dtype, recomputed: int = 0) -> Call:
+    """Forward, loss, backward and an AdamW step on one clip, the products in `dtype` with fp32 master weights.
+
+    The first `recomputed` blocks compute their activations again instead of keeping them; if any do, the process gives large
+    blocks of memory back, as `videomamba train` then does.
+    """
     model = VideoMamba(config).train()
+    model.checkpoint_activations(recomputed)
+    if recomputed:
+        return_large_blocks()
     masters = MasterWeights(model, dtype)
     optimizer = torch.optim.AdamW(masters.parameters(), lr=1e-5)
     video, label = torch.randn(1, 3, config.num_frames, *config.image_size), torch.zeros(1, dtype=torch.int64)

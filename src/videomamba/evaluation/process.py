@@ -1,0 +1,176 @@
+"""A call in a process of its own: its time and its memory, with nothing of another call in either."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import platform
+import signal
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Self
+
+import torch
+
+from videomamba.schema import VideoMambaError
+
+
+def timed(call: Callable[[], object], device: str, clock: Callable[[], float] = time.perf_counter) -> float:
+    """Seconds of one call; on a GPU those until all its work is done."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+    started = clock()
+    call()
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return clock() - started
+
+
+class MeasurementError(VideoMambaError):
+    """A call that could not be measured, in words for a table."""
+
+
+class FreshProcess:
+    """A call in a process of its own: `build()`, which must be importable by name, makes it there with all that it holds.
+
+    The process has as many threads as PyTorch has here and is gone when the `with` block ends. `device` is "cpu" or
+    "cuda". What is asked of it raises MeasurementError when the process runs out of memory, dies, or takes longer than
+    `patience` seconds for its answer; another error of the call is a RuntimeError with the traceback from there.
+    """
+
+    def __init__(
+        self, build: Callable[[], Callable[[], object]], *, device: str = "cpu", patience: float | None = None
+    ) -> None:
+        self._patience = patience
+        context = get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        arguments = (theirs, build, device, torch.get_num_threads())
+        self._process = context.Process(target=_serve, args=arguments, daemon=True)
+        # The process inherits that an interrupt is ignored: it is the parent's, who ends it without its traceback.
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            self._process.start()
+        finally:
+            signal.signal(signal.SIGINT, before)
+        theirs.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.join()
+        self._pipe.close()
+
+    def warm_up(self) -> tuple[float, int | None]:
+        """(seconds, bytes): the lesser time of two calls, and by how much the second raised the memory at its highest.
+
+        The first call lets libraries load their code and start their threads. Then free memory is given back, the
+        high-water mark reset and what is resident noted (VmRSS): the bytes are VmHWM minus that, on a GPU the same of
+        what PyTorch has allocated there. What the call returns is in it; what it was given, and what a library keeps
+        for good after the first call, is not. None where the system does not tell (only Linux does).
+        """
+        seconds, peak = self._ask("warm up")
+        return seconds, None if peak is None else int(peak)
+
+    def seconds(self) -> float:
+        """The time of one call."""
+        return self._ask("time")[0]
+
+    def _ask(self, what: str) -> tuple[float, float | None]:
+        try:
+            self._pipe.send(what)
+            if not self._pipe.poll(self._patience):
+                raise MeasurementError(f"stopped after {self._patience:g} s")
+            seconds, peak, complaint, trace = self._pipe.recv()
+        except (EOFError, ConnectionError):
+            self._process.join()
+            code = self._process.exitcode
+            killed = code is not None and -code == getattr(signal, "SIGKILL", None)
+            why = "was killed, most likely for want of memory" if killed else f"ended with code {code}"
+            raise MeasurementError(f"its process {why}") from None
+        if complaint is not None:
+            raise MeasurementError(complaint)
+        if trace is not None:
+            raise RuntimeError(f"in the process of a measurement: {trace}")
+        return seconds, peak
+
+
+def _serve(pipe: Connection, build: Callable[[], Callable[[], object]], device: str, threads: int) -> None:
+    """What a FreshProcess does until nobody asks any more: answers are (seconds, bytes, complaint, traceback)."""
+    torch.set_num_threads(threads)
+    gc.disable()
+    try:
+        call = build()
+        while True:
+            asked = pipe.recv()
+            gc.collect()
+            if asked == "warm up":
+                first = timed(call, device)
+                second, peak = _peak(call, device)
+                pipe.send((min(first, second), peak, None, None))
+            elif device == "cuda":
+                # Between its turns a process leaves the GPU's memory to the others, and finds it again uncounted.
+                call()
+                pipe.send((timed(call, device), None, None, None))
+                torch.cuda.empty_cache()
+            else:
+                pipe.send((timed(call, device), None, None, None))
+    except (EOFError, ConnectionError):
+        return
+    except Exception as error:
+        memory = isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+        answer = ("out of memory", None) if memory else (None, traceback.format_exc())
+        with suppress(ConnectionError):
+            pipe.send((0.0, None, *answer))
+
+
+def _peak(call: Callable[[], object], device: str) -> tuple[float, int | None]:
+    """(seconds, bytes) of one call; see `FreshProcess.warm_up`."""
+    gc.collect()
+    if device == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+        allocated = torch.cuda.memory_allocated()
+        seconds = timed(call, device)
+        peak = torch.cuda.max_memory_allocated() - allocated
+        torch.cuda.empty_cache()
+        return seconds, peak
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)  # otherwise the call would be served from pages that count as resident already
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return timed(call, device), None
+    before = _field("/proc/self/status", "VmRSS")
+    seconds = timed(call, device)
+    return seconds, max(_field("/proc/self/status", "VmHWM") - before, 0)
+
+
+def free_memory(device: str) -> int | None:
+    """Bytes that a new process may take: of the GPU's memory, or of this machine's as far as its control group allows.
+
+    None where the system does not tell.
+    """
+    if device == "cuda":
+        return torch.cuda.mem_get_info()[0]
+    try:
+        free = _field("/proc/meminfo", "MemAvailable")
+    except OSError:
+        return None
+    group = Path("/sys/fs/cgroup")
+    with suppress(OSError, ValueError):  # no group, or one whose limit is "max"
+        limit, used = (int((group / name).read_text()) for name in ("memory.max", "memory.current"))
+        free = min(free, max(limit - used, 0))
+    return free
+
+
+def _field(path: str, field: str) -> int:
+    """Bytes of a line such as "VmRSS:  123 kB"."""
+    line = next(line for line in Path(path).read_text().splitlines() if line.startswith(field))
+    return 1024 * int(line.split()[1])
