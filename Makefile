@@ -36,6 +36,12 @@ bench: $(READY)
 	$(BIN)/python -m videomamba bench ops
 	$(BIN)/python -m videomamba bench model
 	$(BIN)/python -m videomamba bench flops
+	$(BIN)/python -m videomamba bench efficiency
+	$(BIN)/python -m videomamba bench training
+	$(BIN)/python -m videomamba bench long
+	$(BIN)/python benchmarks/hour.py
+	$(BIN)/python benchmarks/timeline.py
+	$(BIN)/python benchmarks/carried_states.py
 	$(BIN)/python benchmarks/embedded_default.py
 	$(BIN)/python benchmarks/augmentation.py
 	$(BIN)/python benchmarks/data_loading.py

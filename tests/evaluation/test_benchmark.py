@@ -21,6 +21,7 @@ from videomamba.evaluation.benchmark import (
     fitted_exponent,
     measure,
     peak_memory,
+    take_turns,
 )
 from videomamba.evaluation.plot import Panel, save_plot
 from videomamba.schema import VideoMambaError
@@ -63,6 +64,16 @@ class TestMeasure:
         clock = Clock()
         found = measure({"slow": clock.takes("s", 2), "fast": clock.takes("f", 0.5)}, runs=7, clock=lambda: clock.now)
         assert [len(t.seconds) for t in found.values()] == [benchmark.SLOW_RUNS, 7]
+
+    def test_timers_of_elsewhere_take_turns(self) -> None:
+        """Their seconds are what they say, not what passed here."""
+        seconds = iter(range(1, 100))
+        timers = {name: lambda: float(next(seconds)) for name in ("short", "long", "slow")}
+        expected = {"short": 0.01, "long": 0.5, "slow": 2.0}
+        found = take_turns(timers, expected, runs=4)
+        assert found["short"].seconds == (2, 6, 10, 14)  # the one before each is a warm-up
+        assert found["long"].seconds == (3, 7, 11, 15)
+        assert found["slow"].seconds == (4, 8, 12)
 
     def test_garbage_collection_comes_back(self) -> None:
         def fails() -> None:
@@ -139,7 +150,7 @@ def test_records_are_json() -> None:
 
 
 class TestPlot:
-    PANEL = Panel("time", "frames", "ms", [8, 16], {"fp32": [1.0, 2.0]}, {"fp32": 1.0})
+    PANEL = Panel("time", "frames", "ms", {"fp32": {8: 1.0, 16: 2.0}, "bf16": {16: 1.5}}, {"fp32": 1.0})
 
     def test_a_png_is_written(self, tmp_path: Path) -> None:
         save_plot(tmp_path / "growth", [self.PANEL, self.PANEL], caption="a machine")
@@ -147,6 +158,11 @@ class TestPlot:
         assert data[:8] == b"\x89PNG\r\n\x1a\n"
         width, height = struct.unpack(">II", data[16:24])
         assert width > 2 * height
+
+    def test_more_panels_than_two_have_rows(self, tmp_path: Path) -> None:
+        save_plot(tmp_path / "growth", [self.PANEL] * 3, caption="a machine")
+        width, height = struct.unpack(">II", (tmp_path / "growth").read_bytes()[16:24])
+        assert height < width < 2 * height
 
     def test_a_folder_that_is_absent_is_one_line(self, tmp_path: Path) -> None:
         with pytest.raises(VideoMambaError, match=r"growth\.png: the plot cannot be written \(No such file"):

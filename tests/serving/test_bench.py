@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 import json
 import pickle
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
 
 from tests.test_cli import run
+from videomamba.cli.bench import bench
 from videomamba.evaluation import benchmark
 from videomamba.models.config import VideoMambaConfig
 from videomamba.models.registry import build_config, create_model
@@ -20,7 +24,9 @@ from videomamba.ops import dispatch
 from videomamba.serving.bench import model as bench_model
 from videomamba.serving.bench import ops as bench_ops
 from videomamba.serving.bench import peers
+from videomamba.serving.bench.candidates import AGAINST
 from videomamba.serving.bench.flops import macs, mixer_passes, products, tokens
+from videomamba.serving.bench.run import BENCHMARKS, Options
 
 TINY = ("--model", "videomamba_micro", "--frames", 1, "--size", 32, "--runs", 1)
 
@@ -203,7 +209,13 @@ class TestModel:
     ("arguments", "message"),
     [
         (("ops", "--plot", "a.png"), "--plot: belongs to `videomamba bench model`"),
-        (("flops", "--lengths", "8"), "--lengths: belongs to `videomamba bench model`"),
+        (
+            ("flops", "--lengths", "8"),
+            "--lengths: belongs to `videomamba bench model` and `videomamba bench efficiency`",
+        ),
+        (("efficiency", "--frames", "8"), "--frames: belongs to `videomamba bench ops`"),
+        (("model", "--most-seconds", "8"), "--most-seconds: belongs to `videomamba bench efficiency`"),
+        (("efficiency", "--lengths", "8", "--plot", "a.png"), "two different --lengths"),
         (("model", "--as-published"), "--as-published: belongs to `videomamba bench flops`"),
         (("ops", "--runs", "0"), "--runs 0"),
         (("model", "--lengths", "0", "8"), "--lengths 0"),
@@ -218,6 +230,18 @@ def test_a_wrong_option_is_one_clear_line(
     code, out, err = run(capsys, "bench", *arguments)
     assert (code, out) == (1, "")
     assert message in err and len(err.splitlines()) == 1
+
+
+def test_the_command_line_knows_every_benchmark_and_every_option() -> None:
+    """The names of the command line are light, so they stand there again; each option belongs to some benchmark."""
+    parameters = inspect.signature(bench, eval_str=True).parameters
+    choices = get_args(get_args(parameters["what"].annotation)[0])
+    assert choices == tuple(BENCHMARKS)
+    (names, _), _ = (get_args(choice) for choice in get_args(get_args(parameters["against"].annotation)[0]))
+    assert get_args(names) == AGAINST
+    fields = {field.name for field in dataclasses.fields(Options)}
+    assert fields == parameters.keys() - {"what", "json"}
+    assert fields == {option for benchmark in BENCHMARKS.values() for option in benchmark.takes}
 
 
 def test_an_instruction_set_is_used_and_given_back() -> None:

@@ -272,7 +272,7 @@ def _grown(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device, fol
                     Path(file.name).unlink()
     except OSError as error:
         raise VideoMambaError(
-            f"{folder}: no room for a file of {size / 1e9:.1f} GB ({error.strerror}); choose another folder"
+            f"{folder}: cannot take a file of {size / 1e9:.1f} GB ({error.strerror}); choose another folder"
         ) from error
     return flat.view(shape)
 
