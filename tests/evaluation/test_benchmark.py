@@ -6,6 +6,7 @@ import gc
 import json
 import struct
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -127,6 +128,24 @@ def fill(megabytes: int, *, times: int) -> Callable[[], object]:
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells")
 def test_peak_memory_is_what_a_call_adds() -> None:
     peak = peak_memory(fill, 64, times=3)
+    assert peak is not None
+    assert 0.95 * 64 * 2**20 < peak < 1.1 * 64 * 2**20
+
+
+def keep(megabytes: int) -> Callable[[], object]:
+    """Fills a buffer that a thread keeps for its next call."""
+    kept = threading.local()
+
+    def call() -> None:
+        if not hasattr(kept, "buffer"):
+            kept.buffer = torch.ones(megabytes, 2**18)
+
+    return call
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells")
+def test_what_is_kept_for_the_next_call_counts() -> None:
+    peak = peak_memory(keep, 64)
     assert peak is not None
     assert 0.95 * 64 * 2**20 < peak < 1.1 * 64 * 2**20
 

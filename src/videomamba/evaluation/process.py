@@ -9,6 +9,7 @@ import signal
 import time
 import traceback
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
@@ -72,8 +73,9 @@ class FreshProcess:
 
         The first call lets libraries load their code and start their threads. Then free memory is given back, the
         high-water mark reset and what is resident noted (VmRSS): the bytes are VmHWM minus that, on a GPU the same of
-        what PyTorch has allocated there. What the call returns is in it; what it was given, and what a library keeps
-        for good after the first call, is not. None where the system does not tell (only Linux does).
+        what PyTorch has allocated there. The second call has a thread of its own, so that buffers which a network keeps
+        for the next call of its thread count like all others. What the call returns is in it; what it was given, and
+        what a library keeps for all threads, is not. None where the system does not tell (only Linux does).
         """
         seconds, peak = self._ask("warm up")
         return seconds, None if peak is None else int(peak)
@@ -112,7 +114,8 @@ def _serve(pipe: Connection, build: Callable[[], Callable[[], object]], device: 
             gc.collect()
             if asked == "warm up":
                 first = timed(call, device)
-                second, peak = _peak(call, device)
+                with ThreadPoolExecutor(1) as fresh:
+                    second, peak = fresh.submit(_peak, call, device).result()
                 pipe.send((min(first, second), peak, None, None))
             elif device == "cuda":
                 # Between its turns a process leaves the GPU's memory to the others, and finds it again uncounted.
@@ -131,7 +134,7 @@ def _serve(pipe: Connection, build: Callable[[], Callable[[], object]], device: 
 
 
 def _peak(call: Callable[[], object], device: str) -> tuple[float, int | None]:
-    """(seconds, bytes) of one call; see `FreshProcess.warm_up`."""
+    """(seconds, bytes) of one call; see `FreshProcess.warm_up`. To be called in a thread that has not made this call."""
     gc.collect()
     if device == "cuda":
         torch.cuda.empty_cache()
