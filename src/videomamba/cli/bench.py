@@ -54,7 +54,7 @@ def bench(
         arg(
             metavar="T [T ...]",
             help="model, efficiency, training, long: frames of the clips; default: 8 16 32 64 128 256, for model 512 too, "
-            "for training to 64, for long 256 1024",
+            "for training to 64, for long 256 512",
         ),
     ] = None,
     plot: Annotated[

@@ -93,7 +93,9 @@ class Block(nn.Module):
         Raises ValueError where an adapter or a hook is in the way, whose steps do not exist there, or drop path is active.
         """
         if not self._is_plain():
-            raise ValueError("a block runs in halves without drop path, adapters and hooks: merge or remove these first")
+            raise ValueError(
+                "a block runs in halves without drop path, adapters and hooks: merge or remove these first"
+            )
         mixer = self.mixer
         return dispatch.layer_halves(
             self._weights(),

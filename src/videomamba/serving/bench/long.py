@@ -18,7 +18,7 @@ from videomamba.models.videomamba import VideoMamba
 from videomamba.serving.bench.flops import tokens
 from videomamba.serving.bench.model import STANDARD_FRAMES, build_inference
 
-LENGTHS = (256, 1024)
+LENGTHS = (256, 512)
 """Times are taken at the last; memory at both, where the buffers of blocks have reached their size."""
 SAMENESS_FRAMES = 256
 """The length at which the answers of the pass and of the plain forward are compared, in fp32."""
