@@ -67,8 +67,8 @@ def peer_inference(
     import transformers
 
     config = getattr(transformers, peer.config)(image_size=size, num_frames=frames)
-    of_config = transformers.AutoModelForVideoClassification.from_config
-    model: torch.nn.Module = of_config(config, attn_implementation=peer.attention)  # type: ignore[no-untyped-call]
+    of_config: Callable[..., torch.nn.Module] = transformers.AutoModelForVideoClassification.from_config
+    model = of_config(config, attn_implementation=peer.attention)
     model.eval().to(device, dtype)
     clip = torch.randn(1, frames, 3, size, size, dtype=dtype, device=device)
     return inference(lambda: model(clip).logits)
