@@ -226,11 +226,12 @@ def test_blocks_of_an_evaluation_are_bounded_in_memory(frames: int, views: tuple
 
 
 _INTERRUPTED = """
-import os, sys, time
+import os, signal, sys, time
 from pathlib import Path
 from tests.data.test_loader import train_loader, video_set, worker_pids
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which whoever started the tests may have had ignored
     with train_loader(video_set(Path(sys.argv[1])), workers=1) as loader:
         try:
             for epoch in range(10**6):
