@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from videomamba.cli.output import Json, bar, complain, note, print_json, progress, usable_device
+from videomamba.cli.output import Json, bar, complain, note, print_json, progress, stages, usable_device
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -174,7 +174,7 @@ class _Look:
         from videomamba.schema import VideoError
 
         try:
-            with _stages() as tell:
+            with stages({"frames": "frames", "tokens": "tokens"}) as tell:
                 return self.embedder.per_frame(path, fps=self.fps, progress=tell)
         except VideoError as error:
             return error
@@ -278,14 +278,6 @@ def _place() -> tuple[int, int]:
     if not (rank.isdecimal() and world.isdecimal() and int(rank) < int(world)):
         raise VideoMambaError(f"RANK={rank} WORLD_SIZE={world}: RANK must count from 0 to WORLD_SIZE - 1; unset both")
     return int(rank), int(world)
-
-
-@contextmanager
-def _stages() -> Iterator[Stages]:
-    """Of one pass through a video: a bar on stderr, where that is a terminal."""
-    with bar(disable=not sys.stderr.isatty()) as shown:
-        task = shown.add_task("")
-        yield lambda stage, done, total: shown.update(task, description=stage, completed=done, total=total)
 
 
 @contextmanager

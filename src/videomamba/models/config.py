@@ -78,6 +78,12 @@ class VideoMambaConfig(BaseModel):
         return math.ceil(self.dim / 16)
 
     @property
+    def temporal_from(self) -> int:
+        """The first block that sees temporal-first tokens, as all after it do; `depth` where none does or each sees both."""
+        switch = {"temporal_first": 0, "spatiotemporal_v1": self.depth - self.depth // 2}
+        return switch.get(self.scan_order, self.depth)
+
+    @property
     def grid(self) -> tuple[int, int, int]:
         """Patches along (time, height, width)."""
         return (

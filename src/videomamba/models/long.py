@@ -63,7 +63,7 @@ class LongPass:
     The number of frames is any multiple of the tubelet, whatever the model was made for: temporal positions are resized
     linearly, as `load_weights` does, and `note` says so. `stream` is the dtype of the residual stream; bf16 halves it and
     rounds each layer's sum. `keep` says what waits between the two walks of a layer: the result of the first, or states
-    from which it is computed again, which takes some half longer. With `folder` what grows lies in a file there, of which
+    from which it is computed again, which takes about a third longer. With `folder` what grows lies in a file there, of which
     the system keeps in memory what it has room for; it is gone when the pass is.
 
     Everything about the network is as in `VideoMamba.forward`, up to rounding. Raises ValueError for a scan order of two
@@ -89,7 +89,7 @@ class LongPass:
             raise ValueError(f"stream must be torch.float32 or torch.bfloat16, got {stream}")
         if keep not in ("direction", "states"):
             raise ValueError(f"keep must be 'direction' or 'states', got {keep!r}")
-        self.model, self.keep = model, keep
+        self.model = model
         self.steps, self.places = num_frames // config.tubelet_size, model.pos_embed.shape[1] - 1
         self.special = (0, *register_slots(config.num_registers, self.steps * self.places))
         self.length = len(self.special) + self.steps * self.places
@@ -159,8 +159,7 @@ class LongPass:
         return Passed(frames.cpu(), features[0].float().cpu(), logits[0].float().cpu())
 
     def _layers(self, progress: Progress) -> None:
-        layers, depth = list(self.model.layers), self.model.config.depth
-        switch = {"temporal_first": 0, "spatiotemporal_v1": depth - depth // 2}.get(self.model.config.scan_order, depth)
+        layers, depth, switch = list(self.model.layers), self.model.config.depth, self.model.config.temporal_from
         passes = depth + 1 + (0 < switch < depth)
         total, done = passes * len(self._blocks), 0
         pending: SecondHalf | None = None

@@ -153,7 +153,7 @@ class VideoMamba(nn.Module):
         temporal = (temporal[0].to(residual.device), temporal[1].to(residual.device))
         scan_order, depth = self.config.scan_order, self.config.depth
         # Blocks from `switch` on see temporal-first tokens; the permutation is applied once, not in every block.
-        switch = {"temporal_first": 0, "spatiotemporal_v1": depth - depth // 2}.get(scan_order, depth)
+        switch = self.config.temporal_from
         orders = (None, temporal) if scan_order == "spatiotemporal_v2" else (None,)
         recomputed = self._checkpointed if self.training and torch.is_grad_enabled() else 0
         with dispatch.reused_buffers():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -16,6 +15,7 @@ from videomamba.evaluation.views import Views
 from videomamba.models.precision import cast_products
 from videomamba.models.videomamba import VideoMamba
 from videomamba.schema import Clip, Preprocess, VideoError, VideoInfo
+from videomamba.serving.ahead import ahead
 
 Item = TypeVar("Item")
 Precision = Literal["fp32", "bf16"]
@@ -71,17 +71,14 @@ def read_ahead(read: Callable[[str | Path], Item], paths: Sequence[str | Path]) 
 
     The next file is read, in a thread, while the caller works on the present one.
     """
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="decode") as pool:
-        waiting = [pool.submit(read, path) for path in paths[:1]]
-        for i, path in enumerate(paths):
-            present = waiting.pop()
-            waiting += [pool.submit(read, following) for following in paths[i + 1 : i + 2]]
-            try:
-                item = present.result()
-            except VideoError as error:
-                yield about(path, error)
-            else:
-                yield item
+
+    def attempt(path: str | Path) -> Item | VideoError:
+        try:
+            return read(path)
+        except VideoError as error:
+            return about(path, error)
+
+    return ahead(attempt, paths)
 
 
 def about(path: str | Path, error: VideoError) -> VideoError:

@@ -12,9 +12,7 @@ Shape letters: k windows, n frames of a window, t frames of a part of the film, 
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +27,7 @@ from torch import Tensor
 from videomamba.data.decode import Video, open_video
 from videomamba.data.transforms import to_clip
 from videomamba.schema import Clip, Frames, Preprocess, VideoInfo, VideoMambaError, WeightsError
+from videomamba.serving.ahead import ahead
 from videomamba.serving.predictor import Predictor
 
 _FRAMES_AT_ONCE = 16  # decoded in one piece: 100 MB of pictures at 1920x1080
@@ -187,18 +186,7 @@ def _pieces(
         album.look(frames)
         return frames.indices, to_clip(frames, preprocess).data
 
-    waiting: deque[Future[_Piece]] = deque()
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="decode") as pool:
-        try:
-            for first in range(0, len(needed), _FRAMES_AT_ONCE):
-                waiting.append(pool.submit(read, first))
-                if len(waiting) > _PIECES_AHEAD:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:  # after an error or Ctrl-C nobody wants the rest
-            for future in waiting:
-                future.cancel()
+    return ahead(read, range(0, len(needed), _FRAMES_AT_ONCE), waiting=_PIECES_AHEAD)
 
 
 def _clips(pieces: Iterator[_Piece], frames: NDArray[np.int64], path: str) -> Iterator[Clip]:

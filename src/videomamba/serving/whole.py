@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from videomamba.data.video import Video
 from videomamba.models.long import Keep, LongPass
 from videomamba.models.videomamba import VideoMamba
 from videomamba.schema import Clip, Preprocess, VideoError, VideoMambaError
+from videomamba.serving.ahead import ahead
 
 Stages = Callable[[str, int, int], None]
 """(stage, done, total): "frames" while the video is read, then "tokens" while the network runs."""
@@ -113,10 +113,4 @@ def _read_ahead(video: Video, indices: tuple[int, ...], preprocess: Preprocess, 
     def read(lot: tuple[int, ...]) -> Clip:
         return to_clip(video.frames(lot), preprocess)
 
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="decode") as pool:
-        waiting = pool.submit(read, lots[0])
-        for following in [*lots[1:], None]:
-            clip = waiting.result()
-            if following is not None:
-                waiting = pool.submit(read, following)
-            yield clip
+    return ahead(read, lots)
