@@ -111,7 +111,7 @@ class FrameCache:
             raise VideoMambaError(
                 f"{self.folder}: decoded frames cannot be kept here ({error.strerror}); choose another folder (data.cache)"
             ) from error
-        write_atomically(file, lambda temporary: temporary.write_bytes(content.getbuffer()))
+        write_atomically(file, lambda temporary: temporary.write_bytes(content.getvalue()))
 
 
 def _read(file: Path) -> NDArray[np.void] | None:

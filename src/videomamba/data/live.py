@@ -27,6 +27,7 @@ from av.stream import Discard, Disposition
 from av.video.stream import VideoStream
 from torch import Tensor
 
+from videomamba.data.container import open_container
 from videomamba.data.live_address import Address, parse_address
 from videomamba.data.live_buffer import Drop, LiveBuffer, LivePicture
 from videomamba.data.live_clock import StreamClock
@@ -217,11 +218,10 @@ class LiveSource:
     def _open(self) -> InputContainer:
         address = self._address
         try:
-            return av.open(
+            return open_container(
                 address.url,
                 format=address.format,
-                options=dict(address.options),
-                metadata_errors="ignore",
+                options=address.options,
                 timeout=self._timeout if address.network or self._follow else None,
             )
         # The errors' own text holds the address with its password: none is kept as a cause, and only `strerror` is shown.

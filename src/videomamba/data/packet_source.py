@@ -8,7 +8,6 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TypeAlias
 
-import av
 import av.error
 import torch
 from av.container import InputContainer
@@ -16,6 +15,7 @@ from av.packet import Packet
 from av.stream import Discard, Disposition
 from av.video.stream import VideoStream
 
+from videomamba.data.container import open_container
 from videomamba.data.frame_table import FrameTable, PacketInfo
 from videomamba.schema import VideoError
 
@@ -138,7 +138,7 @@ def _open(path: Path, threads: int | None) -> tuple[InputContainer, VideoStream]
     # The "file:" prefix keeps a name with a colon from being taken for a protocol; the whitelist keeps a playlist from
     # opening network addresses.
     try:
-        container = av.open(f"file:{path}", options={"protocol_whitelist": "file"}, metadata_errors="ignore")
+        container = open_container(f"file:{path}", options={"protocol_whitelist": "file"})
     except (av.error.FFmpegError, OSError) as error:
         raise VideoError(path, f"not a readable video ({error.strerror}); check the file with a player") from error
     try:

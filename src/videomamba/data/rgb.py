@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +12,7 @@ import torch
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
+from videomamba.data.container import open_container
 from videomamba.schema import VideoError
 
 Picture = NDArray[np.uint8]
@@ -52,13 +52,12 @@ def orientation_of(frame: av.VideoFrame) -> Orientation:
     """
     rotation = round(-frame.rotation / 90) * 90 % 360
     try:
-        side_data: Iterable[Any] = frame.side_data  # declared as a mapping, iterates over its values
-        matrices = [np.frombuffer(data, np.int32) for data in side_data if data.type.name == "DISPLAYMATRIX"]
+        matrix: Any = frame.side_data.get("DISPLAYMATRIX")  # has the buffer protocol, undeclared
     except ValueError:
         return _TURNED[rotation]
-    if not matrices:
+    if matrix is None:
         return _TURNED[rotation]
-    a, b, _, c, d = (int(value) for value in matrices[0][:5])
+    a, b, _, c, d = (int(value) for value in np.frombuffer(matrix, np.int32)[:5])
     if abs(b) + abs(c) > abs(a) + abs(d):
         return Orientation(True, b < 0, c < 0, rotation)
     return Orientation(False, d < 0, a < 0, rotation)
@@ -83,7 +82,7 @@ def read_image(path: Path) -> tuple[av.VideoFrame, Orientation]:
     """The (first) picture of an image file. VideoError when there is none."""
     try:
         # An open file, not a name: FFmpeg takes "%03d" in a name for a sequence of files.
-        with path.open("rb") as file, av.open(file, "r") as container:
+        with path.open("rb") as file, open_container(file) as container:
             frame = next(container.decode(video=0), None)
     except (av.error.FFmpegError, OSError, IndexError) as error:
         reason = getattr(error, "strerror", None) or "no picture in it"
