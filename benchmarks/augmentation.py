@@ -22,8 +22,8 @@ from PIL import Image, ImageEnhance, ImageOps
 from videomamba.data.augment.pipeline import augment_clip
 from videomamba.data.augment.policy import INCREASING
 from videomamba.data.settings import Augmentation
-from videomamba.data.synthetic import render_clip
 from videomamba.schema import Frames, Preprocess, Symmetries
+from videomamba.synthetic.dataset import render_clip
 
 FILL = (128, 128, 128)
 MAGNITUDE = 7.0

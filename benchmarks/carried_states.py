@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 
 from videomamba import Predictor
-from videomamba.data.synthetic import ACTIONS, render_clip
-from videomamba.data.transforms import to_clip
+from videomamba.data.clips.transforms import to_clip
 from videomamba.models.videomamba import VideoMamba
 from videomamba.ops.walk import WalkState
 from videomamba.schema import Frames
+from videomamba.synthetic.dataset import ACTIONS, render_clip
 
 
 @torch.inference_mode()

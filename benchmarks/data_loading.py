@@ -28,11 +28,11 @@ import torch.nn.functional as F
 
 from videomamba import create_model
 from videomamba.data.augment.pipeline import augment_clip
-from videomamba.data.cache import FrameCache
-from videomamba.data.dataset import Batch, Sample, TrainClips
-from videomamba.data.loader import TrainLoader
-from videomamba.data.sampler import Place, sample_generator
-from videomamba.data.sampling import train_clip
+from videomamba.data.clips.sampling import train_clip
+from videomamba.data.loading.cache import FrameCache
+from videomamba.data.loading.dataset import Batch, Sample, TrainClips
+from videomamba.data.loading.loader import TrainLoader
+from videomamba.data.loading.order import Place, sample_generator
 from videomamba.data.settings import Augmentation, DataSettings
 from videomamba.models.precision import MasterWeights
 from videomamba.schema import Frames, Preprocess, Symmetries, VideoRecord, VideoSet

@@ -18,8 +18,8 @@ from pathlib import Path
 import torch
 
 from videomamba import Predictor
-from videomamba.data.synthetic import ACTIONS, write_dataset
 from videomamba.schema import Clip
+from videomamba.synthetic.dataset import ACTIONS, write_dataset
 
 CONDITIONS: dict[str, dict[str, int]] = {
     "320x240, 24 fps, CRF 30": {"seed": 7001, "num_frames": 48, "fps": 24, "height": 240, "width": 320, "crf": 30},

@@ -22,11 +22,11 @@ from pathlib import Path
 import torch
 
 from videomamba import create_model
-from videomamba.data.synthetic_film import plan_events, write_film
-from videomamba.models.bundle import save_bundle
 from videomamba.models.precision import cast_products
 from videomamba.models.videomamba import VideoMamba
 from videomamba.schema import Preprocess
+from videomamba.synthetic.film import plan_events, write_film
+from videomamba.weights.bundle import save_bundle
 
 CLIPS = 40
 """Clips of 16 frames before each run, and after it."""

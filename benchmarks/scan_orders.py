@@ -21,8 +21,8 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from videomamba.models.pretrained import open_pretrained
 from videomamba.recipes.synthetic import write_actions
+from videomamba.weights.pretrained import open_pretrained
 
 PUBLISHED = {"spatial_first": 65.1, "temporal_first": 62.4, "spatiotemporal_v1": 63.9, "spatiotemporal_v2": 64.2}
 

@@ -23,9 +23,9 @@ from pathlib import Path
 
 from videomamba import Predictor
 from videomamba.cli.timeline import DEFAULT_THRESHOLD, MORE_LIKELY_THAN_NOT
-from videomamba.data.synthetic_film import Event, plan_events, write_film
 from videomamba.evaluation.segments import Segment, cell_edges, find_segments
 from videomamba.serving.timeline import timeline
+from videomamba.synthetic.film import Event, plan_events, write_film
 
 WINDOW = 2.0
 

@@ -11,9 +11,9 @@ import time
 from pathlib import Path
 
 from videomamba import Predictor
-from videomamba.data.encode import write_video
-from videomamba.data.picture import contact_sheet, write_png
-from videomamba.data.synthetic import ACTIONS, caption, render_clip
+from videomamba.synthetic.dataset import ACTIONS, caption, render_clip
+from videomamba.video.encode import write_video
+from videomamba.video.picture import contact_sheet, write_png
 
 
 def main() -> None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
+from tests.video.clips import RECIPES, encode
 from videomamba import create_model
-from videomamba.data.encode import write_video
-from videomamba.data.synthetic import ACTIONS, render_clip
-from videomamba.models.bundle import save_bundle
 from videomamba.schema import Preprocess
+from videomamba.synthetic.dataset import ACTIONS, render_clip
+from videomamba.video.encode import write_video
+from videomamba.weights.bundle import save_bundle
 
 
 @pytest.fixture(scope="session")
@@ -30,4 +32,25 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for i in range(3):
         write_video(folder / f"clip{i}.mp4", render_clip(i, i, num_frames=12, height=64, width=80), fps=8)
     (folder / "notes.mp4").write_text("not a video")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """clip(name) is the file of RECIPES[name], made once a session."""
+    folder = tmp_path_factory.mktemp("clips")
+
+    def make(name: str) -> Path:
+        path = folder / f"{name.replace('.', '_')}{RECIPES[name].suffix}"
+        return path if path.exists() else encode(path, RECIPES[name])
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def real_videos() -> Path:
+    """The folder of real clips beside the repository."""
+    folder = Path(__file__).resolve().parents[1].parent / "shared" / "videos"
+    if not folder.is_dir():
+        pytest.skip("the folder of real clips is not here")
     return folder

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from videomamba.cli import COMMANDS, main
-from videomamba.models.zoo import zoo_names
+from videomamba.weights.zoo import zoo_names
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()

@@ -8,23 +8,22 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"
-
 if TYPE_CHECKING:
+    __version__: str
     from videomamba import ops as ops
-    from videomamba.models.registry import create_model as create_model
     from videomamba.models.registry import list_models as list_models
-    from videomamba.models.weights import load_weights as load_weights
     from videomamba.schema import Prediction as Prediction
     from videomamba.schema import Preprocess as Preprocess
     from videomamba.schema import VideoMambaError as VideoMambaError
     from videomamba.serving.predictor import Predictor as Predictor
+    from videomamba.weights.create import create_model as create_model
+    from videomamba.weights.load import load_weights as load_weights
 
 _HOME = {
     "ops": "videomamba.ops",
-    "create_model": "videomamba.models.registry",
+    "create_model": "videomamba.weights.create",
     "list_models": "videomamba.models.registry",
-    "load_weights": "videomamba.models.weights",
+    "load_weights": "videomamba.weights.load",
     "Predictor": "videomamba.serving.predictor",
     "Prediction": "videomamba.schema",
     "Preprocess": "videomamba.schema",
@@ -35,6 +34,8 @@ __all__ = [*_HOME, "__version__"]
 
 
 def __getattr__(name: str) -> object:
+    if name == "__version__":
+        return importlib.import_module("importlib.metadata").version("videomamba")
     if name not in _HOME:
         raise AttributeError(f"module 'videomamba' has no attribute {name!r}")
     module = importlib.import_module(_HOME[name])

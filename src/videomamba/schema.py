@@ -7,6 +7,7 @@ Nothing here imports PyTorch: tensors are checked through `shape` and `dtype` on
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Self
@@ -218,6 +219,32 @@ class Prediction:
     def as_dict(self) -> dict[str, object]:
         """The JSON form: {"path": ..., "predictions": [{"label": ..., "score": ...}, ...]}."""
         return {"path": self.path, "predictions": [{"label": p.label, "score": p.score} for p in self.predictions]}
+
+
+@dataclass(frozen=True)
+class Views:
+    """The views of a test: `clips` in time by `crops` in space. Printed and parsed as clips x crops: "4x3"."""
+
+    clips: int = 1
+    crops: int = 1
+
+    def __post_init__(self) -> None:
+        if self.clips < 1 or self.crops < 1:
+            raise ValueError(f"views need at least 1 clip and 1 crop, got {self.clips}x{self.crops}")
+
+    def __len__(self) -> int:
+        return self.clips * self.crops
+
+    def __str__(self) -> str:
+        return f"{self.clips}x{self.crops}"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read "4x3" as 4 clips x 3 crops. Raises VideoMambaError for anything else."""
+        found = re.fullmatch(r"\s*([1-9][0-9]*)\s*x\s*([1-9][0-9]*)\s*", text, re.IGNORECASE | re.ASCII)
+        if found is None:
+            raise VideoMambaError(f"views {text!r}: write clips x crops as two whole numbers, for example 4x3 or 1x1")
+        return cls(int(found[1]), int(found[2]))
 
 
 class Settings(BaseModel):

@@ -19,8 +19,7 @@ from videomamba.evaluation.metrics import (
     videos_of,
 )
 from videomamba.evaluation.results import ClassificationResult, Mistake, RegressionResult, describe_protocol
-from videomamba.evaluation.views import Views
-from videomamba.schema import Preprocess, VideoMambaError, VideoRecord, VideoSet
+from videomamba.schema import Preprocess, VideoMambaError, VideoRecord, VideoSet, Views
 
 
 def classes(*labelled: tuple[str, int], num_classes: int = 3) -> VideoSet:

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from videomamba.evaluation.scoring import VIEWS_AT_ONCE, Scores, score_records
-from videomamba.evaluation.views import Views, merge_views
+from videomamba.evaluation.scoring import VIEWS_AT_ONCE, Scores, merge_views, score_records
+from videomamba.schema import Views
 
 CPU = torch.device("cpu")
 

@@ -7,8 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from videomamba.evaluation.views import Views, merge_views
-from videomamba.schema import VideoMambaError
+from videomamba.evaluation.scoring import merge_views
+from videomamba.schema import VideoMambaError, Views
 
 
 class TestViews:

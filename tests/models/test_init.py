@@ -9,10 +9,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from videomamba import create_model
-from videomamba.models.bundle import check_bundle, read_safetensors, save_bundle
 from videomamba.models.config import VideoMambaConfig
 from videomamba.models.videomamba import VideoMamba
 from videomamba.schema import Preprocess
+from videomamba.weights.bundle import check_bundle, read_safetensors, save_bundle
 
 WIDER = ("in_proj.weight", "x_proj.weight", "x_proj_b.weight")
 POSITIONS = ("pos_embed", "temporal_pos_embedding", "register_tokens")

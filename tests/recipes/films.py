@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from videomamba.data.encode import write_video
-from videomamba.data.formats.long_videos import BREAKFAST_ACTIONS
-from videomamba.data.formats.lvu import NUM_CLASSES
-from videomamba.data.synthetic import render_clip
+from videomamba.data.sets.formats.breakfast_coin import BREAKFAST_ACTIONS
+from videomamba.data.sets.formats.lvu import NUM_CLASSES
+from videomamba.synthetic.dataset import render_clip
+from videomamba.video.encode import write_video
 
 COLOURS = {"red": (230, 20, 20), "green": (20, 230, 20), "blue": (20, 20, 230)}
 Scenes = tuple[tuple[str, float], ...]

@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-from tests.data.clips import Recipe, draw, encode
+from tests.video.clips import Recipe, draw, encode
 from videomamba.cli import main
-from videomamba.data.dataset import Batch, TrainClips
+from videomamba.data.loading.dataset import Batch, TrainClips
 from videomamba.recipes.classify import train
 from videomamba.recipes.config import TrainConfig
 from videomamba.recipes.load import to_yaml

@@ -30,10 +30,9 @@ from tests.recipes.runs import (
     train_until_killed,
     weights,
 )
-from videomamba.data.annotations import read_dataset
-from videomamba.data.dataset import TrainClips
-from videomamba.data.sampler import epoch_order
-from videomamba.models.checkpoint import read_checkpoint
+from videomamba.data.loading.dataset import TrainClips
+from videomamba.data.loading.order import epoch_order
+from videomamba.data.sets.annotations import read_dataset
 from videomamba.recipes import classify
 from videomamba.recipes.classify import train
 from videomamba.recipes.config import TrainConfig
@@ -44,6 +43,7 @@ from videomamba.serving.predictor import Predictor
 from videomamba.training.checkpoint import checkpoints, load_checkpoint
 from videomamba.training.step import Stepper
 from videomamba.training.tracking import read_metrics
+from videomamba.weights.read import read_checkpoint
 
 STEPS = 6
 TIMEOUT = 120

@@ -12,18 +12,18 @@ import numpy as np
 import pytest
 import torch
 
-from tests.data.clips import Recipe, draw, encode
 from tests.recipes.runs import CLASSES, tiny
+from tests.video.clips import Recipe, draw, encode
 from videomamba import create_model
 from videomamba.data.settings import DataSettings
 from videomamba.evaluation.results import ClassificationResult, RegressionResult
-from videomamba.models.bundle import save_bundle
-from videomamba.models.pretrained import open_pretrained
-from videomamba.models.zoo import zoo_entry
 from videomamba.recipes.evaluate import evaluate
 from videomamba.recipes.testing import Result
 from videomamba.schema import VideoMambaError
 from videomamba.serving.predictor import Predictor
+from videomamba.weights.bundle import save_bundle
+from videomamba.weights.pretrained import open_pretrained
+from videomamba.weights.zoo import zoo_entry
 
 ANOTHER_ORDER = (2, 0, 1)
 

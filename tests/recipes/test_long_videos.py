@@ -14,26 +14,25 @@ import numpy as np
 import pytest
 import torch
 
+from tests.cli.test_main import run
 from tests.recipes.films import COLOURS, LVU_WINDOWS, TARGETS, write_breakfast, write_coin, write_lvu
 from tests.recipes.runs import events, losses
-from tests.test_cli import run
 from videomamba import create_model
-from videomamba.data.record_video import open_record
-from videomamba.data.sampling import evaluation_clips
-from videomamba.data.transforms import to_clip
+from videomamba.data.clips.sampling import evaluation_clips
+from videomamba.data.clips.transforms import to_clip
+from videomamba.data.loading.record_video import open_record
 from videomamba.evaluation.report import write_report
 from videomamba.evaluation.results import ClassificationResult, RegressionResult
-from videomamba.evaluation.views import Views
-from videomamba.models.bundle import read_bundle_metadata, save_bundle
-from videomamba.models.pretrained import open_pretrained
 from videomamba.recipes.classify import CHECKPOINTS, Trained, train
 from videomamba.recipes.config import TrainConfig
 from videomamba.recipes.evaluate import evaluate
 from videomamba.recipes.load import load_config
 from videomamba.recipes.presets import preset_names
-from videomamba.schema import Preprocess, VideoRecord
+from videomamba.schema import Preprocess, VideoRecord, Views
 from videomamba.training.checkpoint import checkpoints
 from videomamba.training.tracking import read_metrics
+from videomamba.weights.bundle import read_bundle_metadata, save_bundle
+from videomamba.weights.pretrained import open_pretrained
 
 STEPS = 2
 SMALL = [

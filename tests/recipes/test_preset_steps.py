@@ -11,7 +11,7 @@ from typing import Any, Self
 import pytest
 import torch
 
-from videomamba.data.dataset import Batch, EvaluationBatch
+from videomamba.data.loading.dataset import Batch, EvaluationBatch
 from videomamba.recipes import classify, testing
 from videomamba.recipes.config import TrainConfig
 from videomamba.recipes.load import check_config

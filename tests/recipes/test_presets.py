@@ -5,16 +5,16 @@ from __future__ import annotations
 import pytest
 import torch
 
-from videomamba.data.formats.lvu import NUM_CLASSES
+from videomamba.data.sets.formats.lvu import NUM_CLASSES
 from videomamba.models.registry import build_config
 from videomamba.models.videomamba import VideoMamba
-from videomamba.models.zoo import zoo_entry, zoo_names
-from videomamba.models.zoo_table import entries
 from videomamba.recipes.config import REGRESSION_TASKS
 from videomamba.recipes.load import check_config
 from videomamba.recipes.presets import preset, preset_names, presets_table
 from videomamba.schema import VideoMambaError
 from videomamba.training.optim import make_optimizer, scaled_rates
+from videomamba.weights.released import entries
+from videomamba.weights.zoo import zoo_entry, zoo_names
 
 # name, starting weights without "videomamba_", epochs/warm-up, effective peak rate, effective minimum, drop path,
 # weight decay, layer decay, views

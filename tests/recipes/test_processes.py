@@ -16,8 +16,8 @@ import pytest
 
 from tests.recipes.runs import distance, events, losses, tiny
 from tests.recipes.workload import told
-from videomamba.data.annotations import read_dataset
-from videomamba.data.sampler import epoch_order
+from videomamba.data.loading.order import epoch_order
+from videomamba.data.sets.annotations import read_dataset
 from videomamba.data.settings import DataSettings
 from videomamba.recipes.classify import train
 from videomamba.recipes.config import TrainConfig

@@ -10,11 +10,11 @@ import torch
 
 from tests.recipes.runs import CLASSES, tiny
 from videomamba import create_model
-from videomamba.models.bundle import save_bundle
 from videomamba.recipes.config import TrainConfig
 from videomamba.recipes.load import to_yaml
 from videomamba.recipes.start import build_model, check_same_data, check_same_run
 from videomamba.schema import VideoMambaError, VideoRecord, VideoSet
+from videomamba.weights.bundle import save_bundle
 
 HERE = Path("run")
 

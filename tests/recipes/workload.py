@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.recipes.runs import spoilt
-from videomamba.data.dataset import TrainClips
+from videomamba.data.loading.dataset import TrainClips
 from videomamba.data.settings import DataSettings
 from videomamba.recipes.classify import train
 from videomamba.recipes.config import TrainConfig

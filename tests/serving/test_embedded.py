@@ -7,10 +7,10 @@ from pathlib import Path
 import torch
 
 from videomamba import Predictor
-from videomamba.data.synthetic import ACTIONS, write_dataset
-from videomamba.models.bundle import read_bundle_metadata
-from videomamba.models.zoo import resolve_weights, zoo_entry
 from videomamba.serving.predictor import EMBEDDED_DEFAULT
+from videomamba.synthetic.dataset import ACTIONS, write_dataset
+from videomamba.weights.bundle import read_bundle_metadata
+from videomamba.weights.zoo import resolve_weights, zoo_entry
 
 
 def test_the_file_is_small_and_says_what_it_is() -> None:

@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from videomamba import Predictor, create_model
-from videomamba.models.bundle import save_bundle
-from videomamba.models.checkpoint import save_original
-from videomamba.models.pretrained import open_pretrained
 from videomamba.schema import Preprocess, VideoError, WeightsError
 from videomamba.serving import embedder as module
 from videomamba.serving.embedder import Embedder, Embedding
+from videomamba.weights.bundle import save_bundle
+from videomamba.weights.pretrained import open_pretrained
+from videomamba.weights.read import save_original
 
 
 @pytest.fixture(scope="module")

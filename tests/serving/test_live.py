@@ -11,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from tests.data.clips import RECIPES, draw, encode
+from tests.video.clips import RECIPES, draw, encode
 from videomamba import Predictor
-from videomamba.data.decode import open_video
-from videomamba.data.live import Drop, LivePicture, LiveSource
-from videomamba.data.transforms import to_clip
+from videomamba.data.clips.transforms import to_clip
 from videomamba.schema import Clip, Preprocess, ScoredLabel, VideoMambaError, WeightsError
 from videomamba.serving.live import LiveWatch, Windows, watch
+from videomamba.video.live.source import Drop, LivePicture, LiveSource
+from videomamba.video.open import open_video
 
 FPS = 10
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from videomamba import Predictor, create_model
-from videomamba.models.bundle import save_bundle
-from videomamba.models.checkpoint import save_original
 from videomamba.models.precision import cast_products
 from videomamba.schema import Prediction, Preprocess, VideoError, VideoMambaError, WeightsError
+from videomamba.weights.bundle import save_bundle
+from videomamba.weights.read import save_original
 
 SHARED_VIDEOS = Path(__file__).resolve().parents[2].parent / "shared" / "videos"
 

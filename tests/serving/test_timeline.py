@@ -11,15 +11,15 @@ import pytest
 import torch
 
 from videomamba import Predictor
-from videomamba.data.decode import open_video
-from videomamba.data.encode import write_video
-from videomamba.data.synthetic import render_clip
-from videomamba.data.synthetic_film import plan_events, write_film
-from videomamba.data.transforms import to_clip
-from videomamba.data.video import Video
+from videomamba.data.clips.transforms import to_clip
 from videomamba.evaluation.segments import cell_edges, find_segments
 from videomamba.schema import Clip, Frames, VideoError, VideoMambaError, WeightsError
 from videomamba.serving.timeline import timeline, window_frames, window_starts
+from videomamba.synthetic.dataset import render_clip
+from videomamba.synthetic.film import plan_events, write_film
+from videomamba.video.base import Video
+from videomamba.video.encode import write_video
+from videomamba.video.open import open_video
 
 
 @pytest.fixture(scope="module")

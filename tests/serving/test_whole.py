@@ -8,15 +8,15 @@ import pytest
 import torch
 
 from videomamba import create_model
-from videomamba.data.decode import open_video
-from videomamba.data.encode import write_video
-from videomamba.data.synthetic import render_clip
-from videomamba.data.transforms import to_clip
-from videomamba.models.long import LongPass
+from videomamba.data.clips.transforms import to_clip
 from videomamba.models.videomamba import VideoMamba
+from videomamba.models.whole import LongPass
 from videomamba.schema import Preprocess, VideoError, VideoMambaError
 from videomamba.serving import whole
 from videomamba.serving.whole import look_at_whole
+from videomamba.synthetic.dataset import render_clip
+from videomamba.video.encode import write_video
+from videomamba.video.open import open_video
 
 PREPROCESS = Preprocess(num_frames=8, image_size=(64, 64))
 
@@ -58,6 +58,6 @@ def test_it_sees_the_frames_of_the_rate(
 def test_what_does_not_fit_is_said_in_one_line_about_the_file(film: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(VideoMambaError, match=r"film\.mp4: spatiotemporal_v2"):
         look_at_whole(a_model(scan_order="spatiotemporal_v2"), PREPROCESS, film)
-    monkeypatch.setattr("videomamba.models.long.os.sysconf", lambda _: 100)
+    monkeypatch.setattr("videomamba.models.whole.os.sysconf", lambda _: 100)
     with pytest.raises(VideoError, match=r"film\.mp4: .* fewer frames"):
         look_at_whole(a_model(), PREPROCESS, film)

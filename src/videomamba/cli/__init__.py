@@ -12,11 +12,11 @@ import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import metadata
 from typing import NoReturn
 
 import tyro
 
-from videomamba import __version__
 from videomamba.cli.output import complain, forget_output
 
 
@@ -85,7 +85,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
 def _run(arguments: list[str]) -> int:
     name, *rest = arguments or ["--help"]
     if name == "--version":
-        print(__version__)
+        print(metadata.version("videomamba"))
         return 0
     if name in ("--help", "-h"):
         print(_help())

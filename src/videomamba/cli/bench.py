@@ -79,7 +79,7 @@ def bench(
     json: Json = False,
 ) -> int:
     """Measure this machine: medians between quartiles, ratios within one run, memory, limits. Minutes at full size."""
-    from videomamba.serving.bench.run import Options, run
+    from videomamba.bench.run import Options, run
 
     usable_device(device)
     options = Options(

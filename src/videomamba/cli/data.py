@@ -14,8 +14,8 @@ from videomamba.cli.sheet import sheet
 from videomamba.data.settings import Format, LvuTask
 
 if TYPE_CHECKING:
-    from videomamba.data.check import Report, Spread
-    from videomamba.data.formats.entry import Split
+    from videomamba.data.sets.check import Report, Spread
+    from videomamba.data.sets.formats.entry import Split
 
 _SHOWN = 20
 
@@ -52,7 +52,7 @@ def check(
     """
     from pydantic import ValidationError
 
-    from videomamba.data.check import check_dataset
+    from videomamba.data.sets.check import check_dataset
     from videomamba.data.settings import DataSettings
     from videomamba.schema import VideoMambaError
 
@@ -119,7 +119,7 @@ def _print(report: Report, *, decoded: bool) -> None:
 
 
 def _counts(counts: list[int]) -> str:
-    from videomamba.data.check import Spread
+    from videomamba.data.sets.check import Spread
 
     return _spread(Spread.of(counts))
 

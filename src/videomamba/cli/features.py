@@ -17,10 +17,10 @@ from videomamba.cli.output import Json, bar, complain, note, print_json, progres
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from videomamba.corpus.extract import Corpus, Progress
+    from videomamba.corpus.video_list import VideoList
     from videomamba.schema import VideoError
-    from videomamba.serving.corpus import Corpus, Progress
     from videomamba.serving.embedder import Embedder, Embedding
-    from videomamba.serving.video_list import VideoList
     from videomamba.serving.whole import Stages, Whole
 
 
@@ -73,9 +73,9 @@ def features(
     its share. Videos that fail are listed, the others are still done, and the exit code is then 1 (under torchrun that of the
     process that finishes last).
     """
+    from videomamba.corpus.video_list import read_videos
     from videomamba.schema import VideoMambaError
     from videomamba.serving.embedder import Embedder
-    from videomamba.serving.video_list import read_videos
 
     _check(files, out, views, fps, frames, shard_size, per_frame=per_frame)
     folder = None if out is None or _is_file(out) else Path(out)
@@ -94,7 +94,7 @@ def features(
         return _show(look, videos, json=json)
     if folder is None:
         return _save(look, videos, Path(out), model=model, json=json)
-    from videomamba.serving.corpus import Corpus, settings_of
+    from videomamba.corpus.extract import Corpus, settings_of
 
     settings = settings_of(
         embedder,
@@ -120,8 +120,7 @@ def _check(
     *,
     per_frame: bool,
 ) -> None:
-    from videomamba.evaluation.views import Views
-    from videomamba.schema import VideoMambaError
+    from videomamba.schema import VideoMambaError, Views
 
     if not files:
         raise VideoMambaError(
@@ -214,10 +213,10 @@ def _tell(json: bool, path: str, data: Tensor, about: dict[str, object], line: s
 def _save(look: _Look, videos: VideoList, out: Path, *, model: str, json: bool) -> int:
     import numpy as np
 
+    from videomamba.corpus.shards import Blocks, write_safetensors
     from videomamba.files import write_atomically
     from videomamba.schema import VideoError
     from videomamba.serving.embedder import Embedding
-    from videomamba.serving.shards import Blocks, write_safetensors
 
     (answer,) = look.many(videos.paths)
     if isinstance(answer, VideoError):
@@ -245,7 +244,7 @@ def _save(look: _Look, videos: VideoList, out: Path, *, model: str, json: bool) 
 
 
 def _fill(look: _Look, corpus: Corpus, *, retry: bool, json: bool) -> int:
-    from videomamba.serving.corpus import FAILURES, extract_with
+    from videomamba.corpus.extract import FAILURES, extract_with
 
     rank, world = _place()
     if world > corpus.num_shards:

@@ -11,8 +11,7 @@ from tyro.conf import Positional, arg
 from videomamba.cli.output import Json, complain, print_json, print_prediction, progress, usable_device
 
 if TYPE_CHECKING:
-    from videomamba.evaluation.views import Views
-    from videomamba.schema import VideoError
+    from videomamba.schema import VideoError, Views
     from videomamba.serving.predictor import Predictor
 
 
@@ -94,8 +93,7 @@ def predict(
     ] = None,
 ) -> int:
     """Classify videos. Files that fail are named on stderr, the others are still done, and the exit code is then 1."""
-    from videomamba.evaluation.views import Views
-    from videomamba.schema import VideoMambaError
+    from videomamba.schema import VideoMambaError, Views
     from videomamba.serving.predictor import Predictor, read_labels
 
     if not files:
@@ -187,8 +185,8 @@ def predict(
 
 def _listed(given: Sequence[str]) -> list[Path | VideoError]:
     """The videos at each of `given`, or why there are none."""
-    from videomamba.data.decode import find_videos
     from videomamba.schema import VideoError
+    from videomamba.video.open import find_videos
 
     paths: list[Path | VideoError] = []
     for name in given:

@@ -36,10 +36,10 @@ def sheet(
 
     from videomamba.cli.output import progress
     from videomamba.data.augment.pipeline import augment_clip, check_augmentation
-    from videomamba.data.decode import find_videos, open_video
-    from videomamba.data.picture import contact_sheet, write_png
-    from videomamba.data.sampling import train_clip
+    from videomamba.data.clips.sampling import train_clip
     from videomamba.schema import Clip, Symmetries, VideoMambaError, VideoSet
+    from videomamba.video.open import find_videos, open_video
+    from videomamba.video.picture import contact_sheet, write_png
 
     if not files:
         raise VideoMambaError("data sheet: no file given; try `videomamba data sheet clip.mp4`")

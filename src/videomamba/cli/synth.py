@@ -29,8 +29,8 @@ def synth(
 
     Deterministic by its options; goes on where it stopped. A folder per class, annotations.csv with captions, labels.txt.
     """
-    from videomamba.data.synthetic import write_dataset
     from videomamba.schema import VideoMambaError
+    from videomamba.synthetic.dataset import write_dataset
 
     if not out:
         raise VideoMambaError('synth: "" names no folder; an empty variable in the command line?')

@@ -111,8 +111,8 @@ def clip_seconds(labels: Sequence[str]) -> float:
 
     Clips of `videomamba synth` last 2 s and those of Something-Something V2 about 4 s; Kinetics, and what is not known, 10 s.
     """
-    from videomamba.data.synthetic import ACTIONS
-    from videomamba.models.zoo import labels_of, zoo_entry, zoo_names
+    from videomamba.synthetic.dataset import ACTIONS
+    from videomamba.weights.zoo import labels_of, zoo_entry, zoo_names
 
     if tuple(labels) == ACTIONS:
         return 2.0

@@ -30,7 +30,7 @@ def train(arguments: list[str]) -> int:
         for text in published.notes:
             note(f"{config.preset}: {text}")
 
-    from videomamba.data.annotations import same_videos
+    from videomamba.data.sets.annotations import same_videos
     from videomamba.recipes.classify import train as run
     from videomamba.recipes.synthetic import write_actions
 

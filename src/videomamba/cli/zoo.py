@@ -19,9 +19,9 @@ def zoo(
     json: Json = False,
 ) -> int:
     """List the released checkpoints: frames, resolution, protocol, reported accuracy, known faults."""
-    from videomamba.models.zoo import preprocess_of, zoo_entry, zoo_names
-    from videomamba.models.zoo_table import ZooEntry
     from videomamba.schema import Preprocess, WeightsError
+    from videomamba.weights.released import ZooEntry
+    from videomamba.weights.zoo import preprocess_of, zoo_entry, zoo_names
 
     def known_preprocess(entry: ZooEntry) -> Preprocess | None:
         """None where only the packaged file could tell and it is absent or damaged: the others are listed all the same."""
@@ -78,9 +78,9 @@ def convert(
     ] = None,
 ) -> int:
     """Turn a released image or video checkpoint into a bundle with its class names, or write the original's format."""
-    from videomamba.models.bundle import save_bundle
-    from videomamba.models.checkpoint import save_original
     from videomamba.serving.predictor import Predictor
+    from videomamba.weights.bundle import save_bundle
+    from videomamba.weights.read import save_original
 
     predictor = Predictor.from_pretrained(weights, num_frames=frames, image_size=size)
     if to == "bundle":

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from videomamba.evaluation.views import Views
-from videomamba.schema import Preprocess
+from videomamba.schema import Preprocess, Views
 
 
 @dataclass(frozen=True)

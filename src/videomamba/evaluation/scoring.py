@@ -13,7 +13,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from videomamba.evaluation.views import Views, merge_views
+from videomamba.schema import Views
 
 VIEWS_AT_ONCE = 16
 """Views in one forward pass: bounds the memory of many views without starving a GPU."""
@@ -74,3 +74,14 @@ def score_records(
             rows += [(of_record.mean(dim=0) if regression else merge_views(of_record))[None] for of_record in answers]
             records += batch.records
     return Scores(tuple(records), torch.cat(rows), tuple(failures))
+
+
+def merge_views(logits: Tensor) -> Tensor:
+    """(v, classes) logits of v views -> (classes,) float32 probabilities: softmax of each view, then the mean.
+
+    A confident view so counts more than in a mean of logits; this is how the published numbers were made.
+    Raises ValueError for another shape or no views.
+    """
+    if logits.ndim != 2 or len(logits) == 0:
+        raise ValueError(f"logits must be (views, classes) with at least one view, got {tuple(logits.shape)}")
+    return logits.float().softmax(dim=1).mean(dim=0)

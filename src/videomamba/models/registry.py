@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from pathlib import Path
-
-from torch import Tensor
 
 from videomamba.models.config import VideoMambaConfig, make_config
-from videomamba.models.videomamba import VideoMamba
 
 ARCHITECTURES: Mapping[str, Mapping[str, object]] = {
     "videomamba_tiny": {"dim": 192, "depth": 24},
@@ -43,22 +39,3 @@ def build_config(name: str, overrides: Mapping[str, object]) -> VideoMambaConfig
         return make_config({**ARCHITECTURES[name], **overrides})
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from None
-
-
-def create_model(
-    name: str, *, weights: str | Path | Mapping[str, Tensor] | None = None, **overrides: object
-) -> VideoMamba:
-    """The network called `name`, in training mode, with fresh weights or `weights`.
-
-    `overrides` are fields of VideoMambaConfig (num_classes, num_frames, image_size, scan_order, drop_path, ...).
-    `weights`: a path, a zoo name or a state dict. A head of another number of classes than `num_classes` asks for
-    is an error; `load_weights(model, weights, head="replace")` starts such a head afresh.
-
-    Raises ValueError for an unknown name or field, WeightsError when the weights do not fit.
-    """
-    from videomamba.models.weights import load_weights
-
-    model = VideoMamba(build_config(name, overrides))
-    if weights is not None:
-        load_weights(model, weights)
-    return model

@@ -1,7 +1,9 @@
-"""From pixels to tokens: non-overlapping patches of space and time."""
+"""From pixels to tokens: non-overlapping patches of space and time, and their positions at another size."""
 
 from __future__ import annotations
 
+import torch
+import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
@@ -20,3 +22,21 @@ class PatchEmbed(nn.Module):
     def forward(self, video: Tensor) -> Tensor:
         patches: Tensor = self.proj(video.to(self.proj.weight.dtype))
         return rearrange(patches, "b d t h w -> b t (h w) d")
+
+
+def resize_positions(pos_embed: Tensor, source: tuple[int, int], target: tuple[int, int]) -> Tensor:
+    """(1, 1 + n, D) -> (1, 1 + n', D): the class token's row is kept, the grid is resized as a picture.
+
+    Bicubic, align_corners=False, no antialiasing, computed in at least float32; the released high-resolution weights
+    were started this way.
+    """
+    rows = pos_embed.to(torch.promote_types(pos_embed.dtype, torch.float32))
+    grid = rows[:, 1:].reshape(1, *source, -1).permute(0, 3, 1, 2)
+    grid = F.interpolate(grid, size=target, mode="bicubic", align_corners=False, antialias=False)
+    return torch.cat([rows[:, :1], grid.permute(0, 2, 3, 1).flatten(1, 2)], dim=1)
+
+
+def resize_temporal(embedding: Tensor, slots: int) -> Tensor:
+    """(1, T, D) -> (1, T', D), linear, align_corners=False. T is the tensor's own: declared lengths have been wrong."""
+    rows = embedding.to(torch.promote_types(embedding.dtype, torch.float32)).transpose(1, 2)
+    return F.interpolate(rows, size=slots, mode="linear", align_corners=False).transpose(1, 2)

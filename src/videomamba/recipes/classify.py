@@ -22,24 +22,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from videomamba.data.annotations import read_dataset
 from videomamba.data.augment.mixing import mix
 from videomamba.data.augment.pipeline import check_augmentation
-from videomamba.data.dataset import Batch
-from videomamba.data.loader import TrainLoader
+from videomamba.data.loading.dataset import Batch
+from videomamba.data.loading.loader import TrainLoader
+from videomamba.data.sets.annotations import read_dataset
 from videomamba.evaluation.metrics import videos_of
 from videomamba.evaluation.results import ClassificationResult
-from videomamba.evaluation.views import Views
 from videomamba.files import clear_remains, write_atomically
 from videomamba.memory import return_large_blocks
-from videomamba.models.bundle import save_bundle
 from videomamba.models.precision import MasterWeights, cast_products
 from videomamba.models.videomamba import VideoMamba
 from videomamba.recipes.config import TrainConfig
 from videomamba.recipes.load import check_config, to_yaml
 from videomamba.recipes.start import build_model, check_same_data, check_same_run
 from videomamba.recipes.testing import Result, Test, quality
-from videomamba.schema import VideoMambaError, VideoSet
+from videomamba.schema import VideoMambaError, VideoSet, Views
 from videomamba.training import schedule
 from videomamba.training.checkpoint import (
     Progress,
@@ -58,6 +56,7 @@ from videomamba.training.losses import classification_loss, regression_loss
 from videomamba.training.optim import make_optimizer, scaled_rates
 from videomamba.training.step import Stepper, StepResult
 from videomamba.training.tracking import Tracker
+from videomamba.weights.bundle import save_bundle
 
 BEST, LAST, CONFIG, CHECKPOINTS = "best.safetensors", "last.safetensors", "config.yaml", "checkpoints"
 """What a run leaves in its folder, beside the metrics."""

@@ -8,14 +8,13 @@ from typing import Literal
 
 import torch
 
-from videomamba.data.annotations import read_dataset
+from videomamba.data.sets.annotations import read_dataset
 from videomamba.data.settings import DataSettings
-from videomamba.evaluation.views import Views
 from videomamba.models.precision import cast_products
-from videomamba.models.pretrained import Pretrained, open_pretrained
 from videomamba.recipes.testing import Progress, Result, Test
-from videomamba.schema import VideoMambaError, VideoSet
+from videomamba.schema import VideoMambaError, VideoSet, Views
 from videomamba.training.distributed import Processes
+from videomamba.weights.pretrained import Pretrained, open_pretrained
 
 
 def evaluate(

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import torch
 
-from videomamba.data.annotations import read_dataset
+from videomamba.data.sets.annotations import read_dataset
 from videomamba.data.settings import Augmentation, DataSettings
-from videomamba.models.pretrained import Pretrained, open_pretrained
-from videomamba.models.zoo import find_weights, resolve_weights, zoo_entry, zoo_names
 from videomamba.recipes.config import Evaluation, ModelSettings, TrainConfig
 from videomamba.schema import VideoMambaError, VideoSet, WeightsError
 from videomamba.training.settings import Optimisation, Run
+from videomamba.weights.pretrained import Pretrained, open_pretrained
+from videomamba.weights.zoo import find_weights, resolve_weights, zoo_entry, zoo_names
 
 PACKAGED = "videomamba_micro_synthetic"
 PREFERRED = {"cpu": "videomamba_tiny_k400_f8_224", "gpu": "videomamba_small_k400_f16_224"}

@@ -106,8 +106,8 @@ def check_config(config: TrainConfig) -> None:
 
     What depends on the data set itself is checked when that has been read.
     """
-    from videomamba.evaluation.views import Views
     from videomamba.models.registry import build_config, list_models  # need PyTorch, which the settings alone do not
+    from videomamba.schema import Views
 
     try:
         build_config(config.model.name, config.network())

@@ -17,8 +17,6 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from videomamba.data.settings import Augmentation, DataSettings, Format, LvuTask
-from videomamba.models.zoo import zoo_entry
-from videomamba.models.zoo_table import ZooEntry
 from videomamba.recipes.config import REGRESSION_TASKS, Evaluation, ModelSettings, Published, TrainConfig
 from videomamba.recipes.published import (
     BREAKFAST,
@@ -36,6 +34,8 @@ from videomamba.recipes.published import (
 )
 from videomamba.schema import Preprocess, VideoMambaError
 from videomamba.training.settings import Optimisation, Run
+from videomamba.weights.released import ZooEntry
+from videomamba.weights.zoo import zoo_entry
 
 
 @dataclass(frozen=True)

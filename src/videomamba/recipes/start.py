@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import yaml
 
-from videomamba.models.checkpoint import Checkpoint, read_checkpoint
 from videomamba.models.registry import build_config
 from videomamba.models.videomamba import VideoMamba
-from videomamba.models.weights import LoadReport, load_weights
-from videomamba.models.zoo import entry_for_file, labels_of, resolve_weights
 from videomamba.recipes.config import TrainConfig
 from videomamba.recipes.load import to_yaml
 from videomamba.schema import VideoMambaError, VideoSet
+from videomamba.weights.load import LoadReport, load_weights
+from videomamba.weights.read import Checkpoint, read_checkpoint
+from videomamba.weights.zoo import entry_for_file, labels_of, resolve_weights
 
 
 def build_model(config: TrainConfig, video_set: VideoSet, *, fresh: bool) -> tuple[VideoMamba, LoadReport | None]:

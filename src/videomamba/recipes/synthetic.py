@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from videomamba.data.synthetic import ACTIONS, write_dataset
+from videomamba.synthetic.dataset import ACTIONS, write_dataset
 
 SPLITS: Mapping[str, tuple[Mapping[str, Any], ...]] = {
     "train": (

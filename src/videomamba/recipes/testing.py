@@ -9,13 +9,12 @@ from typing import Self, TypeVar
 import torch
 from torch import Tensor
 
-from videomamba.data.loader import EvaluationLoader
+from videomamba.data.loading.loader import EvaluationLoader
 from videomamba.data.settings import DataSettings
 from videomamba.evaluation.metrics import classification_report, regression_report
 from videomamba.evaluation.results import ClassificationResult, RegressionResult, describe_protocol
 from videomamba.evaluation.scoring import Scores, score_records
-from videomamba.evaluation.views import Views
-from videomamba.schema import Preprocess, VideoSet
+from videomamba.schema import Preprocess, VideoSet, Views
 from videomamba.training.distributed import Processes
 
 Result = ClassificationResult | RegressionResult

@@ -9,13 +9,12 @@ from typing import Literal, TypeVar
 import torch
 from torch import Tensor
 
-from videomamba.data.decode import open_video
-from videomamba.data.views import read_views
-from videomamba.evaluation.views import Views
+from videomamba.data.clips.views import read_views
 from videomamba.models.precision import cast_products
 from videomamba.models.videomamba import VideoMamba
-from videomamba.schema import Clip, Preprocess, VideoError, VideoInfo
+from videomamba.schema import Clip, Preprocess, VideoError, VideoInfo, Views
 from videomamba.serving.ahead import ahead
+from videomamba.video.open import open_video
 
 Item = TypeVar("Item")
 Precision = Literal["fp32", "bf16"]

@@ -5,15 +5,15 @@ from __future__ import annotations
 import importlib.util
 import platform
 from dataclasses import asdict, dataclass
+from importlib import metadata
 
 import av
 import torch
 
-from videomamba import __version__
-from videomamba.models.zoo import resolve_weights
 from videomamba.ops import dispatch
 from videomamba.schema import WeightsError
 from videomamba.serving.predictor import EMBEDDED_DEFAULT
+from videomamba.weights.zoo import resolve_weights
 
 _OPS = ("selective_scan", "causal_conv1d")
 _OPTIONAL = {"torchcodec": "a second decoder: pip install 'videomamba[torchcodec]'"}
@@ -33,10 +33,9 @@ class Finding:
 
 def examine() -> list[Finding]:
     """Everything `videomamba doctor` prints, in order. Runs in a second and changes nothing."""
+    python = f"Python {platform.python_version()}, {platform.system()} {platform.machine()}"
     found = [
-        Finding(
-            "videomamba", f"{__version__}, Python {platform.python_version()}, {platform.system()} {platform.machine()}"
-        ),
+        Finding("videomamba", f"{metadata.version('videomamba')}, {python}"),
         Finding("PyTorch", f"{torch.__version__}, {torch.get_num_threads()} threads"),
         Finding(
             "PyAV", f"{av.__version__} (FFmpeg libavcodec {'.'.join(map(str, av.library_versions['libavcodec']))})"

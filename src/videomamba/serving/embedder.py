@@ -10,11 +10,10 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from videomamba.evaluation.views import Views
-from videomamba.models.pretrained import open_pretrained
-from videomamba.schema import Clip, VideoError, VideoInfo
+from videomamba.schema import Clip, VideoError, VideoInfo, Views
 from videomamba.serving.clip_model import ClipModel, Precision, about, read_ahead
 from videomamba.serving.whole import Stages, Whole, look_at_whole
+from videomamba.weights.pretrained import open_pretrained
 
 _NOT_FINITE = "its embedding holds numbers that are not finite; the weights are damaged, or try precision fp32"
 

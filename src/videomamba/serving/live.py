@@ -20,11 +20,11 @@ from typing import Protocol, Self
 import torch
 from torch import Tensor
 
-from videomamba.data.live import Drop, LivePicture, LiveSource
-from videomamba.data.transforms import covering, to_clip
-from videomamba.evaluation.views import merge_views
+from videomamba.data.clips.transforms import covering, to_clip
+from videomamba.evaluation.scoring import merge_views
 from videomamba.schema import Clip, Frames, Preprocess, ScoredLabel, VideoMambaError
 from videomamba.serving.predictor import best_labels
+from videomamba.video.live.source import Drop, LivePicture, LiveSource
 
 # Matroska rounds times to milliseconds: a picture that begins so little after its moment is the one that is meant.
 _TOLERANCE = 1e-3

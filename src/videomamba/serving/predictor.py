@@ -10,8 +10,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from videomamba.evaluation.views import Views, merge_views
-from videomamba.models.pretrained import open_pretrained
+from videomamba.evaluation.scoring import merge_views
 from videomamba.models.videomamba import VideoMamba
 from videomamba.schema import (
     Clip,
@@ -20,10 +19,12 @@ from videomamba.schema import (
     ScoredLabel,
     VideoError,
     VideoMambaError,
+    Views,
     WeightsError,
     check_labels,
 )
 from videomamba.serving.clip_model import ClipModel, Precision, read_ahead
+from videomamba.weights.pretrained import open_pretrained
 
 EMBEDDED_DEFAULT = "videomamba_micro_synthetic"
 

@@ -24,11 +24,11 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from videomamba.data.decode import Video, open_video
-from videomamba.data.transforms import to_clip
+from videomamba.data.clips.transforms import to_clip
 from videomamba.schema import Clip, Frames, Preprocess, VideoInfo, VideoMambaError, WeightsError
 from videomamba.serving.ahead import ahead
 from videomamba.serving.predictor import Predictor
+from videomamba.video.open import Video, open_video
 
 _FRAMES_AT_ONCE = 16  # decoded in one piece: 100 MB of pictures at 1920x1080
 _PIECES_AHEAD = 2  # that wait, scaled, for the network

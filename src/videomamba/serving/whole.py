@@ -14,14 +14,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from videomamba.data.decode import open_video
-from videomamba.data.sampling import at_rate
-from videomamba.data.transforms import to_clip
-from videomamba.data.video import Video
-from videomamba.models.long import Keep, LongPass
+from videomamba.data.clips.sampling import at_rate
+from videomamba.data.clips.transforms import to_clip
 from videomamba.models.videomamba import VideoMamba
+from videomamba.models.whole import Keep, LongPass
 from videomamba.schema import Clip, Preprocess, VideoError, VideoMambaError
 from videomamba.serving.ahead import ahead
+from videomamba.video.base import Video
+from videomamba.video.open import open_video
 
 Stages = Callable[[str, int, int], None]
 """(stage, done, total): "frames" while the video is read, then "tokens" while the network runs."""

@@ -12,8 +12,8 @@ from torch import Tensor
 from videomamba.data.augment import ops
 from videomamba.data.augment.policy import parse_policy
 from videomamba.data.augment.spatial import allowed_turns, crop, erase
+from videomamba.data.clips.transforms import normalise
 from videomamba.data.settings import Augmentation
-from videomamba.data.transforms import normalise
 from videomamba.schema import Clip, Frames, Preprocess, Symmetries, VideoMambaError, VideoSet
 
 _GREY = (128, 128, 128)

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from videomamba.data.clips.transforms import cover_size, resize
 from videomamba.data.settings import Augmentation
-from videomamba.data.transforms import cover_size, resize
 from videomamba.schema import Preprocess, Symmetries, VideoMambaError
 
 _CROP_TRIES = 10

@@ -1,0 +1,143 @@
+"""One pass through a long video: its time a frame beside that of a short clip, its memory by mode, its answers.
+
+The input is noise of one lot of frames, pushed again and again: decoding is not measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from videomamba.bench.flops import tokens
+from videomamba.bench.measure import DTYPE_NAMES, Figure, measure, peak_memory
+from videomamba.bench.model import STANDARD_FRAMES, build_inference
+from videomamba.models.config import VideoMambaConfig
+from videomamba.models.precision import cast_products
+from videomamba.models.videomamba import VideoMamba
+from videomamba.models.whole import Keep, LongPass
+
+LENGTHS = (256, 512)
+"""Times are taken at the last; memory at both, where the buffers of blocks have reached their size."""
+SAMENESS_FRAMES = 256
+"""The length at which the answers of the pass and of the plain forward are compared, in fp32."""
+_LOT = 16
+_REFERENCE_SHARE = 4
+"""The short clip runs for about one part in so many of the time of the long one: long enough to be a fair mean."""
+
+
+@dataclass(frozen=True)
+class Mode:
+    """Where the memory of a pass goes, see `models.long`."""
+
+    keep: Keep
+    stream: torch.dtype
+
+    def __str__(self) -> str:
+        return f"{DTYPE_NAMES[self.stream]} stream, keep {self.keep}"
+
+    def bytes_per_token(self, config: VideoMambaConfig, products: torch.dtype) -> int:
+        """What grows with the video."""
+        waiting = config.inner_dim * products.itemsize if self.keep == "direction" else 0
+        return config.dim * self.stream.itemsize + waiting
+
+
+MODES = tuple(Mode(keep, stream) for keep in ("direction", "states") for stream in (torch.float32, torch.bfloat16))
+
+
+def build_pass(config: VideoMambaConfig, frames: int, dtype: torch.dtype, mode: Mode) -> Callable[[], object]:
+    """One pass of `frames` frames through a network with random weights, its products in `dtype`."""
+    model = VideoMamba(config).eval()
+    cast_products(model, dtype)
+    lot = torch.randn(3, max(_LOT // config.tubelet_size, 1) * config.tubelet_size, *config.image_size)
+
+    def call() -> object:
+        long = LongPass(model, frames, stream=mode.stream, keep=mode.keep)
+        for first in range(0, frames, lot.shape[1]):
+            long.push(lot[:, : frames - first])
+        return long.run()
+
+    return call
+
+
+def bench_long(
+    name: str, config: VideoMambaConfig, dtypes: Sequence[torch.dtype], *, runs: int, lengths: Sequence[int]
+) -> Iterator[Figure]:
+    """The lines of `videomamba bench long`; the growth of memory is between the first and the last of `lengths`."""
+    short = config.model_copy(update={"num_frames": STANDARD_FRAMES})
+    longest = max(lengths)
+    for dtype in dtypes:
+        repeats = max(longest // STANDARD_FRAMES // _REFERENCE_SHARE, 1)
+        calls = {"clip": _repeated(build_inference(short, dtype), repeats)}
+        calls |= {str(mode): build_pass(short, longest, dtype, mode) for mode in MODES}
+        found = measure(calls, runs=runs)
+        per_frame = {key: repeats * STANDARD_FRAMES if key == "clip" else longest for key in calls}
+        for key, timing in found.items():
+            yield Figure(
+                f"time of a frame in one pass of {longest} frames, beside a clip of {STANDARD_FRAMES}",
+                {
+                    "model": name,
+                    "dtype": DTYPE_NAMES[dtype],
+                    "mode": f"clips of {STANDARD_FRAMES}" if key == "clip" else key,
+                    "ms a frame": 1e3 * timing.median / per_frame[key],
+                    "over the clip": timing.over(found["clip"]) * per_frame["clip"] / per_frame[key],
+                    "runs": len(timing.seconds),
+                },
+            )
+    for dtype in dtypes:
+        for mode in MODES:
+            yield from _memory(name, config, dtype, mode, lengths)
+    yield _sameness(name, config)
+
+
+def _repeated(call: Callable[[], object], times: int) -> Callable[[], object]:
+    def calls() -> object:
+        return [call() for _ in range(times)]
+
+    return calls
+
+
+def _memory(
+    name: str, config: VideoMambaConfig, dtype: torch.dtype, mode: Mode, lengths: Sequence[int]
+) -> Iterator[Figure]:
+    short = config.model_copy(update={"num_frames": STANDARD_FRAMES})
+    first, last = min(lengths), max(lengths)
+    peaks = {frames: peak_memory(build_pass, short, frames, dtype, mode) for frames in (first, last)}
+    expected = mode.bytes_per_token(config, dtype) * (tokens(short) - 1) / STANDARD_FRAMES
+    small, large = peaks[first], peaks[last]
+    grows = None if small is None or large is None or first == last else (large - small) / (last - first)
+    yield Figure(
+        "memory of one pass above weights and pixels",
+        {
+            "model": name,
+            "dtype": DTYPE_NAMES[dtype],
+            "mode": str(mode),
+            **{f"MB at {frames}": None if peak is None else peak / 1e6 for frames, peak in peaks.items()},
+            "bytes a frame more": grows,
+            "of which stream and direction": expected,
+        },
+    )
+
+
+def _sameness(name: str, config: VideoMambaConfig) -> Figure:
+    """The largest difference of logits between one pass and the plain forward, with temporal positions that matter."""
+    torch.manual_seed(0)
+    model = VideoMamba(config.model_copy(update={"num_frames": SAMENESS_FRAMES})).eval()
+    torch.nn.init.normal_(model.temporal_pos_embedding, std=0.02)
+    video = torch.randn(1, 3, SAMENESS_FRAMES, *config.image_size)
+    with torch.inference_mode():
+        expected = model(video)[0]
+    long = LongPass(model, SAMENESS_FRAMES)
+    for first in range(0, SAMENESS_FRAMES, _LOT):
+        long.push(video[0, :, first : first + _LOT])
+    difference = (long.run().logits - expected).abs().max().item()
+    return Figure(
+        "one pass beside the plain forward, fp32",
+        {
+            "model": name,
+            "frames": SAMENESS_FRAMES,
+            "largest logit": expected.abs().max().item(),
+            "largest difference": difference,
+        },
+    )

@@ -1,0 +1,132 @@
+"""What the classes of a data set are called, and which class a written label means."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from videomamba.data.sets.formats.entry import Entry, Source
+from videomamba.data.sets.formats.table import read_names
+from videomamba.data.settings import DataSettings
+from videomamba.schema import VideoMambaError
+
+_INDEX = re.compile(r"[+-]?[0-9]{1,18}")  # longer ones are names: int() refuses the longest
+_FRACTION = re.compile(r"[+-]?[0-9]*\.[0-9]+")
+_SYNSET = re.compile(r"(n[0-9]{8}) ")  # a line of a labels file of ImageNet: n01440764 tench
+_UNNAMED = re.compile(r"class_[0-9]+")
+_MOST_CLASSES = 100_000
+"""By index: a label beyond is an id or a time, and as many names would fill the memory."""
+
+
+@dataclass(frozen=True)
+class Classes:
+    """`names` in index order, empty in regression. `by_name`: labels are written as names rather than as indices."""
+
+    names: tuple[str, ...]
+    by_name: Mapping[str, int] | None
+
+    @property
+    def tell(self) -> bool:
+        """Whether the names say anything of the classes."""
+        return not all(map(_UNNAMED.fullmatch, self.names))
+
+    def index(self, entry: Entry) -> int | None:
+        """The class of an entry, None in regression. Raises VideoMambaError for an unknown name or the other kind."""
+        where = entry.origin or entry.path
+        if not self.names:
+            if entry.target is None:
+                raise VideoMambaError(f"{where}: has no target, unlike the training list; mend the line")
+            return None
+        if entry.label is None:
+            raise VideoMambaError(f"{where}: has a target where the training list has labels; mend the line")
+        if self.by_name is None and _INDEX.fullmatch(entry.label):
+            return int(entry.label)
+        index = None if self.by_name is None else self.by_name.get(entry.label)
+        if index is None:
+            some = ", ".join(self.names[:4]) + (", ..." if len(self.names) > 4 else "")
+            raise VideoMambaError(
+                f"{where}: class {entry.label!r} is none of the {len(self.names)} classes of the training videos ({some}); "
+                "mend it, or name all classes with data.labels"
+            )
+        return index
+
+
+def find_classes(
+    source: Source, entries: Sequence[Entry], settings: DataSettings, labels: Sequence[str] | None
+) -> Classes:
+    """The classes of a data set, whichever split `entries` are of; see `read_dataset` for the order of preference.
+
+    Raises VideoMambaError when nothing tells them, or a name stands for two of them.
+    """
+    of_train = source.parts.get("train")
+    deciding = entries if of_train is None else of_train()
+    written = {entry.label for entry in deciding if entry.label is not None}
+    if not written:
+        return Classes((), None)
+    indexed = all(map(_INDEX.fullmatch, written))
+    known = _known_names(source, settings, labels)
+    if known is not None:
+        names, where = known
+        _check_distinct(names, where)
+        return Classes(names, _mapping(names) if not indexed or written <= set(names) else None)
+    if of_train is None:
+        raise VideoMambaError(
+            f"{entries[0].origin}: the class names come from the training list; give it with data.train, or data.labels"
+        )
+    if indexed:
+        return Classes(_names_beside(deciding), None)
+    fraction = next((e for e in deciding if e.label is not None and _FRACTION.fullmatch(e.label)), None)
+    if fraction is not None:
+        raise VideoMambaError(
+            f"{fraction.origin}: label {fraction.label} is no class; for regression begin the list with a line path,target"
+        )
+    names = tuple(sorted(written))
+    return Classes(names, _mapping(names))
+
+
+def _known_names(
+    source: Source, settings: DataSettings, labels: Sequence[str] | None
+) -> tuple[tuple[str, ...], str] | None:
+    """(names, where they stand) if something other than the training list tells them."""
+    if labels is not None:
+        return tuple(labels), "labels"
+    if settings.labels is not None:
+        return read_names(settings.labels), str(settings.labels)
+    return None if source.labels is None else (tuple(source.labels()), str(settings.root))
+
+
+def _mapping(names: Sequence[str]) -> dict[str, int]:
+    synsets = {match[1]: index for index, name in enumerate(names) if (match := _SYNSET.match(name))}
+    return {name: index for index, name in enumerate(names)} | synsets
+
+
+def _names_beside(entries: Sequence[Entry]) -> tuple[str, ...]:
+    """The names that stand beside the indices, class_<index> where none does."""
+    firsts: dict[int, Entry] = {}
+    for entry in entries:
+        if entry.label is not None:
+            first = firsts.setdefault(int(entry.label), entry)
+            if first.name != entry.name:
+                raise VideoMambaError(
+                    f"{entry.origin}: class {entry.label} is called {entry.name or 'nothing'}, but {first.name or 'nothing'} "
+                    f"in {first.origin}; call the column otherwise if it does not name classes"
+                )
+    if min(firsts) < 0:
+        raise VideoMambaError(
+            f"{firsts[min(firsts)].origin}: label {min(firsts)} is below 0; number the classes from 0"
+        )
+    if max(firsts) >= _MOST_CLASSES:
+        raise VideoMambaError(
+            f"{firsts[max(firsts)].origin}: label {max(firsts)} is no index of a class; number the classes from 0, or name them"
+        )
+    names = tuple((e.name if (e := firsts.get(i)) else None) or f"class_{i}" for i in range(max(firsts) + 1))
+    _check_distinct(names, entries[0].origin)
+    return names
+
+
+def _check_distinct(names: Sequence[str], where: str) -> None:
+    name, count = Counter(names).most_common(1)[0] if names else ("", 1)
+    if count > 1:
+        raise VideoMambaError(f"{where}: two classes are called {name!r}; give each a name of its own")

@@ -1,0 +1,47 @@
+"""A validation split for data sets that have none."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+
+from videomamba.data.sets.formats.entry import Entry
+from videomamba.data.settings import DataSettings
+from videomamba.schema import VideoMambaError
+
+
+def held_out(entries: Sequence[Entry], settings: DataSettings) -> tuple[list[Entry], list[Entry]]:
+    """The entries for training and those held out, each in its order; the parts of one video stay together.
+
+    Of each class the `val_fraction` of its videos whose path comes first, hashed with `split_seed`: at least one, not all.
+    Raises VideoMambaError for a class with a single video, and for one whose videos are all held out for other classes.
+    """
+    start = os.path.normpath(settings.root or (settings.train.parent if settings.train is not None else ""))
+    paths = [os.path.normpath(entry.path) for entry in entries]  # a.mp4 and ./a.mp4 are one video
+    classes: dict[str | None, dict[str, str]] = {}
+    firsts: dict[str | None, Entry] = {}
+    for entry, path in zip(entries, paths, strict=True):
+        below = path.removeprefix(start).replace("\\", "/").lstrip("/")
+        digest = hashlib.sha256(f"{settings.split_seed}/{below}".encode("utf-8", "surrogateescape")).hexdigest()
+        classes.setdefault(entry.label, {})[path] = digest
+        firsts.setdefault(entry.label, entry)
+    held: set[str] = set()
+    for label, videos in classes.items():
+        if len(videos) < 2:
+            first = firsts[label]
+            kind = "the list" if label is None else f"class {label!r}"
+            raise VideoMambaError(
+                f"{f'{first.origin}: ' if first.origin else ''}{first.path}: is the only video of {kind}, and one must be "
+                "held out for validation; add videos, or give a validation split"
+            )
+        count = min(max(round(len(videos) * settings.val_fraction), 1), len(videos) - 1)
+        held.update(sorted(videos, key=videos.__getitem__)[:count])
+    for label, videos in classes.items():
+        if held.issuperset(videos):  # parts of one video may be of several classes
+            raise VideoMambaError(
+                f"{firsts[label].origin or firsts[label].path}: all videos of class {label!r} are held out, for the other "
+                "classes that they show; give a validation split, or another --split-seed"
+            )
+    of_train = [entry for entry, path in zip(entries, paths, strict=True) if path not in held]
+    return of_train, [entry for entry, path in zip(entries, paths, strict=True) if path in held]

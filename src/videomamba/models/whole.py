@@ -1,0 +1,284 @@
+"""One video of any length through a network in one pass, in bounded memory; inference only.
+
+The tokens of all frames stand in a residual stream (1, l, d) that the layers change in place, block by block, to and fro
+(`ops.halves`). Beside it only one direction's result (1, l, e) grows with the video, and with `keep="states"` not even
+that: then the stream alone grows, but for the states of a layer at the borders of blocks, about a hundredth of it.
+
+| bytes of each token | fp32 | bf16 |
+|---|---|---|
+| residual stream, `stream` | 4 d | 2 d |
+| one direction's result, in the dtype of the products, keep="direction" | 4 e | 2 e |
+| the same, keep="states" | 0 | 0 |
+
+Shapes: t frames, T = t / tubelet time steps, p patches of a frame, l tokens, d width, e inner channels.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from videomamba.models.videomamba import VideoMamba
+from videomamba.modules.block import Block
+from videomamba.modules.embed import resize_temporal
+from videomamba.modules.scan_order import register_slots, temporal_order
+from videomamba.ops import dispatch
+from videomamba.ops.halves import FirstHalf, SecondHalf
+from videomamba.ops.walk import BLOCK_BYTES, WalkState, blocks_of
+from videomamba.schema import VideoMambaError
+
+Keep = Literal["direction", "states"]
+Progress = Callable[[int, int], None]
+
+REORDER_BYTES = 2**26
+"""The share of the stream that is copied at once when its tokens change their order."""
+READ_TOKENS = 2**14
+"""Tokens that are looked at together when the passes are done."""
+
+
+@dataclass(frozen=True)
+class Passed:
+    """What one pass through a video gives, all fp32 on the CPU.
+
+    frames (T, d): for each time step the mean of its patch tokens after the final norm. features (d,): what the head
+    reads, as `forward_features`. logits (num_classes,), or the features where there is no head.
+    """
+
+    frames: Tensor
+    features: Tensor
+    logits: Tensor
+
+
+class LongPass:
+    """A pass through a video of `num_frames` frames, which `push` takes in order as they come; then `run` once.
+
+    The number of frames is any multiple of the tubelet, whatever the model was made for: temporal positions are resized
+    linearly, as `load_weights` does, and `note` says so. `stream` is the dtype of the residual stream; bf16 halves it and
+    rounds each layer's sum. `keep` says what waits between the two walks of a layer: the result of the first, or states
+    from which it is computed again, which takes about a third longer. With `folder` what grows lies in a file there, of which
+    the system keeps in memory what it has room for; it is gone when the pass is.
+
+    Everything about the network is as in `VideoMamba.forward`, up to rounding. Raises ValueError for a scan order of two
+    results ("spatiotemporal_v2"), for blocks with adapters or hooks, and for frames that do not fit; MemoryError when the
+    machine has less memory than the tokens take; VideoMambaError when the file cannot be made.
+    """
+
+    def __init__(
+        self,
+        model: VideoMamba,
+        num_frames: int,
+        *,
+        stream: torch.dtype = torch.float32,
+        keep: Keep = "direction",
+        folder: Path | None = None,
+    ) -> None:
+        config = model.config
+        if config.scan_order == "spatiotemporal_v2":
+            raise ValueError("spatiotemporal_v2 adds two results in each block: run it whole, on fewer frames")
+        if num_frames < 1 or num_frames % config.tubelet_size:
+            raise ValueError(f"num_frames must be a multiple of tubelet_size {config.tubelet_size}, got {num_frames}")
+        if stream not in (torch.float32, torch.bfloat16):
+            raise ValueError(f"stream must be torch.float32 or torch.bfloat16, got {stream}")
+        if keep not in ("direction", "states"):
+            raise ValueError(f"keep must be 'direction' or 'states', got {keep!r}")
+        self.model = model
+        self.steps, self.places = num_frames // config.tubelet_size, model.pos_embed.shape[1] - 1
+        self.special = (0, *register_slots(config.num_registers, self.steps * self.places))
+        self.length = len(self.special) + self.steps * self.places
+        device, products = model.pos_embed.device, model.layers[0].get_submodule("mixer.in_proj").weight
+        assert isinstance(products, Tensor)
+        waiting = config.inner_dim * products.dtype.itemsize if keep == "direction" else 0
+        if folder is None and device.type == "cpu":
+            _check_room(self.length * (config.dim * stream.itemsize + waiting))
+        self._temporal, self.note = self._positions()
+        self._pushed = 0
+        most = max(BLOCK_BYTES // (config.inner_dim * products.dtype.itemsize), 1)
+        self._blocks = blocks_of(self.length, most=most)
+        self._stream = _grown((1, self.length, config.dim), stream, device, folder)
+        self._waiting: Tensor | None = None
+        if keep == "direction":
+            self._waiting = _grown((1, self.length, config.inner_dim), products.dtype, device, folder)
+        self._states = [WalkState() for _ in self._blocks]
+        longest = self._blocks[0].stop
+        self._block = torch.empty((1, longest if stream != torch.float32 else 0, config.dim), device=device)
+
+    def _positions(self) -> tuple[Tensor | None, str]:
+        trained = self.model.config.grid[0]
+        if trained == 1:
+            return None, "the network knows no temporal positions"
+        table = self.model.temporal_pos_embedding.detach()
+        if trained == self.steps:
+            return table, f"temporal positions as trained, {trained} time steps"
+        resized = resize_temporal(table, self.steps).to(table.dtype)
+        return resized, f"temporal positions of {trained} time steps stretched to {self.steps} by linear interpolation"
+
+    @torch.inference_mode()
+    def push(self, frames: Tensor) -> None:
+        """The next frames, (3, t, h, w) normalised, t a multiple of the tubelet. Pixels are not kept."""
+        config = self.model.config
+        count = frames.shape[1] // config.tubelet_size if frames.ndim == 4 else 0
+        left = self.steps - self._pushed
+        if frames.ndim != 4 or (frames.shape[0], *frames.shape[2:]) != (3, *config.image_size):
+            raise ValueError(f"frames must be (3, t, {config.image_size}), got {tuple(frames.shape)}")
+        if frames.shape[1] % config.tubelet_size or not 0 < count <= left:
+            raise ValueError(f"got {frames.shape[1]} frames, {left * config.tubelet_size} are left to come")
+        temporal = None if self._temporal is None else self._temporal[:, self._pushed : self._pushed + count]
+        patches = self.model.embed_patches(frames[None].to(self._stream.device), temporal)
+        self._put(self._pushed * self.places, patches.flatten(1, 2))
+        self._pushed += count
+
+    @torch.inference_mode()
+    def run(self, progress: Progress | None = None) -> Passed:
+        """Through all layers. `progress(done, total)` is called after each block of tokens. Only once: the stream is used up.
+
+        Raises ValueError when frames are missing.
+        """
+        if self._pushed != self.steps:
+            raise ValueError(f"{self._pushed} of {self.steps} time steps have been pushed, once each; run follows once")
+        self._pushed = -1
+        model = self.model
+        self._stream[:, :1] = model.embed_class()
+        for i, slot in enumerate(self.special[1:]):
+            self._stream[:, slot] = model.register_tokens[:, i]
+        with dispatch.reused_buffers():
+            self._layers(progress or (lambda done, total: None))
+        frames = self._frames()
+        if model.config.pool == "mean":
+            features = frames.double().mean(dim=0, keepdim=True).float()
+        else:
+            features = model.norm_f(self._stream[:, 0])
+        logits = model.classify(features)
+        return Passed(frames.cpu(), features[0].float().cpu(), logits[0].float().cpu())
+
+    def _layers(self, progress: Progress) -> None:
+        layers, depth, switch = list(self.model.layers), self.model.config.depth, self.model.config.temporal_from
+        passes = depth + 1 + (0 < switch < depth)
+        total, done = passes * len(self._blocks), 0
+        pending: SecondHalf | None = None
+        reverse = False
+        for i in range(depth + 1):
+            if i == switch < depth:
+                if pending is not None:
+                    done = self._walk(pending, None, reverse, lambda n: progress(n, total), done)
+                    pending, reverse = None, not reverse
+                self._reorder(temporal_order(self.steps, self.places, self.special)[0])
+            first, second = None, None
+            if i < depth:
+                layer = layers[i]
+                assert isinstance(layer, Block)
+                first, second = layer.halves(reverse=reverse)
+            done = self._walk(pending, first, reverse, lambda n: progress(n, total), done)
+            pending, reverse = second, not reverse
+        if switch < depth:
+            self._reorder(temporal_order(self.steps, self.places, self.special)[1])
+
+    def _walk(
+        self,
+        second: SecondHalf | None,
+        first: FirstHalf | None,
+        reverse: bool,
+        progress: Callable[[int], None],
+        done: int,
+    ) -> int:
+        """One pass: ends a layer with its `second` half, begins the next with its `first`. Returns the blocks done so far."""
+        numbers = range(len(self._blocks))
+        for i in reversed(numbers) if reverse else numbers:
+            block = self._blocks[i]
+            rows = self._stream[:, block]
+            residual = rows
+            if rows.dtype != torch.float32:
+                residual = self._block[:, : rows.shape[1]].copy_(rows)
+            waiting = None if self._waiting is None else self._waiting[:, block]
+            if second is not None:
+                second.step(residual, self._states[i] if waiting is None else waiting)
+                if residual is not rows:
+                    rows.copy_(residual)
+            if first is not None:
+                if waiting is None:
+                    self._states[i] = first.state
+                first.step(residual, out=waiting)
+            done += 1
+            progress(done)
+        return done
+
+    def _reorder(self, order: Tensor) -> None:
+        """The tokens in another order, in place: some channels at a time."""
+        width = max(REORDER_BYTES // (self.length * self._stream.element_size()), 1)
+        order = order.to(self._stream.device)
+        for first in range(0, self._stream.shape[2], width):
+            channels = slice(first, first + width)
+            self._stream[:, :, channels] = self._stream[:, order, channels]
+
+    def _rows(self, first: int, stop: int) -> Iterator[tuple[slice, slice]]:
+        """Of patches first..stop-1: (rows of the stream, patches counted from `first`), around the special tokens."""
+        for i, slot in enumerate(self.special):
+            end = self.special[i + 1] if i + 1 < len(self.special) else self.length
+            begin, last = max(first, slot - i), min(stop, end - 1 - i)  # of the patches behind this special token
+            if begin < last:
+                yield slice(begin + i + 1, last + i + 1), slice(begin - first, last - first)
+
+    def _put(self, first: int, patches: Tensor) -> None:
+        for rows, part in self._rows(first, first + patches.shape[1]):
+            self._stream[:, rows] = patches[:, part]
+
+    def _frames(self) -> Tensor:
+        """(T, d): the mean of each time step's patch tokens after the final norm."""
+        found = torch.empty(self.steps, self._stream.shape[2], device=self._stream.device)
+        together = max(READ_TOKENS // self.places, 1)
+        for step in range(0, self.steps, together):
+            stop = min(step + together, self.steps)
+            rows = [rows for rows, _ in self._rows(step * self.places, stop * self.places)]
+            tokens = self.model.norm_f(torch.cat([self._stream[0, part] for part in rows]))
+            found[step:stop] = tokens.view(stop - step, self.places, -1).mean(dim=1)
+        return found
+
+
+def _check_room(needed: int) -> None:
+    """Raises MemoryError before the system would have to end some process for its memory."""
+    try:
+        total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # not told here
+        return
+    if needed > total:
+        raise MemoryError(f"its tokens take {needed / 1e9:.1f} GB, this machine has {total / 1e9:.1f} GB of memory")
+
+
+def _grown(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device, folder: Path | None) -> Tensor:
+    """A tensor of any content; in a file in `folder` where one is given."""
+    if folder is None:
+        return torch.empty(shape, dtype=dtype, device=device)
+    if device.type != "cpu":
+        raise ValueError(f"a file holds tensors of the CPU, the model is on {device}")
+    size = dtype.itemsize
+    for side in shape:
+        size *= side
+    try:
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".videomamba-", delete=False) as file:
+            try:
+                _reserve(file.fileno(), size)
+                flat = torch.from_file(file.name, shared=True, size=size // dtype.itemsize, dtype=dtype)
+            finally:
+                # Where the system lets a mapped file lose its name, nothing is left of it whatever happens.
+                with suppress(PermissionError):
+                    Path(file.name).unlink()
+    except OSError as error:
+        raise VideoMambaError(
+            f"{folder}: cannot take a file of {size / 1e9:.1f} GB ({error.strerror}); choose another folder"
+        ) from error
+    return flat.view(shape)
+
+
+def _reserve(file: int, size: int) -> None:
+    """Gives the file its blocks: in a sparse one a full disk would end the process at some later write."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file, 0, size)
+    else:
+        os.truncate(file, size)

@@ -1,0 +1,288 @@
+"""Synthetic actions: sixteen motions in eight pairs, each the other backwards, as real H.264 files.
+
+A model that looks at frames but not at their order cannot tell the two members of a pair apart: the second member of a
+pair is rendered as the first one and reversed, so for one seed both hold exactly the same frames (before encoding), and
+over all seeds both have the same law of frames. A bag of frames is thus right in at most half of the cases within a
+pair. What one frame at a known time tells is another matter: a square that starts at the right probably moves left.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import multiprocessing
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from videomamba.files import write_atomically
+from videomamba.schema import VideoMambaError
+from videomamba.synthetic.draw import draw_scene
+from videomamba.synthetic.look import STYLES
+from videomamba.synthetic.scene import ACTIONS, describe, sample_scene
+from videomamba.video.encode import write_video
+
+__all__ = [
+    "ACTIONS",
+    "STYLES",
+    "SyntheticClip",
+    "caption",
+    "render_clip",
+    "reversed_action",
+    "scene_seed",
+    "write_dataset",
+]
+
+_CLIPS_PER_SEED = 1_000_000  # room for the clip index inside a scene seed
+_SETTINGS_FILE = "synthetic.json"
+
+
+@dataclass(frozen=True)
+class SyntheticClip:
+    """One written file: `path` begins with the root, `label` is the index in ACTIONS, `seed` that of its scene."""
+
+    path: Path
+    label: int
+    name: str
+    seed: int
+    caption: str
+
+
+def reversed_action(action: int) -> int:
+    """The index of the action that is `action` played backwards. Raises ValueError for an index outside ACTIONS."""
+    _check_action(action)
+    return action ^ 1
+
+
+def render_clip(
+    action: int, seed: int, *, num_frames: int = 32, height: int = 128, width: int = 160, style: str = "default"
+) -> NDArray[np.uint8]:
+    """The clip (t, h, w, 3) uint8 RGB that the arguments name.
+
+    For every seed, `render_clip(2 * k + 1, seed)` is exactly `render_clip(2 * k, seed)[::-1]`. The scene depends
+    neither on the frame size nor on the number of frames; the action lies within the centre square of the frame.
+
+    Raises ValueError for an unknown action or style, a negative seed, fewer than 8 frames or a side under 64 pixels.
+    """
+    _check_action(action)
+    _check_size(num_frames, height, width)
+    frames = draw_scene(sample_scene(action // 2, seed, style), num_frames=num_frames, height=height, width=width)
+    return frames if action % 2 == 0 else np.ascontiguousarray(frames[::-1])
+
+
+def caption(action: int, seed: int, style: str = "default") -> str:
+    """A sentence that says what `render_clip` draws for the same arguments: colour, shape, action and background."""
+    _check_action(action)
+    return describe(sample_scene(action // 2, seed, style), backwards=action % 2 == 1)
+
+
+def scene_seed(seed: int, action: int, index: int, *, paired: bool = False) -> int:
+    """The seed of the scene of clip `index` of class `action` in the data set `seed`.
+
+    It is 2 000 000 * seed + index, and 1 000 000 more for the second member of a pair unless `paired`. As index is
+    under 1 000 000 and a scene is drawn from (style, pair, scene seed), no scene occurs twice: neither in two data sets
+    of different seeds, nor, unless `paired`, as both members of a pair.
+
+    Raises ValueError for a negative seed or an index outside 0..999999.
+    """
+    if seed < 0 or not 0 <= index < _CLIPS_PER_SEED:
+        raise ValueError(f"seed {seed} must be at least 0 and index {index} in 0..{_CLIPS_PER_SEED - 1}")
+    member = 0 if paired else action % 2
+    return (2 * seed + member) * _CLIPS_PER_SEED + index
+
+
+def write_dataset(
+    root: Path,
+    *,
+    clips_per_class: int,
+    seed: int,
+    num_frames: int = 32,
+    fps: Fraction | int = 16,
+    height: int = 128,
+    width: int = 160,
+    crf: int = 23,
+    codec: str = "libx264",
+    style: str = "default",
+    layout: Literal["folders", "flat"] = "folders",
+    paired: bool = False,
+    workers: int = 1,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[SyntheticClip]:
+    """Write `clips_per_class` videos of every action below `root`; returns them clip index first, then class.
+
+    `layout="folders"` gives root/<action>/<action>_<scene seed>.mp4, "flat" leaves the folder out. Beside them:
+    annotations.csv (header `path,label,name,caption`, paths relative to root), labels.txt (one name a line, in label
+    order) and synthetic.json (the settings). With `paired`, clip i of both members of a pair are each other's reversal;
+    without, no scene is used twice (see `scene_seed`). `progress(done, total)` is called after each file.
+
+    Interrupted, it goes on where it stopped: every file appears complete or not at all, and one that exists is kept. A
+    root that was begun with other settings is refused, except that `clips_per_class` may grow. Equal arguments give
+    equal bytes. `workers` > 1 starts that many processes (a script that does so needs `if __name__ == "__main__":`).
+
+    Raises VideoMambaError for settings that cannot be met or that differ from those `root` was begun with, and
+    VideoError for a file that cannot be encoded.
+    """
+    for name, value in (("clips_per_class", clips_per_class), ("workers", workers)):
+        if value < 1:
+            raise VideoMambaError(f"{name}: {value} is too few; give at least 1")
+    if layout not in ("folders", "flat"):
+        raise VideoMambaError(f"layout: {layout!r} is unknown; choose folders or flat")
+    if fps <= 0:
+        raise VideoMambaError(f"fps: {fps} is no rate; give a number above 0")
+    if not 0 <= crf <= 51:
+        raise VideoMambaError(f"crf: {crf} is not in 0..51")
+    if height % 2 or width % 2:
+        raise VideoMambaError(f"height, width: H.264 needs an even height and width, got {height}x{width}")
+    settings: dict[str, object] = {
+        "seed": seed,
+        "num_frames": num_frames,
+        "fps": str(fps),
+        "height": height,
+        "width": width,
+        "crf": crf,
+        "codec": codec,
+        "style": style,
+        "layout": layout,
+        "paired": paired,
+    }
+    try:
+        _check_size(num_frames, height, width)
+        clips = [
+            _plan(root, action, scene_seed(seed, action, index, paired=paired), style=style, layout=layout)
+            for index in range(clips_per_class)
+            for action in range(len(ACTIONS))
+        ]
+    except ValueError as error:
+        raise VideoMambaError(str(error)) from error
+    _begin(root, settings, clips_per_class)
+    for folder in {clip.path.parent for clip in clips}:
+        folder.mkdir(parents=True, exist_ok=True)
+    write = partial(
+        _write_clip, num_frames=num_frames, fps=fps, height=height, width=width, crf=crf, codec=codec, style=style
+    )
+    missing = [clip for clip in clips if not clip.path.exists()]
+    done = len(clips) - len(missing)
+    for _ in _each(write, missing, workers=workers):
+        done += 1
+        if progress is not None:
+            progress(done, len(clips))
+    _replace_text(root / "labels.txt", "".join(f"{name}\n" for name in ACTIONS))
+    _replace_text(root / "annotations.csv", _annotations(root, clips))
+    return clips
+
+
+def _plan(root: Path, action: int, seed: int, *, style: str, layout: str) -> SyntheticClip:
+    name = ACTIONS[action]
+    folder = root / name if layout == "folders" else root
+    return SyntheticClip(folder / f"{name}_{seed}.mp4", action, name, seed, caption(action, seed, style))
+
+
+def _begin(root: Path, settings: dict[str, object], clips_per_class: int) -> None:
+    """Claim `root` for these settings, or raise when its videos were made with others."""
+    file = root / _SETTINGS_FILE
+    if any(root.rglob("*.mp4")):
+        if not file.exists():
+            raise VideoMambaError(f"{root}: holds videos that are no synthetic data set; choose another folder")
+        before = _read_settings(file)
+        for key, value in settings.items():
+            if before.get(key) != value:
+                raise VideoMambaError(
+                    f"{root}: was begun with {key}={before.get(key)}, not {value}; choose another folder"
+                )
+        if before["clips_per_class"] > clips_per_class:
+            raise VideoMambaError(
+                f"{root}: was begun with clips_per_class={before['clips_per_class']}; give at least as many, "
+                "or choose another folder"
+            )
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise VideoMambaError(f"{root}: cannot be made a folder ({error.strerror}); choose another") from error
+    _replace_text(file, json.dumps({**settings, "clips_per_class": clips_per_class}, indent=2) + "\n")
+
+
+def _read_settings(file: Path) -> dict[str, Any]:
+    try:
+        settings = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        settings = None
+    if not isinstance(settings, dict) or not isinstance(settings.get("clips_per_class"), int):
+        raise VideoMambaError(
+            f"{file}: does not say how the videos beside it were made, it is damaged; choose another folder"
+        )
+    return settings
+
+
+def _write_clip(
+    clip: SyntheticClip,
+    *,
+    num_frames: int,
+    fps: Fraction | int,
+    height: int,
+    width: int,
+    crf: int,
+    codec: str,
+    style: str,
+) -> None:
+    frames = render_clip(clip.label, clip.seed, num_frames=num_frames, height=height, width=width, style=style)
+    write_video(clip.path, frames, fps=fps, codec=codec, crf=crf)
+
+
+def _each(write: Callable[[SyntheticClip], None], clips: Sequence[SyntheticClip], *, workers: int) -> Iterator[None]:
+    """Write every clip, yielding once for each that is done."""
+    if workers == 1 or len(clips) < 2:
+        yield from map(write, clips)
+        return
+    # Spawned, not forked: a fork would copy the locks of PyTorch's threads. An interrupt is the parent's to handle.
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_ignore_interrupts)
+    try:
+        for future in as_completed([pool.submit(write, clip) for clip in clips]):
+            future.result()
+            yield
+    except BrokenProcessPool as error:
+        raise VideoMambaError(
+            f"workers: {workers} processes could not be kept running; guard the calling script with "
+            "`if __name__ == '__main__':`, or give workers=1"
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _ignore_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _annotations(root: Path, clips: Sequence[SyntheticClip]) -> str:
+    table = io.StringIO(newline="")
+    rows = csv.writer(table, lineterminator="\n")
+    rows.writerow(("path", "label", "name", "caption"))
+    for clip in clips:
+        rows.writerow((clip.path.relative_to(root).as_posix(), clip.label, clip.name, clip.caption))
+    return table.getvalue()
+
+
+def _replace_text(path: Path, text: str) -> None:
+    write_atomically(path, lambda target: target.write_text(text, encoding="utf-8", newline="\n"))
+
+
+def _check_action(action: int) -> None:
+    if not 0 <= action < len(ACTIONS):
+        raise ValueError(f"action: {action} is not in 0..{len(ACTIONS) - 1}")
+
+
+def _check_size(num_frames: int, height: int, width: int) -> None:
+    if num_frames < 8:
+        raise ValueError(f"num_frames: {num_frames} frames are too few for an action; give at least 8")
+    if min(height, width) < 64:
+        raise ValueError(f"height, width: {height}x{width} is too small for an action; give at least 64x64")

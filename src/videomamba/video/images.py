@@ -1,0 +1,54 @@
+"""A folder of images as a video, and a single image as a video of one frame."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from videomamba.schema import VideoError, VideoInfo
+from videomamba.video.base import Video
+from videomamba.video.rgb import RgbWriter, read_image
+
+
+class ImageVideo(Video):
+    """`images` in presentation order, `fps` of them a second. Only the first is read on opening, the others when asked.
+
+    Raises VideoError for an image that cannot be read or that differs in size from the first; ValueError for fps <= 0.
+    """
+
+    def __init__(self, path: Path, images: Sequence[Path], *, fps: float) -> None:
+        if fps <= 0:
+            raise ValueError(f"fps must be positive, got {fps}")
+        self._images = tuple(images)
+        self._rgb = RgbWriter()
+        frame, orientation = read_image(self._images[0])
+        height, width = orientation.size(frame)
+        count = len(self._images)
+        self.timestamps = np.arange(count, dtype=np.float64) / fps
+        self.info = VideoInfo(
+            path=str(path),
+            num_frames=count,
+            fps=fps if count > 1 else 0.0,
+            duration=count / fps if count > 1 else 0.0,
+            height=height,
+            width=width,
+            rotation=orientation.rotation,
+            codec=self._images[0].suffix.lower().removeprefix("."),
+        )
+
+    def _read(self, rows: dict[int, list[int]], data: torch.Tensor) -> None:
+        for index, (first, *others) in rows.items():
+            frame, orientation = read_image(self._images[index])
+            height, width = orientation.size(frame)
+            if (height, width) != (self.info.height, self.info.width):
+                expected = f"{self._images[0].name} is {self.info.width}x{self.info.height}"
+                raise VideoError(self._images[index], f"is {width}x{height} but {expected}; make all images one size")
+            self._rgb.write(frame, orientation, data[first])
+            for other in others:
+                data[other] = data[first]
+
+    def close(self) -> None:
+        """Nothing stays open between reads."""

@@ -1,0 +1,326 @@
+"""Pictures of a stream as they come: decoded in a thread of their own, kept in a buffer of fixed size.
+
+What happens when whoever takes the pictures is too slow is the policy `drop`:
+
+    latest  the oldest pictures are dropped, so that what is taken is about now; the decoder never waits. Where decoding
+            itself falls behind by more than MAX_LAG seconds, packets are dropped up to the next key frame.
+    all     nothing is dropped; the source waits. Right for a recording, wrong for a camera, whose pictures pile up elsewhere.
+
+A recording has no pace of its own: "latest" plays it in real time, "all" as fast as it is taken.
+
+Cameras (V4L2, AVFoundation, DirectShow) are opened as FFmpeg documents it, but no test here has one.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Self
+
+import av
+import av.error
+import torch
+from av.container import InputContainer
+from av.packet import Packet
+from av.stream import Discard, Disposition
+from av.video.stream import VideoStream
+from torch import Tensor
+
+from videomamba.schema import VideoError
+from videomamba.video.container import open_container
+from videomamba.video.live.address import Address, parse_address
+from videomamba.video.live.buffer import Drop, LiveBuffer, LivePicture
+from videomamba.video.live.clock import StreamClock
+from videomamba.video.packets import READ_ERRORS, is_flush
+from videomamba.video.rgb import RgbWriter, orientation_of
+
+__all__ = ["MAX_LAG", "Drop", "LivePicture", "LiveSource"]
+
+MAX_LAG = 1.0
+"""Seconds that decoding may fall behind the stream's own clock before packets are dropped ("latest")."""
+
+# Seconds before a connection is tried again: doubled after each failure.
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
+
+# Packets in a row without one picture after which a source has none to give.
+_FRUITLESS = 1000
+
+# Formats without times: FFmpeg numbers their pictures at 25 a second, whatever the camera does.
+_UNTIMED = frozenset({"h264", "hevc", "image2pipe", "jpeg_pipe", "m4v", "mjpeg", "mpjpeg"})
+
+# FFmpeg draws text with these; what it draws is nobody's video.
+_TEXT_FORMATS = frozenset({"adf", "bin", "idf", "tty", "xbin"})
+
+# Segments come whole, seconds at a time, and are meant to be played in real time.
+_SEGMENTED = frozenset({"dash", "hls"})
+
+# Streams that no sender ends: where the connection closes, it may come back.
+_ENDLESS = frozenset({"mpjpeg", "rtsp"})
+
+# Codecs that several threads can decode slice by slice. A picture for each thread would be a picture's delay for each.
+_SLICED = frozenset({"av1", "h264", "hevc", "vp9"})
+
+_CLOSED = "the connection was closed"
+
+
+class LiveSource:
+    """An open stream: iterate over its pictures, or `take` all that are waiting. A context manager.
+
+    `source` is "-" (standard input: any container that is read forward, such as MPEG-TS, Matroska or motion JPEG), an
+    rtsp, http, udp or tcp address, a camera (/dev/video0, camera:0, camera:NAME) or a file; `follow` waits for a file that
+    is still being written. `wants(start, stop)` chooses pictures by the time that they are on show; the others are decoded
+    and never converted. `prepare` is applied once to each chosen picture, in the decoding thread.
+
+    At most `buffer` pictures wait. An address or a followed file that is silent for `timeout` seconds has broken off, or
+    ended. A network source that breaks off is opened again up to `reconnect` times in a row, after 1, 2, 4, ... up to 30
+    seconds, which `notify` is told in one line; time goes on meanwhile and no picture covers the gap. Addresses are shown
+    without passwords.
+
+    Raises VideoError where `source` names nothing that can be watched; later, in `take`, where it cannot be opened, holds
+    no video, or broke off for good.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        *,
+        drop: Drop = "latest",
+        buffer: int = 32,
+        wants: Callable[[float, float], bool] | None = None,
+        prepare: Callable[[Tensor], Tensor] | None = None,
+        follow: bool = False,
+        timeout: float = 10.0,
+        reconnect: int = 3,
+        notify: Callable[[str], object] = lambda message: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        if drop not in ("latest", "all"):
+            raise ValueError(f"drop must be 'latest' or 'all', got {drop!r}")
+        if buffer < 1 or timeout <= 0 or reconnect < 0:
+            raise ValueError(f"need buffer >= 1, timeout > 0, reconnect >= 0, got {buffer}, {timeout}, {reconnect}")
+        self._address = parse_address(source, follow=follow)
+        self._drop, self._wants, self._prepare = drop, wants, prepare
+        self._follow, self._timeout = follow, timeout
+        self._reconnect = reconnect if self._address.network else 0
+        self._notify = notify
+        self._buffer = LiveBuffer(buffer, drop)
+        self._timing = StreamClock(clock)
+        self._rgb = RgbWriter()
+        self._decoded = self._late_packets = 0
+        self._held: tuple[av.VideoFrame, float, float] | None = None
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="live", daemon=True)
+
+    @property
+    def name(self) -> str:
+        """The source as it may be printed, without passwords."""
+        return self._address.shown
+
+    @property
+    def dropped(self) -> int:
+        """Pictures dropped so far because somebody was too slow: taken too late, or never decoded."""
+        return self._buffer.dropped + self._late_packets
+
+    def take(self) -> list[LivePicture]:
+        """All pictures that are waiting, at least one, in order; waits for it. Empty once the stream has ended."""
+        return self._buffer.take()
+
+    def __iter__(self) -> Iterator[LivePicture]:
+        while pictures := self.take():
+            yield from pictures
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._buffer.close()
+        # A read that blocks ends with its timeout or with the process: nobody waits for that here.
+        self._thread.join(timeout=1.0)
+
+    def _run(self) -> None:
+        problem: BaseException | None = None
+        try:
+            self._watch()
+        except BaseException as error:  # whatever it is, it belongs to whoever takes the pictures
+            problem = error
+        self._buffer.end(problem)
+
+    def _watch(self) -> None:
+        """Connection after connection. The first that cannot be opened is an error at once: a wrong address, most often."""
+        broken = self._play()
+        failures = 0
+        while broken is not None and not self._stop.is_set():
+            if failures == self._reconnect:
+                if broken == _CLOSED:
+                    return
+                tried = f" and {failures} attempts to connect again failed" if failures else ""
+                raise VideoError(self.name, f"{broken}{tried}; check the sender and the network")
+            pause = min(_FIRST_PAUSE * 2**failures, _LONGEST_PAUSE)
+            failures += 1
+            attempt = f"attempt {failures} of {self._reconnect} to connect again in {pause:g} s"
+            self._notify(f"{self.name}: {broken}; {attempt}")
+            if self._stop.wait(pause):
+                return
+            before = self._decoded
+            try:
+                again = self._play()
+            except VideoError as error:
+                # A sender that had hung up and does not answer any more has ended its stream: that stays no error.
+                again = broken if broken == _CLOSED else error.reason.split(";")[0]
+            broken = again
+            if self._decoded > before:
+                failures = 0
+
+    def _play(self) -> str | None:
+        """From opening to the end. None where that is the proper end, else how the stream broke off."""
+        with self._open() as container:
+            decoder = _Decoder(self.name, container, drop=self._drop)
+            kind = container.format.name.split(",")[0]
+            address, latest, known_length = self._address, self._drop == "latest", bool(container.duration)
+            self._timing.begin(
+                paced=latest and not self._follow and (address.recorded or known_length or kind in _SEGMENTED),
+                untimed=latest and not address.recorded and kind in _UNTIMED,
+            )
+            broken = self._decode_all(container, decoder)
+            self._show_held(None)
+            if self._stop.is_set():
+                return None
+            if not self._decoded:
+                why = f" ({broken})" if broken else ""
+                raise VideoError(self.name, f"not one picture could be decoded{why}; check the source with a player")
+            if broken is None and address.network and kind in _ENDLESS and not known_length:
+                return _CLOSED
+            return broken
+
+    def _decode_all(self, container: InputContainer, decoder: _Decoder) -> str | None:
+        broken = None
+        try:
+            for packet in container.demux(decoder.stream):
+                if self._stop.is_set():
+                    return None
+                if decoder.skips(packet, self._timing):
+                    self._late_packets += 1
+                elif decoder.fruitless > _FRUITLESS:
+                    return f"{_FRUITLESS} packets in a row without a picture"
+                else:
+                    self._show_all(decoder, packet)
+        except READ_ERRORS as error:
+            if not isinstance(error, av.error.ExitError):
+                broken = f"broke off ({getattr(error, 'strerror', None) or 'its streams changed'})"
+            elif not self._follow:  # a file that has stopped growing has ended
+                broken = f"silent for {self._timeout:g} s"
+            self._show_all(decoder, None)
+        return broken
+
+    def _open(self) -> InputContainer:
+        address = self._address
+        try:
+            return open_container(
+                address.url,
+                format=address.format,
+                options=address.options,
+                timeout=self._timeout if address.network or self._follow else None,
+            )
+        # The errors' own text holds the address with its password: none is kept as a cause, and only `strerror` is shown.
+        except av.error.ExitError:
+            reason = f"no answer within {self._timeout:g} s; check the address and the network, or allow more time"
+            raise VideoError(self.name, reason) from None
+        except (av.error.FFmpegError, OSError) as error:
+            reason = f"cannot be watched ({error.strerror}); {_advice(address)}"
+            raise VideoError(self.name, reason) from None
+        except ValueError:
+            reason = f"this PyAV was built without {address.format}; pipe the video in and give - as the source"
+            raise VideoError(self.name, reason) from None
+
+    def _show_all(self, decoder: _Decoder, packet: Packet[VideoStream] | None) -> None:
+        for frame in decoder.decode(packet):
+            placed = self._timing.place(decoder.seconds(frame.pts), self._stop)
+            if self._stop.is_set():
+                return
+            if placed is None:
+                continue
+            self._decoded += 1
+            self._show_held(placed.start if placed.follows else None)
+            self._held = frame, placed.start, placed.arrived
+            decoder.hurry(self._timing.lag)
+
+    def _show_held(self, stop: float | None) -> None:
+        """Only the next picture tells until when the one before was on show. None: there is no next."""
+        if self._held is None:
+            return
+        frame, start, arrived = self._held
+        self._held = None
+        stop = start + self._timing.interval if stop is None else stop
+        if self._wants is not None and not self._wants(start, stop):
+            return
+        orientation = orientation_of(frame)
+        data = torch.empty((*orientation.size(frame), 3), dtype=torch.uint8)
+        self._rgb.write(frame, orientation, data)
+        self._buffer.put(LivePicture(start, stop, arrived, data if self._prepare is None else self._prepare(data)))
+
+
+class _Decoder:
+    """The video stream of a container, decoded packet by packet; "latest" may pass over packets to catch up."""
+
+    def __init__(self, name: str, container: InputContainer, *, drop: Drop) -> None:
+        self.stream = _video_stream(name, container)
+        self.fruitless = 0
+        self._drop = drop
+        self._late = False
+
+    def decode(self, packet: Packet[VideoStream] | None) -> list[av.VideoFrame]:
+        """The sound pictures that come out when `packet` goes in; None asks for those that are still inside.
+
+        What is lost or damaged on the way leaves the picture before it on show.
+        """
+        if packet is not None and packet.size == 0 and not is_flush(packet):
+            return []
+        try:
+            frames = [frame for frame in self.stream.decode(packet) if not frame.is_corrupt]
+        except av.error.FFmpegError:
+            frames = []
+        self.fruitless = 0 if frames else self.fruitless + 1
+        return frames
+
+    def hurry(self, lag: float) -> None:
+        self._late = self._late or (self._drop == "latest" and lag > MAX_LAG)
+
+    def skips(self, packet: Packet[VideoStream], timing: StreamClock) -> bool:
+        """Whether `packet` is passed over. Pictures lean on those before them, so that only a key frame ends this."""
+        if not self._late or is_flush(packet):
+            return False
+        if packet.is_keyframe:
+            shown_at = self.seconds(packet.dts if packet.pts is None else packet.pts)
+            self._late = timing.lag_at(shown_at) > MAX_LAG / 2
+        return self._late
+
+    def seconds(self, ticks: int | None) -> float | None:
+        # By the stream's unit: a picture that is flushed out has none of its own.
+        return None if ticks is None else float(ticks * (self.stream.time_base or 1))
+
+
+def _video_stream(name: str, container: InputContainer) -> VideoStream:
+    streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+    if not streams or container.format.name in _TEXT_FORMATS:
+        raise VideoError(name, "holds no video; give a source with moving pictures")
+    stream = streams[0]
+    codec = getattr(stream, "codec_context", None)
+    if codec is None:
+        raise VideoError(name, "its codec is unknown to this FFmpeg; have it sent in another, for example H.264")
+    for other in container.streams:
+        if other is not stream:
+            other.discard = Discard.all
+    codec.thread_type = "SLICE" if stream.codec.canonical_name in _SLICED else "NONE"
+    codec.thread_count = torch.get_num_threads() if stream.codec.canonical_name in _SLICED else 1
+    return stream
+
+
+def _advice(address: Address) -> str:
+    if address.network:
+        return "check the address, the password and that the sender runs"
+    if address.format is not None:
+        return "check that no other program uses the camera"
+    return "check with a player that it is a video"

@@ -1,0 +1,92 @@
+"""From FFmpeg's pictures to upright RGB, and image files as pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import av
+import av.error
+import numpy as np
+import torch
+from av.video.reformatter import VideoReformatter
+from numpy.typing import NDArray
+
+from videomamba.schema import VideoError
+from videomamba.video.container import open_container
+
+Picture = NDArray[np.uint8]
+
+
+class Orientation(NamedTuple):
+    """How a stored picture becomes upright: swap its axes, then mirror rows and columns."""
+
+    transpose: bool = False
+    flip_rows: bool = False
+    flip_columns: bool = False
+    rotation: int = 0
+
+    def size(self, frame: av.VideoFrame) -> tuple[int, int]:
+        """(height, width) of the upright picture."""
+        return (frame.width, frame.height) if self.transpose else (frame.height, frame.width)
+
+    def upright(self, stored: Picture) -> Picture:
+        """A view of `stored` (h, w, 3), no copy."""
+        turned = stored.transpose(1, 0, 2) if self.transpose else stored
+        return turned[:: -1 if self.flip_rows else 1, :: -1 if self.flip_columns else 1]
+
+
+_TURNED = {
+    0: Orientation(),
+    90: Orientation(transpose=True, flip_columns=True, rotation=90),
+    180: Orientation(flip_rows=True, flip_columns=True, rotation=180),
+    270: Orientation(transpose=True, flip_rows=True, rotation=270),
+}
+
+
+def orientation_of(frame: av.VideoFrame) -> Orientation:
+    """What the display matrix of a frame (phones, EXIF) asks for, to the nearest quarter turn.
+
+    The matrix takes a pixel (x, y) to (a x + c y, b x + d y). Where PyAV cannot list the side data of a frame (it does
+    not know the kind that EXIF comes in), the angle alone is used, so a photograph stored mirrored stays mirrored.
+    """
+    rotation = round(-frame.rotation / 90) * 90 % 360
+    try:
+        matrix: Any = frame.side_data.get("DISPLAYMATRIX")  # has the buffer protocol, undeclared
+    except ValueError:
+        return _TURNED[rotation]
+    if matrix is None:
+        return _TURNED[rotation]
+    a, b, _, c, d = (int(value) for value in np.frombuffer(matrix, np.int32)[:5])
+    if abs(b) + abs(c) > abs(a) + abs(d):
+        return Orientation(True, b < 0, c < 0, rotation)
+    return Orientation(False, d < 0, a < 0, rotation)
+
+
+class RgbWriter:
+    """Writes frames into uint8 RGB tensors. They share a scaling context: a new one is most of a conversion's cost."""
+
+    def __init__(self) -> None:
+        self._reformatter = VideoReformatter()
+
+    def write(self, frame: av.VideoFrame, orientation: Orientation, out: torch.Tensor) -> None:
+        """`out` (h, w, 3) uint8 receives the upright picture."""
+        rgb = self._reformatter.reformat(frame, format="rgb24", threads=1)
+        plane: Any = rgb.planes[0]  # has the buffer protocol, undeclared
+        lines = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
+        stored = lines[: rgb.height, : rgb.width * 3].reshape(rgb.height, rgb.width, 3)
+        out.numpy()[:] = orientation.upright(stored)
+
+
+def read_image(path: Path) -> tuple[av.VideoFrame, Orientation]:
+    """The (first) picture of an image file. VideoError when there is none."""
+    try:
+        # An open file, not a name: FFmpeg takes "%03d" in a name for a sequence of files.
+        with path.open("rb") as file, open_container(file) as container:
+            frame = next(container.decode(video=0), None)
+    except (av.error.FFmpegError, OSError, IndexError) as error:
+        reason = getattr(error, "strerror", None) or "no picture in it"
+        raise VideoError(path, f"this image cannot be read ({reason}); replace it or remove it") from error
+    if frame is None or frame.is_corrupt:
+        raise VideoError(path, "this image is damaged; replace it or remove it")
+    return frame, orientation_of(frame)

@@ -1,0 +1,171 @@
+"""Our own file: one .safetensors that holds the weights and all that is needed to use them.
+
+The metadata are strings: "format" = "videomamba-1", and as JSON "config" (VideoMambaConfig), "preprocess" (Preprocess),
+"labels" (class names in index order, [] when unknown) and "info" (training command, accuracy, licence, ...).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from videomamba.files import write_atomically
+from videomamba.models.config import VideoMambaConfig
+from videomamba.models.videomamba import VideoMamba
+from videomamba.schema import Preprocess, WeightsError, check_labels
+from videomamba.weights.convert import infer_config
+
+FORMAT_FAMILY = "videomamba-"
+FORMAT = FORMAT_FAMILY + "1"
+_Record = TypeVar("_Record", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class BundleMetadata:
+    """What a bundle says besides its tensors. `labels` is empty when the names of the classes are not known."""
+
+    config: VideoMambaConfig
+    preprocess: Preprocess
+    labels: tuple[str, ...]
+    info: Mapping[str, object]
+
+
+def save_bundle(
+    path: str | Path,
+    model: VideoMamba,
+    preprocess: Preprocess,
+    labels: Sequence[str] = (),
+    info: Mapping[str, object] | None = None,
+) -> Path:
+    """Writes `model` with its preprocessing, class names and `info` to `path`.
+
+    The file appears complete or not at all: a failure leaves what was at `path` untouched. `labels` is empty or has one
+    name per class. Raises WeightsError when the file cannot be written, ValueError when `info` is not JSON or `preprocess`
+    makes clips that the model does not take.
+    """
+    path = Path(path)
+    config = model.config
+    if path.suffix != ".safetensors":
+        raise WeightsError(f"{path}: a bundle is a safetensors file; end its name in .safetensors")
+    if (preprocess.num_frames, preprocess.image_size) != (config.num_frames, config.image_size):
+        raise ValueError(f"{preprocess!r} makes clips that the model does not take: {config!r}")
+    if labels:
+        labels = check_labels(labels, config.num_classes, str(path))
+    metadata = {
+        "format": FORMAT,
+        "config": config.model_dump_json(),
+        "preprocess": preprocess.model_dump_json(),
+        "labels": json.dumps(list(labels)),
+        "info": _to_json(info or {}),
+    }
+    tensors = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+    write_atomically(
+        path,
+        lambda target: save_file(tensors, target, metadata=metadata),
+        error=WeightsError,
+        refusals=(SafetensorError,),
+    )
+    return path
+
+
+def _to_json(info: Mapping[str, object]) -> str:
+    try:
+        return json.dumps(dict(info), allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"info must be JSON: {error}") from None
+
+
+def read_bundle_metadata(path: str | Path) -> BundleMetadata:
+    """The metadata of a bundle, its tensors unread. Raises WeightsError naming the file and the key at fault."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+    except (OSError, SafetensorError) as error:
+        raise unreadable(path) from error
+    return _parse(path, metadata)
+
+
+def check_bundle(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> BundleMetadata:
+    """The parsed `metadata` of a bundle. Raises WeightsError when they are malformed or do not fit the tensors."""
+    bundle = _parse(path, metadata)
+    expected = bundle.config.model_dump()
+    for field, value in infer_config(tensors, grid=bundle.config.grid[1:], source=str(path)).items():
+        if value != expected[field]:
+            raise WeightsError(
+                f"{path}: metadata 'config' says {field} = {expected[field]}, the tensors {value}; save it again"
+            )
+    return bundle
+
+
+def read_safetensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """(tensors on the CPU, metadata) of any safetensors file. Raises WeightsError when it cannot be read."""
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise unreadable(path) from error
+
+
+def unreadable(path: str | Path) -> WeightsError:
+    """One line for a file that could not be opened or is no checkpoint."""
+    path = Path(path)
+    try:  # the readers' own errors do not tell these causes apart
+        if path.is_dir():
+            return WeightsError(f"{path}: is a folder; give the checkpoint file inside it")
+        path.open("rb").close()
+    except FileNotFoundError:
+        return WeightsError(f"{path}: no such file")
+    except PermissionError:
+        return WeightsError(f"{path}: permission denied")
+    except OSError as refused:
+        return WeightsError(f"{path}: cannot be opened ({refused.strerror})")
+    return WeightsError(
+        f"{path}: not a readable checkpoint; it may be cut short or another kind of file, fetch it again"
+    )
+
+
+def _parse(path: str | Path, metadata: Mapping[str, str]) -> BundleMetadata:
+    found = metadata.get("format")
+    if found != FORMAT:
+        wrong = f"is {found!r}" if found else "is absent"
+        raise WeightsError(
+            f"{path}: metadata 'format' {wrong}, this version reads {FORMAT!r}; convert the file or upgrade"
+        )
+    config = _model(path, metadata, "config", VideoMambaConfig)
+    labels = _decoded(path, metadata, "labels")
+    if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+        raise WeightsError(f"{path}: metadata 'labels' must be a list of class names; save the file again")
+    if labels and len(labels) != config.num_classes:
+        raise WeightsError(
+            f"{path}: metadata 'labels' has {len(labels)} names for {config.num_classes} classes; save it again"
+        )
+    info = _decoded(path, metadata, "info")
+    if not isinstance(info, dict):
+        raise WeightsError(f"{path}: metadata 'info' must be an object; save the file again")
+    return BundleMetadata(config, _model(path, metadata, "preprocess", Preprocess), tuple(labels), info)
+
+
+def _decoded(path: str | Path, metadata: Mapping[str, str], key: str) -> object:
+    if key not in metadata:
+        raise WeightsError(f"{path}: metadata {key!r} is absent; save the file again")
+    try:
+        return json.loads(metadata[key])
+    except json.JSONDecodeError as error:
+        raise WeightsError(f"{path}: metadata {key!r} is not JSON ({error}); save the file again") from None
+
+
+def _model(path: str | Path, metadata: Mapping[str, str], key: str, kind: type[_Record]) -> _Record:
+    try:
+        return kind.model_validate(_decoded(path, metadata, key))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in (key, *first["loc"]))
+        raise WeightsError(f"{path}: metadata {where!r}: {first['msg']}; save the file again or upgrade") from None

@@ -1,0 +1,189 @@
+"""What a checkpoint holds, read from its tensors alone, and the conversions between image, video and masked weights.
+
+Pure functions on dictionaries of tensors: nothing here opens a file or knows a module.
+
+Shape letters: D width, E inner width, N states, K taps, R rank of delta, T temporal slots, t frames in a tubelet,
+p pixels in a patch side, gh, gw patches along height and width, n = gh * gw patches in a frame.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from videomamba.schema import WeightsError
+
+Inflation = Literal["center", "average"]
+
+WRAPPERS = ("model", "module", "state_dict")
+"""Where training scripts put the weights inside the file, in the order in which they are looked for."""
+
+PREFIXES = ("module.", "_orig_mod.", "backbone.", "encoder.", "vision_encoder.")
+"""What other programs put before the names of the trunk."""
+
+OTHER_PARTS = (
+    "distill_head.*",
+    "clip_decoder.*",
+    "pool_norm.*",
+    "text_encoder.*",
+    "text_decoder.*",
+    "vision_proj.*",
+    "text_proj.*",
+    "itm_head.*",
+    "clip_teacher.*",
+    "temp",
+)
+"""Parts of released checkpoints that a VideoMamba has no place for: heads of distillation and masked pre-training,
+the other tower of the video-text models. As `fnmatch` patterns on names without prefix."""
+
+_LAYER = re.compile(r"layers\.(\d+)\.")
+
+
+def unwrap(checkpoint: object, *, source: str = "checkpoint") -> dict[str, Tensor]:
+    """The weights inside a loaded file: those under "model", "module" or "state_dict", else the dictionary itself.
+
+    Tensors come back detached; half precision comes back as float32, everything else in its own dtype.
+    Raises WeightsError when there is no dictionary of tensors.
+    """
+    weights = checkpoint
+    if isinstance(checkpoint, Mapping):
+        weights = next((checkpoint[key] for key in WRAPPERS if isinstance(checkpoint.get(key), Mapping)), checkpoint)
+    if not isinstance(weights, Mapping) or not weights:
+        raise WeightsError(
+            f"{source}: expected a dictionary of tensors, found {type(weights).__name__}; give a checkpoint"
+        )
+    for key, value in weights.items():
+        if not isinstance(key, str) or not isinstance(value, Tensor):
+            found = type(value).__name__
+            raise WeightsError(f"{source}: {key} is a {found}, not a tensor; give a state dict, alone or under 'model'")
+    return {key: _full_precision(value.detach()) for key, value in weights.items()}
+
+
+def _full_precision(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+
+
+def strip_prefix(key: str) -> str:
+    """`key` without what wrappers and other programs put before it, e.g. "module.backbone.cls_token" -> "cls_token"."""
+    while prefix := next((p for p in PREFIXES if key.startswith(p)), ""):
+        key = key.removeprefix(prefix)
+    return key
+
+
+def trunk_names(keys: Sequence[str], *, source: str = "checkpoint") -> dict[str, str]:
+    """{name in a VideoMamba: key in the file}. Raises WeightsError when two keys give the same name."""
+    names: dict[str, str] = {}
+    for key in keys:
+        name = strip_prefix(key)
+        if name in names:
+            raise WeightsError(f"{source}: {names[name]} and {key} are both {name}; keep one of the two models only")
+        names[name] = key
+    return names
+
+
+def square_grid(positions: int) -> tuple[int, int] | None:
+    """(g, g) when `positions` is g * g, else None."""
+    side = math.isqrt(positions)
+    return (side, side) if side * side == positions else None
+
+
+def infer_config(
+    state_dict: Mapping[str, object], *, grid: tuple[int, int] | None = None, source: str = "checkpoint"
+) -> dict[str, int | tuple[int, int]]:
+    """The fields of VideoMambaConfig that the shapes tell, for any released or trained checkpoint, wrapped or bare.
+
+    `grid` is (gh, gw), needed when the patches of a frame do not make a square. A checkpoint without temporal embedding
+    is a model of one time step; with a 4-D patch kernel that is one frame, an image. Scan order, merge, discretization
+    and pool leave no trace in the tensors and stay at their defaults. Raises WeightsError naming the key that is absent
+    or malformed.
+    """
+    weights = unwrap(state_dict, source=source)
+    names = trunk_names(list(weights), source=source)
+
+    def shape(name: str, *dims: int) -> tuple[int, ...]:
+        if name not in names:
+            raise WeightsError(f"{source}: no {name}; this is not a VideoMamba checkpoint")
+        found = tuple(weights[names[name]].shape)
+        if len(found) not in dims:
+            wanted = " or ".join(map(str, dims))
+            raise WeightsError(f"{source}: {names[name]} has shape {found}, expected {wanted} dimensions")
+        return found
+
+    _, positions, dim = shape("pos_embed", 3)
+    kernel = shape("patch_embed.proj.weight", 4, 5)
+    tubelet = kernel[2] if len(kernel) == 5 else 1
+    slots = shape("temporal_pos_embedding", 3)[1] if "temporal_pos_embedding" in names else 1
+    if kernel[-1] != kernel[-2]:
+        raise WeightsError(
+            f"{source}: {names['patch_embed.proj.weight']} has patches {kernel[-2:]}; only squares are supported"
+        )
+    if grid is None:
+        grid = square_grid(positions - 1)
+        if grid is None:
+            raise WeightsError(
+                f"{source}: pos_embed has {positions - 1} patches, not a square; give grid=(height, width)"
+            )
+    elif grid[0] * grid[1] != positions - 1:
+        raise WeightsError(
+            f"{source}: pos_embed has {positions - 1} patches, which is not the grid {grid[0]}x{grid[1]}"
+        )
+
+    layers = sorted({int(match[1]) for name in names if (match := _LAYER.match(name))})
+    if layers != list(range(len(layers))):
+        absent = next(i for i, layer in enumerate(layers) if i != layer)
+        raise WeightsError(f"{source}: no layers.{absent}; the checkpoint is incomplete")
+    inner = shape("layers.0.mixer.in_proj.weight", 2)[0] // 2
+    states = shape("layers.0.mixer.A_log", 2)[1]
+    taps = shape("layers.0.mixer.conv1d.weight", 3)[2]
+    shape("layers.0.mixer.A_b_log", 2)  # a one-directional Mamba is another model
+    if inner % dim:
+        raise WeightsError(f"{source}: layers.0.mixer has {inner} channels, not a multiple of the width {dim}")
+
+    return {
+        "num_classes": shape("head.weight", 2)[0] if "head.weight" in names else 0,
+        "num_frames": slots * tubelet,
+        "image_size": (grid[0] * kernel[-1], grid[1] * kernel[-1]),
+        "patch_size": kernel[-1],
+        "tubelet_size": tubelet,
+        "depth": len(layers),
+        "dim": dim,
+        "expand": inner // dim,
+        "d_state": states,
+        "d_conv": taps,
+        "num_registers": shape("register_tokens", 3)[1] if "register_tokens" in names else 0,
+    }
+
+
+def inflate_patch(kernel: Tensor, tubelet: int, mode: Inflation = "center") -> Tensor:
+    """(D, 3, p, p) -> (D, 3, t, p, p): a still clip gives what the image gave.
+
+    "center" puts the kernel at temporal index t // 2 and zeros elsewhere, as the original does; "average" repeats it t
+    times and divides by t. Both are the same at t = 1.
+    """
+    if mode == "average":
+        return kernel.unsqueeze(2).repeat(1, 1, tubelet, 1, 1) / tubelet
+    inflated = kernel.new_zeros(*kernel.shape[:2], tubelet, *kernel.shape[2:])
+    inflated[:, :, tubelet // 2] = kernel
+    return inflated
+
+
+def to_image_format(state_dict: Mapping[str, Tensor], *, source: str = "model") -> dict[str, Tensor]:
+    """The weights of a one-frame model as the original's image code shapes them: a patch kernel of (D, 3, p, p).
+
+    Raises WeightsError for a model of several frames, which would lose its temporal embedding or part of its kernel.
+    """
+    kernel = state_dict["patch_embed.proj.weight"]
+    if kernel.shape[2] != 1 or "temporal_pos_embedding" in state_dict:
+        raise WeightsError(f"{source}: a model of several frames is no image model; save it with kind='video'")
+    return {**state_dict, "patch_embed.proj.weight": kernel.squeeze(2)}
+
+
+def to_video_format(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights as the original's video code expects them: with a temporal embedding, zeros for one time step."""
+    absent = state_dict["cls_token"].new_zeros(1, 1, state_dict["cls_token"].shape[-1])
+    return {"temporal_pos_embedding": absent, **state_dict}

@@ -1,0 +1,29 @@
+"""A network by name, with fresh or given weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import Tensor
+
+from videomamba.models.registry import build_config
+from videomamba.models.videomamba import VideoMamba
+from videomamba.weights.load import load_weights
+
+
+def create_model(
+    name: str, *, weights: str | Path | Mapping[str, Tensor] | None = None, **overrides: object
+) -> VideoMamba:
+    """The network called `name`, in training mode, with fresh weights or `weights`.
+
+    `overrides` are fields of VideoMambaConfig (num_classes, num_frames, image_size, scan_order, drop_path, ...).
+    `weights`: a path, a zoo name or a state dict. A head of another number of classes than `num_classes` asks for
+    is an error; `load_weights(model, weights, head="replace")` starts such a head afresh.
+
+    Raises ValueError for an unknown name or field, WeightsError when the weights do not fit.
+    """
+    model = VideoMamba(build_config(name, overrides))
+    if weights is not None:
+        load_weights(model, weights)
+    return model

@@ -1,0 +1,354 @@
+"""Loading any released or trained checkpoint into a VideoMamba, with an account of every tensor on both sides.
+
+Nothing is left random unless the caller asked for it: a mismatch that no documented conversion covers is an error,
+raised before the model is touched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from videomamba.models.videomamba import VideoMamba
+from videomamba.modules.embed import resize_positions, resize_temporal
+from videomamba.schema import WeightsError
+from videomamba.weights import zoo
+from videomamba.weights.convert import (
+    OTHER_PARTS,
+    Inflation,
+    infer_config,
+    inflate_patch,
+    square_grid,
+    trunk_names,
+    unwrap,
+)
+from videomamba.weights.read import Checkpoint, read_checkpoint
+
+HeadPolicy = Literal["keep", "replace"]
+HEAD = ("head.weight", "head.bias")
+
+
+@dataclass(frozen=True)
+class KeyReport:
+    """One tensor of the model, of the file, or of both, with its shape on each side."""
+
+    model_key: str | None
+    model_shape: tuple[int, ...] | None
+    file_key: str | None
+    file_shape: tuple[int, ...] | None
+    note: str = ""
+
+    def __str__(self) -> str:
+        text = self.model_key or self.file_key or ""
+        if self.model_shape and self.file_shape and self.model_shape != self.file_shape:
+            text += f" {self.file_shape} -> {self.model_shape}"
+        return f"{text} ({self.note})" if self.note else text
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What became of every tensor: each of the model's and each of the file's stands in exactly one of the lists.
+
+    From the file: `loaded` as it is, `resized` to other positions, `inflated` from 2-D to 3-D, `converted` (another
+    name, chosen rows of the head). Not from the file: `zero`, `replaced` (a head started anew: random), `missing`
+    (allowed to be absent: as the model had them). Only in the file: `ignored` (known, of no use here), `unexpected`
+    (allowed).
+    """
+
+    source: str
+    loaded: tuple[KeyReport, ...] = ()
+    resized: tuple[KeyReport, ...] = ()
+    inflated: tuple[KeyReport, ...] = ()
+    converted: tuple[KeyReport, ...] = ()
+    zero: tuple[KeyReport, ...] = ()
+    replaced: tuple[KeyReport, ...] = ()
+    missing: tuple[KeyReport, ...] = ()
+    ignored: tuple[KeyReport, ...] = ()
+    unexpected: tuple[KeyReport, ...] = ()
+
+    @property
+    def entries(self) -> tuple[KeyReport, ...]:
+        """All lists together."""
+        return tuple(entry for fate in FATES for entry in getattr(self, fate))
+
+    @property
+    def model_keys(self) -> tuple[str, ...]:
+        return tuple(entry.model_key for entry in self.entries if entry.model_key is not None)
+
+    @property
+    def file_keys(self) -> tuple[str, ...]:
+        return tuple(entry.file_key for entry in self.entries if entry.file_key is not None)
+
+    def __str__(self) -> str:
+        lines = [f"{self.source}: {len(self.model_keys)} tensors in the model, {len(self.file_keys)} in the file"]
+        for fate in FATES:
+            entries = getattr(self, fate)
+            if entries:
+                names = "" if fate == "loaded" else ": " + _some(map(str, entries))
+                lines.append(f"  {fate} {len(entries)}{names}")
+        return "\n".join(lines)
+
+
+FATES = tuple(field.name for field in fields(LoadReport) if field.name != "source")
+
+
+def _some(items: Iterable[str], limit: int = 4) -> str:
+    items = list(items)
+    more = f" and {len(items) - limit} more" if len(items) > limit else ""
+    return ", ".join(items[:limit]) + more
+
+
+def load_weights(
+    model: VideoMamba,
+    weights: str | Path | Mapping[str, object] | Checkpoint,
+    *,
+    head: HeadPolicy = "keep",
+    head_rows: Sequence[int] | None = None,
+    rename_norm: bool = False,
+    inflation: Inflation = "center",
+    source_grid: tuple[int, int] | None = None,
+    allow_missing: Sequence[str] = (),
+    allow_unexpected: Sequence[str] = (),
+) -> LoadReport:
+    """Copies `weights` into `model`, whose dtype and device stay; returns the account of every tensor.
+
+    `weights` is a path, a zoo name, a state dict (wrapped or bare) or what `read_checkpoint` returned. Applied without
+    asking, and reported: prefixes of other programs dropped, a 2-D patch kernel inflated (`inflation`), the position
+    table resized (bicubic), the temporal embedding resized (linear) or zero when the file is of one frame.
+
+    Applied on request only: `head="replace"` starts the head anew (std 0.02, bias 0) whatever the file has;
+    `head_rows` keeps those rows of the file's head, in that order (a 710-class Kinetics head: `range(400)`);
+    `rename_norm` takes the file's `norm.weight` for `norm_f.weight` (masked pre-training names it so);
+    `source_grid` is (gh, gw) of the file's position table where its length does not tell;
+    `allow_missing` and `allow_unexpected` are `fnmatch` patterns of names that may be absent from the file (and stay as
+    they are in the model) or from the model.
+
+    A bundle that was made for another scan order, merge, discretization, pool or norm_eps is refused: its tensors would fit
+    and mean something else. Its state dict alone (`read_checkpoint(path).tensors`) is taken as it is.
+
+    Raises WeightsError, before anything is changed, for any other difference.
+    """
+    if head_rows is not None and head == "replace":
+        raise ValueError("head_rows keeps rows of the file's head, head='replace' discards it: choose one")
+    if isinstance(weights, str | Path):
+        weights = read_checkpoint(zoo.resolve_weights(weights))
+    elif not isinstance(weights, Checkpoint):
+        weights = Checkpoint("state dict", unwrap(weights, source="state dict"))
+    target = model.state_dict()
+    if any(tensor.is_meta for tensor in target.values()):
+        raise ValueError(
+            "the model is on the meta device, which holds no values: call model.to_empty(device=...) first"
+        )
+
+    _same_network(weights, model)
+    plan = _Plan(weights, model)
+    plan.final_norm(rename=rename_norm, allow_missing=allow_missing)
+    plan.head(policy=head, rows=head_rows)
+    plan.patch_kernel(inflation)
+    plan.positions(source_grid)
+    plan.temporal()
+    plan.rest(allow_missing=allow_missing, allow_unexpected=allow_unexpected)
+    plan.raise_problems()
+
+    with torch.no_grad():
+        for key, value in plan.values.items():
+            target[key].copy_(value)
+    return LoadReport(weights.source, **{fate: tuple(entries) for fate, entries in plan.fates.items()})
+
+
+def _same_network(checkpoint: Checkpoint, model: VideoMamba) -> None:
+    """Options that leave no trace in the tensors must agree with the bundle's."""
+    if checkpoint.bundle is None:
+        return
+    theirs, ours = checkpoint.bundle.config, model.config
+    for name in ("scan_order", "merge", "discretization", "pool", "norm_eps"):
+        if getattr(theirs, name) != getattr(ours, name):
+            raise WeightsError(
+                f"{checkpoint.source}: was made with {name}={getattr(theirs, name)!r}, the model has "
+                f"{getattr(ours, name)!r}; create the model with the former"
+            )
+
+
+class _Plan:
+    """Decides the fate of every tensor, one idea a method; what no method settled is settled by `rest`."""
+
+    def __init__(self, checkpoint: Checkpoint, model: VideoMamba) -> None:
+        self.checkpoint = checkpoint
+        self.config = model.config
+        self.file_keys = trunk_names(list(checkpoint.tensors), source=checkpoint.source)
+        self.open_file = {name: checkpoint.tensors[key] for name, key in self.file_keys.items()}
+        self.open_model = dict(model.state_dict())
+        self.values: dict[str, Tensor] = {}
+        self.fates: dict[str, list[KeyReport]] = {fate: [] for fate in FATES}
+        self.problems: list[str] = []
+
+    def settle(
+        self, fate: str, model_name: str | None, file_name: str | None, value: Tensor | None = None, note: str = ""
+    ) -> None:
+        """Closes a name on either side; the model's tensor becomes `value`, or stays as it is where that is None."""
+        target = None if model_name is None else self.open_model.pop(model_name)
+        found = None if file_name is None else self.open_file.pop(file_name)
+        if model_name is not None and value is not None:
+            self.values[model_name] = value
+        self.fates[fate].append(
+            KeyReport(
+                model_key=model_name,
+                model_shape=None if target is None else tuple(target.shape),
+                file_key=None if file_name is None else self.file_keys[file_name],
+                file_shape=None if found is None else tuple(found.shape),
+                note=note,
+            )
+        )
+
+    def refuse(self, problem: str, *names: str) -> None:
+        """Notes what is wrong with `names`, which no later method then looks at."""
+        self.problems.append(problem)
+        for name in names:
+            self.open_model.pop(name, None)
+            self.open_file.pop(name, None)
+
+    def final_norm(self, *, rename: bool, allow_missing: Sequence[str]) -> None:
+        """Masked pre-training calls it `norm`."""
+        if "norm.weight" not in self.open_file or "norm_f.weight" in self.open_file:
+            return
+        if rename:
+            self.settle("converted", "norm_f.weight", "norm.weight", self.open_file["norm.weight"], "renamed")
+        elif _matches("norm_f.weight", allow_missing):
+            self.settle("ignored", None, "norm.weight", note="rename_norm=True would use it")
+        else:
+            problem = "its final norm is norm.weight (masked pre-training): pass rename_norm=True to take it"
+            advice = "or allow_missing=['norm_f.weight'] to keep the model's norm_f.weight"
+            self.refuse(f"{problem}, {advice}", "norm.weight", "norm_f.weight")
+
+    def head(self, *, policy: HeadPolicy, rows: Sequence[int] | None) -> None:
+        for key in HEAD:
+            value, target = self.open_file.get(key), self.open_model.get(key)
+            if target is None:
+                if value is not None:
+                    self.settle("ignored", None, key, note="the model has no head")
+            elif policy == "replace":
+                fresh = torch.zeros(target.shape)
+                if key == "head.weight":
+                    nn.init.trunc_normal_(fresh, std=0.02)
+                self.settle("replaced", key, None if value is None else key, fresh, "random")
+            elif value is not None and value.ndim and rows is not None:
+                self._head_rows(key, value, target, list(rows))
+            elif value is not None and value.ndim and len(value) != len(target):
+                self._wrong_head(len(value), len(target))
+
+    def _head_rows(self, key: str, value: Tensor, target: Tensor, rows: list[int]) -> None:
+        if len(rows) != len(target):
+            self._wrong_head(len(rows), len(target))
+        elif not 0 <= min(rows) <= max(rows) < len(value):
+            self.refuse(f"head_rows is {min(rows)} to {max(rows)}, its head has rows 0 to {len(value) - 1}", *HEAD)
+        else:
+            self.settle("converted", key, key, value[rows], f"{len(rows)} of {len(value)} rows")
+
+    def _wrong_head(self, found: int, wanted: int) -> None:
+        problem = f"its head has {found} classes, the model's {wanted}: pass head='replace' to start a new head"
+        self.refuse(f"{problem}, or head_rows to choose rows", *HEAD)
+
+    def patch_kernel(self, mode: Inflation) -> None:
+        """2-D kernels, and 3-D ones of one frame, into the model's tubelet."""
+        key = "patch_embed.proj.weight"
+        value, target = self.open_file.get(key), self.open_model[key]
+        if value is None or value.shape == target.shape:
+            return
+        flat = value.squeeze(2) if value.ndim == 5 else value
+        if flat.shape == target[:, :, 0].shape:
+            note = mode if target.shape[2] > 1 else ""
+            self.settle("inflated", key, key, inflate_patch(flat, target.shape[2], mode), note)
+
+    def positions(self, source_grid: tuple[int, int] | None) -> None:
+        """The spatial position table, from the file's grid to the model's."""
+        key, target_grid = "pos_embed", self.config.grid[1:]
+        value, target = self.open_file.get(key), self.open_model[key]
+        if value is None or value.ndim != 3 or value.shape[-1] != target.shape[-1]:
+            return
+        count, bundle = value.shape[1] - 1, self.checkpoint.bundle
+        stated = source_grid or (bundle.config.grid[1:] if bundle else None)
+        square, same = square_grid(count), target_grid[0] * target_grid[1] == count
+        grid = stated or square or (target_grid if same else None)
+        released = zoo.entry_for_file(self.checkpoint.source) is not None  # and so square
+        if grid is None:
+            self.refuse(f"pos_embed has {count} patches, not a square: pass source_grid=(height, width)", key)
+        elif grid[0] * grid[1] != count:
+            self.refuse(f"pos_embed has {count} patches, which is not source_grid {grid[0]}x{grid[1]}", key)
+        elif same and grid != target_grid and not (stated or released):
+            either = f"{grid[0]}x{grid[1]} or the model's {target_grid[0]}x{target_grid[1]}"
+            self.refuse(f"pos_embed has {count} patches, which is {either}: pass source_grid=(height, width)", key)
+        elif grid != target_grid:
+            note = f"{grid[0]}x{grid[1]} -> {target_grid[0]}x{target_grid[1]}"
+            self.settle("resized", key, key, resize_positions(value, grid, target_grid), note)
+
+    def temporal(self) -> None:
+        """The temporal embedding, which a model of one time step does not have."""
+        key = "temporal_pos_embedding"
+        value, target = self.open_file.get(key), self.open_model.get(key)
+        if target is None:
+            if value is not None and value.ndim == 3 and value.shape[1] == 1 and value.count_nonzero():
+                self.refuse(f"{key} has one slot and it is not zero, which a model of one time step cannot hold", key)
+            elif value is not None:
+                self.settle("ignored", None, key, note="a model of one time step has none")
+        elif value is None:
+            self.settle("zero", key, None, torch.zeros(target.shape), "absent from an image checkpoint")
+        elif value.ndim == 3 and value.shape[1] != target.shape[1] and value.shape[2] == target.shape[2]:
+            self.settle("resized", key, key, resize_temporal(value, target.shape[1]))
+
+    def rest(self, *, allow_missing: Sequence[str], allow_unexpected: Sequence[str]) -> None:
+        """Equal tensors are loaded; everything else is allowed, ignored, or a problem."""
+        different, absent, surplus = [], [], []
+        for key, target in list(self.open_model.items()):
+            value = self.open_file.get(key)
+            if value is None:
+                if not _matches(key, allow_missing):
+                    absent.append(key)
+                self.settle("missing", key, None)
+            elif value.shape != target.shape:
+                different.append(f"{key} {tuple(value.shape)} instead of {tuple(target.shape)}")
+                del self.open_file[key]
+            else:
+                self.settle("loaded", key, key, value)
+        for key in list(self.open_file):
+            known = _matches(key, OTHER_PARTS)
+            if not known and not _matches(key, allow_unexpected):
+                surplus.append(self.file_keys[key])
+            self.settle("ignored" if known else "unexpected", None, key)
+        if different:
+            self.problems.append(f"{len(different)} tensors have another shape: {_some(different, 2)}")
+        if absent:
+            advice = ": pass head='replace' to start a new head" if set(absent) == set(HEAD) else ""
+            self.problems.append(f"{len(absent)} tensors are missing: {_some(absent)}{advice}")
+        if surplus:
+            self.problems.append(f"{len(surplus)} tensors have no place in the model: {_some(surplus)}")
+
+    def raise_problems(self) -> None:
+        if self.problems:
+            raise WeightsError(f"{self.checkpoint.source}: {self._structure()}{'; '.join(self.problems)}")
+
+    def _structure(self) -> str:
+        """How the two networks differ in more than the size of their input and head, e.g. "it holds dim 384, ...; "."""
+        tensors = self.checkpoint.tensors
+        table = tensors.get(self.file_keys.get("pos_embed", ""))
+        if table is None or table.ndim != 3:
+            return ""
+        try:
+            found = infer_config(tensors, grid=(1, table.shape[1] - 1), source=self.checkpoint.source)
+        except WeightsError:
+            return ""
+        wanted = self.config.model_dump()
+        names = ("dim", "depth", "patch_size", "tubelet_size", "expand", "d_state", "d_conv", "num_registers")
+        different = [name for name in names if found[name] != wanted[name]]
+        theirs = ", ".join(f"{name} {found[name]}" for name in different)
+        ours = ", ".join(f"{name} {wanted[name]}" for name in different)
+        return f"it holds {theirs}, the model has {ours}; " if different else ""
+
+
+def _matches(key: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatchcase(key, pattern) for pattern in patterns)

@@ -1,0 +1,91 @@
+"""Checkpoint files: reading every kind there is, and writing the original's own."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from videomamba.files import write_atomically
+from videomamba.models.config import VideoMambaConfig, make_config
+from videomamba.models.videomamba import VideoMamba
+from videomamba.schema import WeightsError
+from videomamba.weights.bundle import (
+    FORMAT_FAMILY,
+    BundleMetadata,
+    check_bundle,
+    read_safetensors,
+    unreadable,
+)
+from videomamba.weights.convert import infer_config, to_image_format, to_video_format, unwrap
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A file as read: tensors on the CPU under their names in the file, and our metadata where it is a bundle."""
+
+    source: str
+    tensors: Mapping[str, Tensor]
+    bundle: BundleMetadata | None = None
+
+    def config(self) -> VideoMambaConfig:
+        """The bundle's config, else what the shapes tell (see `infer_config`). Raises WeightsError naming the file."""
+        if self.bundle is not None:
+            return self.bundle.config
+        try:
+            return make_config(infer_config(self.tensors, source=self.source))
+        except ValueError as error:
+            raise WeightsError(f"{self.source}: {error}; this is not a VideoMamba checkpoint") from None
+
+
+def read_checkpoint(path: str | Path) -> Checkpoint:
+    """Reads a .safetensors (ours or plain) or anything that `torch.save` wrote, without running code from the file.
+
+    Half precision comes back as float32. Raises WeightsError when the file is absent, damaged, or holds objects other
+    than tensors, plain containers and the `argparse.Namespace` that the original's training puts there.
+    """
+    path = Path(path)
+    if path.suffix == ".safetensors":
+        tensors, metadata = read_safetensors(path)
+        ours = metadata.get("format", "").startswith(FORMAT_FAMILY)
+        bundle = check_bundle(path, tensors, metadata) if ours else None
+        return Checkpoint(str(path), unwrap(tensors, source=str(path)), bundle)
+    try:
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged pickle makes torch.load raise anything: AssertionError, struct.error, ...
+        unsafe = re.search(r"Unsupported (?:global|class): (?:GLOBAL )?(\S+)", str(error))
+        if unsafe is None:
+            raise unreadable(path) from error
+        reason = f"holds {unsafe[1].rstrip('.')}, which could run code; ask its author for a file of tensors only"
+        raise WeightsError(f"{path}: {reason}") from None
+    return Checkpoint(str(path), unwrap(content, source=str(path)))
+
+
+def save_original(model: VideoMamba, path: str | Path, kind: Literal["video", "image"] = "video") -> Path:
+    """Writes the original's own format, which its code and `load_weights` read.
+
+    "video": the bare state dict, always with a temporal embedding. "image": {"model": state dict} with a 4-D patch
+    kernel and without temporal embedding, for a model of one frame. Raises WeightsError, `path` untouched, for a model
+    that the original cannot run, for a video model as an image, and when the disk refuses.
+    """
+    path = Path(path)
+    for field in ("scan_order", "merge", "discretization", "num_registers", "pool", "norm_eps"):
+        value, original = getattr(model.config, field), VideoMambaConfig.model_fields[field].default
+        if value != original:
+            raise WeightsError(
+                f"{path}: the original has no {field}={value!r} (only {original!r}); save a bundle instead"
+            )
+    tensors = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+    if kind == "image":
+        content: dict[str, object] = {"model": to_image_format(tensors, source=str(path))}
+    else:
+        content = dict(to_video_format(tensors))
+    write_atomically(path, lambda target: torch.save(content, target), error=WeightsError)
+    return path

@@ -1,0 +1,226 @@
+"""The command line as a stranger meets it: answers, errors in one line, exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from videomamba.cli import COMMANDS, main
+from videomamba.cli.output import print_json
+from videomamba.schema import VideoMambaError
+from videomamba.weights.zoo import zoo_names
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    """(exit code, stdout, stderr) of one command."""
+    with pytest.raises(SystemExit) as stopped:
+        main([str(argument) for argument in arguments])
+    captured = capsys.readouterr()
+    assert "Traceback" not in captured.err
+    return int(stopped.value.code or 0), captured.out, captured.err
+
+
+def test_predict_prints_a_table(bundle: Path, clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(capsys, "predict", clips / "clip0.mp4", "--model", bundle, "--top", 2)
+    assert code == 0 and err == ""
+    assert out.startswith(f"{clips / 'clip0.mp4'}  (") and out.count(" %") == 2
+
+
+def test_a_long_path_is_not_folded(bundle: Path, clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = clips / (f"../{clips.name}/" * 20) / "clip0.mp4"
+    _, out, _ = run(capsys, "predict", path, "--model", bundle)
+    assert out.startswith(f"{path}  (")
+
+
+def test_a_name_that_is_no_text(bundle: Path, clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "caf\udce9.mp4"
+    path.symlink_to(clips / "clip0.mp4")
+    code, out, _ = run(capsys, "predict", path, "--model", bundle)
+    assert code == 0 and "caf\\udce9.mp4" in out
+    code, out, _ = run(capsys, "predict", path, "--model", bundle, "--json")
+    assert code == 0 and out.isascii() and json.loads(out)["path"] == str(path)
+
+
+def test_output_is_not_drawn_into_by_the_bar(bundle: Path, clips: Path, tmp_path: Path) -> None:
+    """stderr a terminal, stdout a file: the bar goes to the one, every answer to the other."""
+    pty = pytest.importorskip("pty")
+    leader, terminal = pty.openpty()
+    command = [
+        sys.executable,
+        "-m",
+        "videomamba",
+        "predict",
+        clips / "clip0.mp4",
+        clips / "clip1.mp4",
+        "--model",
+        bundle,
+    ]
+    environment = {**os.environ, "TERM": "xterm"}
+    for form in ([], ["--json"]):
+        with (tmp_path / "out").open("wb") as out:
+            subprocess.run([*command, *form], stdout=out, stderr=terminal, check=True, timeout=120, env=environment)
+        text = (tmp_path / "out").read_text()
+        assert "\x1b" not in text and len(text.splitlines()) >= 2
+        assert [name in text for name in ("clip0.mp4", "clip1.mp4")] == [True, True]
+    os.close(terminal)
+    drawn = b""
+    with suppress(OSError):  # how Linux says that a terminal has ended
+        while piece := os.read(leader, 65536):
+            drawn += piece
+    os.close(leader)
+    assert b"predicting" in drawn and b"clip0" not in drawn
+
+
+def test_predict_in_json_goes_on_past_a_bad_file(bundle: Path, clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(capsys, "predict", clips, clips / "absent.mp4", "--model", bundle, "--json")
+    records = [json.loads(line) for line in out.splitlines()]
+    assert code == 1
+    assert [Path(r["path"]).name for r in records] == ["clip0.mp4", "clip1.mp4", "clip2.mp4", "notes.mp4", "absent.mp4"]
+    for record in records[:3]:
+        assert set(record) == {"path", "predictions"} and len(record["predictions"]) == 5
+        assert all(set(p) == {"label", "score"} for p in record["predictions"])
+    assert all(set(record) == {"path", "error"} for record in records[3:])
+    assert len(err.splitlines()) == 2 and "notes.mp4" in err and "absent.mp4" in err
+
+
+def test_an_error_names_the_folder_that_was_given(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "1.png").write_text("no picture")
+    code, out, _ = run(capsys, "predict", tmp_path, "--model", bundle, "--json")
+    record = json.loads(out)
+    assert code == 1 and record["path"] == str(tmp_path) and "1.png" in record["error"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--views", "3"], "views '3'"),
+        (["--top", "0"], "--top 0"),
+        (["--device", "warp"], "--device warp"),
+        (["--device", "meta"], "--device meta"),
+        (["--device", "hpu"], "--device hpu"),
+        (["--labels", "absent.txt"], "absent.txt"),
+        (["--size", "50"], "multiple of patch_size"),
+        (["--model", "videomamba_tiny_k400_f8_22"], "did you mean 'videomamba_tiny_k400_f8_224'"),
+        (["--model", "absent.pth"], "absent.pth"),
+    ],
+)
+def test_a_bad_option_is_one_clear_line(
+    bundle: Path, clips: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = [] if "--model" in arguments else ["--model", bundle]
+    code, out, err = run(capsys, "predict", clips / "clip0.mp4", *model, *arguments)
+    assert (code, out) == (1, "")
+    assert message in err and len(err.splitlines()) == 1
+
+
+def test_predict_without_files_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = run(capsys, "predict")
+    assert code == 1 and "no file given" in err
+
+
+def test_synth_writes_what_it_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ("--clips-per-class", 1, "--num-frames", 8, "--height", 64, "--width", 64)
+    code, out, _ = run(capsys, "synth", tmp_path / "data", *options)
+    assert code == 0 and "16 videos of 16 classes" in out
+    assert len(list((tmp_path / "data").rglob("*.mp4"))) == 16
+    code, _, err = run(capsys, "synth", tmp_path / "data", *options, "--seed", 5)
+    assert code == 1 and "seed=0, not 5" in err
+
+
+def test_an_answer_that_is_no_number_is_one_line() -> None:
+    with pytest.raises(VideoMambaError, match=r"a\.mp4.*is no JSON"):
+        print_json({"path": "a.mp4", "score": float("nan")})
+
+
+def test_an_empty_name_is_refused(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for command in (("predict", "", "--model", bundle), ("synth", "")):
+        code, out, err = run(capsys, *command)
+        assert (code, out) == (1, "") and '""' in err and len(err.splitlines()) == 1
+
+
+def test_zoo_goes_on_without_the_packaged_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("VIDEOMAMBA_WEIGHTS", raising=False)
+    monkeypatch.setattr("videomamba.weights.zoo._HERE", tmp_path)
+    code, out, err = run(capsys, "zoo", "--json")
+    first, second, *_ = map(json.loads, out.splitlines())
+    assert (code, err, first["frames"], first["resolution"]) == (0, "", None, None)
+    assert second["frames"] == 1
+    code, out, _ = run(capsys, "zoo")
+    row = next(line for line in out.splitlines() if "videomamba_micro_synthetic" in line)
+    assert code == 0 and row.split()[1:3] == ["-", "-"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("arguments", [["zoo", "--json"], ["zoo"], ["--version"], ["--help"]])
+def test_a_full_disk_is_one_line(arguments: list[str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "videomamba", *arguments]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=120)
+    assert done.returncode == 1 and done.stderr == "videomamba: standard output: No space left on device\n"
+
+
+def test_zoo_lists_every_checkpoint(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "zoo", "--json")
+    assert code == 0
+    assert [json.loads(line)["name"] for line in out.splitlines()] == zoo_names()
+    _, table, _ = run(capsys, "zoo")
+    assert all(name in table for name in zoo_names())
+    code, one, _ = run(capsys, "zoo", "videomamba_middle_breakfast_mask_ft_f64_224")
+    assert code == 0 and "32" in one
+    code, _, err = run(capsys, "zoo", "videomamba_tiny_k401")
+    assert code == 1 and "did you mean" in err
+
+
+def test_convert_goes_there_and_back(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "convert", bundle, tmp_path / "square.safetensors", "--size", 32)
+    assert code == 0 and out.strip() == str(tmp_path / "square.safetensors")
+    assert run(capsys, "convert", tmp_path / "square.safetensors", tmp_path / "square.pth", "--to", "video")[0] == 0
+    assert run(capsys, "convert", tmp_path / "square.pth", tmp_path / "again.safetensors")[0] == 0
+    code, _, err = run(capsys, "convert", bundle, tmp_path / "image.pth", "--to", "image")
+    assert code == 1 and len(err.splitlines()) == 1
+
+
+def test_doctor_says_which_backend_serves_what(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "doctor", "--json")
+    findings = {f["topic"]: f["finding"] for f in map(json.loads, out.splitlines())}
+    assert code == 0
+    assert findings["selective_scan on cpu, float32"].split()[0] in ("native", "chunked")
+    assert "embedded model" in findings
+
+
+def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "--help")
+    assert code == 0 and all(f"{name} " in out for name in COMMANDS)
+
+
+@pytest.mark.parametrize("arguments", [["zoo", "--json"], ["zoo"], ["--version"]])
+def test_a_reader_that_leaves_is_no_error(arguments: list[str]) -> None:
+    command = [sys.executable, "-m", "videomamba", *arguments]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdout.close()
+    error = process.stderr.read()
+    process.stderr.close()
+    assert process.wait() == 0 and error == b""
+
+
+def test_importing_is_light() -> None:
+    """Neither PyTorch nor PyAV, for the package nor for --help."""
+    loaded = "print('loaded:', *sorted({'torch', 'av'} & set(sys.modules)))"
+    script = f"import sys, videomamba.cli\ntry: videomamba.cli.main(['--help'])\nexcept SystemExit: {loaded}"
+    shown = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert "predict" in shown and shown.splitlines()[-1] == "loaded:"
+    probe = (
+        "import sys; import videomamba, videomamba.cli; assert videomamba.__version__; "
+        "print(sorted({'torch', 'av', 'numpy', 'pydantic', 'huggingface_hub'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True).stdout == "[]\n"
