@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
+from tests.models.networks import build_model, released_format
 from tests.video.clips import RECIPES, encode
 from videomamba import create_model
+from videomamba.models.videomamba import VideoMamba
 from videomamba.schema import Preprocess
 from videomamba.synthetic.dataset import ACTIONS, render_clip
 from videomamba.video.encode import write_video
@@ -54,3 +57,19 @@ def real_videos() -> Path:
     if not folder.is_dir():
         pytest.skip("the folder of real clips is not here")
     return folder
+
+
+@pytest.fixture
+def build() -> Callable[..., VideoMamba]:
+    return build_model
+
+
+@pytest.fixture
+def released() -> Callable[[VideoMamba, str], dict[str, object]]:
+    return released_format
+
+
+@pytest.fixture
+def weights_of() -> Callable[[VideoMamba], dict[str, Tensor]]:
+    """A copy of a model's tensors, to compare with later."""
+    return lambda model: {key: value.clone() for key, value in model.state_dict().items()}

@@ -7,8 +7,9 @@ Nothing here imports PyTorch: tensors are checked through `shape` and `dtype` on
 
 from __future__ import annotations
 
+import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Self
 
@@ -40,6 +41,12 @@ class VideoError(VideoMambaError):
 
 class WeightsError(VideoMambaError):
     """A checkpoint that cannot be found, read, or loaded completely into the model at hand."""
+
+
+def nearest_name(name: str, known: Iterable[str], *, otherwise: str) -> str:
+    """Advice for an unknown `name`: "did you mean 'tiny'?" with the closest of `known`, or `otherwise` when none is close."""
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f"did you mean {close[0]!r}?" if close else otherwise
 
 
 def _require(condition: bool, message: str) -> None:

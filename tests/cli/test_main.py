@@ -150,7 +150,7 @@ def test_zoo_goes_on_without_the_packaged_file(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("VIDEOMAMBA_WEIGHTS", raising=False)
-    monkeypatch.setattr("videomamba.weights.zoo._HERE", tmp_path)
+    monkeypatch.setattr("videomamba.weights.zoo._ASSETS", tmp_path)
     code, out, err = run(capsys, "zoo", "--json")
     first, second, *_ = map(json.loads, out.splitlines())
     assert (code, err, first["frames"], first["resolution"]) == (0, "", None, None)

@@ -130,7 +130,7 @@ def test_words_of_yaml_that_look_like_something_else(file: Path) -> None:
         (["--model.weights", ""], "--model.weights: has no value; "),
         (["--run.out="], "--run.out: has no value; "),
         (["k400-tiny-f8"], "'k400-tiny-f8': belongs to no option; "),
-        (["--preset", "k400-tiny-f9"], "preset k400-tiny-f9: unknown; did you mean k400-tiny-f"),
+        (["--preset", "k400-tiny-f9"], "preset k400-tiny-f9: unknown; did you mean 'k400-tiny-f"),
         (["--config", "absent.yaml"], "absent.yaml: cannot be read (No such file or directory)"),
     ],
 )

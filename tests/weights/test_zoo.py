@@ -361,7 +361,7 @@ class TestPackaged:
 
     def test_lies_inside_the_package(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.delenv(FOLDER_VARIABLE, raising=False)
-        monkeypatch.setattr(zoo, "_HERE", tmp_path)
+        monkeypatch.setattr(zoo, "_ASSETS", tmp_path)
         with pytest.raises(WeightsError, match=r"videomamba_micro_synthetic: .* is absent; reinstall"):
             resolve_weights("videomamba_micro_synthetic")
         (tmp_path / "weights").mkdir()

@@ -5,7 +5,6 @@ Each command's module is imported when it is called, and imports what it needs w
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import io
 import os
@@ -91,10 +90,9 @@ def _run(arguments: list[str]) -> int:
         print(_help())
         return 0
     if name not in COMMANDS:
-        close = difflib.get_close_matches(name, COMMANDS, n=1, cutoff=0.5)
-        complain(
-            f"{name}: no such command; {f'did you mean {close[0]!r}?' if close else '`videomamba --help` lists them'}"
-        )
+        from videomamba.schema import nearest_name
+
+        complain(f"{name}: no such command; {nearest_name(name, COMMANDS, otherwise='`videomamba --help` lists them')}")
         return 2
     command = COMMANDS[name]
     target = getattr(importlib.import_module(f"videomamba.cli.{command.module}"), command.function)

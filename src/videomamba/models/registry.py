@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from videomamba.models.config import VideoMambaConfig, make_config
+from videomamba.schema import nearest_name
 
 ARCHITECTURES: Mapping[str, Mapping[str, object]] = {
     "videomamba_tiny": {"dim": 192, "depth": 24},
@@ -22,20 +22,19 @@ def list_models() -> list[str]:
     return list(ARCHITECTURES)
 
 
-def _nearest(word: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.4)
-    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
-
-
 def build_config(name: str, overrides: Mapping[str, object]) -> VideoMambaConfig:
     """The config of architecture `name` with `overrides`; ValueError names an unknown field's nearest neighbour."""
     if name not in ARCHITECTURES:
-        raise ValueError(f"unknown model {name!r}; {_nearest(name, list_models())}")
+        raise ValueError(f"unknown model {name!r}; {_advice(name, ARCHITECTURES)}")
     fields = list(VideoMambaConfig.model_fields)
     for key in overrides:
         if key not in fields:
-            raise ValueError(f"unknown option {key!r} for {name}; {_nearest(key, fields)}")
+            raise ValueError(f"unknown option {key!r} for {name}; {_advice(key, fields)}")
     try:
         return make_config({**ARCHITECTURES[name], **overrides})
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from None
+
+
+def _advice(name: str, known: Collection[str]) -> str:
+    return nearest_name(name, known, otherwise=f"known: {', '.join(known)}")

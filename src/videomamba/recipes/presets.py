@@ -9,7 +9,6 @@ Blocks at full rate with nearly frozen embeddings, and decayed A_log (both "lega
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -32,7 +31,7 @@ from videomamba.recipes.published import (
     Size,
     VideoRun,
 )
-from videomamba.schema import Preprocess, VideoMambaError
+from videomamba.schema import Preprocess, VideoMambaError, nearest_name
 from videomamba.training.settings import Optimisation, Run
 from videomamba.weights.released import ZooEntry
 from videomamba.weights.zoo import zoo_entry
@@ -56,8 +55,7 @@ def preset(name: str) -> Preset:
     """The preset called `name`. Raises VideoMambaError with the nearest name."""
     known = _presets()
     if name not in known:
-        close = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
-        advice = f"did you mean {close[0]}?" if close else "`videomamba train --presets` lists them"
+        advice = nearest_name(name, known, otherwise="`videomamba train --presets` lists them")
         raise VideoMambaError(f"preset {name}: unknown; {advice}")
     return known[name]
 

@@ -5,7 +5,6 @@ Importing this reads nothing and needs neither PyTorch nor the hub's client.
 
 from __future__ import annotations
 
-import difflib
 import os
 import stat
 import urllib.error
@@ -14,7 +13,7 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
-from videomamba.schema import Preprocess, WeightsError
+from videomamba.schema import Preprocess, WeightsError, nearest_name
 from videomamba.weights.released import ZooEntry, entries
 
 REPO = "OpenGVLab/VideoMamba"
@@ -39,8 +38,7 @@ def zoo_entry(name: str) -> ZooEntry:
     """The entry called `name`. Raises WeightsError with the nearest name."""
     known = _entries()
     if name not in known:
-        close = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
-        advice = f"did you mean {close[0]!r}?" if close else "`videomamba zoo` lists them"
+        advice = nearest_name(name, known, otherwise="`videomamba zoo` lists them")
         raise WeightsError(f"{name}: no such file and no such checkpoint; {advice}")
     return known[name]
 

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-import pytest
 import torch
-from torch import Tensor
 
 from videomamba.models.config import VideoMambaConfig
 from videomamba.models.videomamba import VideoMamba
@@ -51,19 +47,3 @@ def released_format(model: VideoMamba, kind: str) -> dict[str, object]:
     whole |= {"text_encoder.bert.encoder.layer.0.attention.self.query.bias": torch.ones(768)}
     whole |= {"clip_teacher.transformer.resblocks.0.ln_1.bias": torch.ones(768)}
     return {"model": {key: value.bfloat16() for key, value in whole.items()}}
-
-
-@pytest.fixture
-def build() -> Callable[..., VideoMamba]:
-    return build_model
-
-
-@pytest.fixture
-def released() -> Callable[[VideoMamba, str], dict[str, object]]:
-    return released_format
-
-
-@pytest.fixture
-def weights_of() -> Callable[[VideoMamba], dict[str, Tensor]]:
-    """A copy of a model's tensors, to compare with later."""
-    return lambda model: {key: value.clone() for key, value in model.state_dict().items()}
