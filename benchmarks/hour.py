@@ -2,7 +2,7 @@
 
     python benchmarks/hour.py [--seconds 3600] [--film-fps 4] [--fps 1] [--model videomamba_tiny] [--precision bf16]
 
-Writes a film of that length and a checkpoint with random weights, runs the command in a process of its own and prints its
+Writes a film of that length and a bundle with random weights, runs the command in a process of its own and prints its
 time and its largest resident memory (of everything: PyTorch, weights, film, tokens), for each way of keeping tokens. The time
 of a frame, decoding included, stands beside that of the same network on clips of 16 frames that are in memory, which run right
 before and right after. Answers of random weights mean nothing; what is measured does not depend on them.

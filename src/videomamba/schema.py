@@ -40,7 +40,7 @@ class VideoError(VideoMambaError):
 
 
 class WeightsError(VideoMambaError):
-    """A checkpoint that cannot be found, read, or loaded completely into the model at hand."""
+    """A weights file that cannot be found, read, or loaded completely into the model."""
 
 
 def nearest_name(name: str, known: Iterable[str], *, otherwise: str) -> str:

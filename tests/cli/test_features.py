@@ -161,7 +161,7 @@ def test_a_bad_file_writes_nothing(
     assert code == 1 and "notes.mp4" in err and list(tmp_path.iterdir()) == []
 
 
-def test_a_checkpoint_without_a_head(clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_weights_without_a_head(clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = create_model("videomamba_micro", depth=1, dim=32, num_frames=2, image_size=32, num_classes=0)
     path = save_bundle(tmp_path / "trunk.safetensors", model, Preprocess(num_frames=2, image_size=(32, 32)))
     code, out, _ = run(capsys, clips / "clip0.mp4", "--model", path)

@@ -10,10 +10,14 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from videomamba.cli import COMMANDS, main
 from videomamba.cli.output import print_json
 from videomamba.schema import VideoMambaError
+from videomamba.synthetic.dataset import ACTIONS
+from videomamba.weights.bundle import read_bundle_metadata
 from videomamba.weights.zoo import zoo_names
 
 
@@ -169,7 +173,7 @@ def test_a_full_disk_is_one_line(arguments: list[str]) -> None:
     assert done.returncode == 1 and done.stderr == "videomamba: standard output: No space left on device\n"
 
 
-def test_zoo_lists_every_checkpoint(capsys: pytest.CaptureFixture[str]) -> None:
+def test_zoo_lists_every_file(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run(capsys, "zoo", "--json")
     assert code == 0
     assert [json.loads(line)["name"] for line in out.splitlines()] == zoo_names()
@@ -182,12 +186,31 @@ def test_zoo_lists_every_checkpoint(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_convert_goes_there_and_back(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    code, out, _ = run(capsys, "convert", bundle, tmp_path / "square.safetensors", "--size", 32)
+    code, out, told = run(capsys, "convert", bundle, tmp_path / "square.safetensors", "--size", 32)
     assert code == 0 and out.strip() == str(tmp_path / "square.safetensors")
-    assert run(capsys, "convert", tmp_path / "square.safetensors", tmp_path / "square.pth", "--to", "video")[0] == 0
-    assert run(capsys, "convert", tmp_path / "square.pth", tmp_path / "again.safetensors")[0] == 0
-    code, _, err = run(capsys, "convert", bundle, tmp_path / "image.pth", "--to", "image")
-    assert code == 1 and len(err.splitlines()) == 1
+    assert "  loaded 41 with the head" in told and "  resized 1: pos_embed" in told
+    assert run(capsys, "convert", bundle, tmp_path / "their.pth", "--to", "video")[0] == 0
+    (tmp_path / "names.txt").write_text("\n".join(reversed(ACTIONS)) + "\n")
+    back, named = tmp_path / "back.safetensors", ("--labels", tmp_path / "names.txt")
+    assert run(capsys, "convert", tmp_path / "their.pth", back, "--size", 32, 48, *named)[0] == 0
+    assert read_bundle_metadata(back).labels == ACTIONS[::-1]
+    assert all(torch.equal(value, load_file(bundle)[key]) for key, value in load_file(back).items())
+
+
+def test_convert_refuses_in_one_line(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "few.txt").write_text("one\ntwo\n")
+    (tmp_path / "twice.txt").write_text("one\none\n")
+    for options, reason in (
+        ((tmp_path / "image.pth", "--to", "image"), "is no image model"),
+        ((tmp_path / "our.safetensors", "--labels", tmp_path / "few.txt"), "2 class names for a model with 16 classes"),
+        (
+            (tmp_path / "our.safetensors", "--labels", tmp_path / "twice.txt"),
+            "twice.txt, line 2: 'one' is also in line 1",
+        ),
+        ((tmp_path / "our.pth",), "end its name in .safetensors"),
+    ):
+        code, out, err = run(capsys, "convert", bundle, *options)
+        assert (code, out, len(err.splitlines())) == (1, "", 1) and reason in err
 
 
 def test_doctor_says_which_backend_serves_what(capsys: pytest.CaptureFixture[str]) -> None:

@@ -43,7 +43,7 @@ from videomamba.serving.predictor import Predictor
 from videomamba.training.checkpoint import checkpoints, load_checkpoint
 from videomamba.training.step import Stepper
 from videomamba.training.tracking import read_metrics
-from videomamba.weights.read import read_checkpoint
+from videomamba.weights.read import read_weights
 
 STEPS = 6
 TIMEOUT = 120
@@ -311,7 +311,7 @@ def poisoned(monkeypatch: pytest.MonkeyPatch, is_bad: Callable[[int], bool]) -> 
 def finite(out: Path) -> Iterator[bool]:
     """Of every tensor that the run has left."""
     for file in out.glob("*.safetensors"):
-        yield from (bool(tensor.isfinite().all()) for tensor in read_checkpoint(file).tensors.values())
+        yield from (bool(tensor.isfinite().all()) for tensor in read_weights(file).tensors.values())
     for file in checkpoints(out / "checkpoints"):
         state = load_checkpoint(file)
         moments = [tensor for of_parameter in state.optimizer.values() for tensor in of_parameter.values()]
@@ -485,7 +485,7 @@ def test_best_is_of_the_epoch_that_validates_best(
 
 
 def test_a_bundle_says_what_it_is(videos: Path, reference: Path) -> None:
-    bundle = read_checkpoint(reference / "best.safetensors").bundle
+    bundle = read_weights(reference / "best.safetensors").bundle
     assert bundle is not None and bundle.labels == CLASSES
     assert bundle.preprocess == tiny(videos, reference).clip
     assert bundle.info["task"] == "classification" and bundle.info["steps"] == STEPS

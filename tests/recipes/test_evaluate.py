@@ -23,7 +23,6 @@ from videomamba.schema import VideoMambaError
 from videomamba.serving.predictor import Predictor
 from videomamba.weights.bundle import save_bundle
 from videomamba.weights.pretrained import open_pretrained
-from videomamba.weights.zoo import zoo_entry
 
 ANOTHER_ORDER = (2, 0, 1)
 
@@ -93,11 +92,17 @@ def test_classes_are_found_by_name_in_whatever_order(named: Path, videos: Path, 
     assert answers(other) == answers(run(named, videos))
 
 
-def test_names_may_be_given_where_the_checkpoint_has_none(named: Path, videos: Path, tmp_path: Path) -> None:
+def test_given_names_complete_or_replace_those_of_the_file(named: Path, videos: Path, tmp_path: Path) -> None:
+    labels = [CLASSES[i] for i in ANOTHER_ORDER]
+    expected = answers(run(named, videos))
     nameless = network_file(tmp_path / "nameless.safetensors", (), order=ANOTHER_ORDER)
-    given = run(nameless, videos, labels=[CLASSES[i] for i in ANOTHER_ORDER])
-    assert answers(given) == answers(run(named, videos))
-    assert answers(run(nameless, videos)) != answers(given)  # by number
+    misnamed = network_file(tmp_path / "misnamed.safetensors", CLASSES, order=ANOTHER_ORDER)
+    for file in (nameless, open_pretrained(misnamed)):
+        assert answers(run(file, videos, labels=labels)) == expected
+    assert answers(run(nameless, videos)) != expected  # by number
+    for wrong in ([], CLASSES[:2]):
+        text = complaint(named, videos, labels=wrong)
+        assert text.startswith(f"{named}: {len(wrong)} class names for a model with 3 classes; ")
 
 
 def test_some_of_the_classes_may_be_tested_alone(named: Path, videos: Path, tmp_path: Path) -> None:
@@ -145,15 +150,6 @@ def test_views_are_those_of_the_protocol_unless_given(named: Path, videos: Path)
     assert run(named, videos, split="train").protocol.startswith("1 clip x 1 crop, ")
     assert run(published, videos, split="train", views="1x1").protocol.startswith("1 clip x 1 crop, ")
     assert "views '3'" in complaint(named, videos, views="3")
-
-
-def test_a_released_file_has_its_published_views(tmp_path: Path) -> None:
-    entry = zoo_entry("videomamba_tiny_k400_f8_224")
-    model = create_model(entry.architecture, **{"depth": 24, **entry.config})  # type: ignore[arg-type]
-    assert entry.file is not None
-    torch.save(model.state_dict(), tmp_path / entry.file)
-    opened = open_pretrained(tmp_path / entry.file)
-    assert opened.views == f"{entry.clips}x{entry.crops}" == "4x3"
 
 
 def test_products_in_bf16_answer_nearly_the_same(named: Path, videos: Path) -> None:

@@ -75,6 +75,16 @@ def test_one_number_is_not_one_class(tmp_path: Path) -> None:
     assert torch.equal(heads[number], file["head.weight"]) and not torch.equal(heads[single], file["head.weight"])
 
 
+def test_a_head_of_a_plain_file_goes_on_too(tmp_path: Path) -> None:
+    for outputs, data in ((3, video_set(*CLASSES)), (1, video_set())):
+        torch.manual_seed(1)
+        model = create_model("videomamba_micro", **{**tiny(HERE, HERE).network(), "num_classes": outputs})
+        file = {f"module.{key}": value for key, value in model.state_dict().items()}
+        torch.save(file, tmp_path / "plain.pth")
+        found, _ = begun(tmp_path, str(tmp_path / "plain.pth"), data)
+        assert torch.equal(found["head.weight"], file["module.head.weight"])
+
+
 def test_longer_clips_resize_the_positions(tmp_path: Path) -> None:
     source = weights(tmp_path / "a.safetensors", *CLASSES)
     config = tiny(tmp_path, tmp_path, model={"weights": source}, clip={"num_frames": 8, "image_size": (48, 48)})

@@ -46,7 +46,7 @@ def test_the_head_of_a_predictor_reads_it(bundle: Path, clips: Path) -> None:
     torch.testing.assert_close(from_embedding, logits[0])
 
 
-def test_a_checkpoint_without_a_head(bundle: Path, headless: Path, clips: Path, tmp_path: Path) -> None:
+def test_weights_without_a_head(bundle: Path, headless: Path, clips: Path, tmp_path: Path) -> None:
     whole, trunk = Embedder.from_pretrained(bundle), Embedder.from_pretrained(headless)
     assert torch.equal(whole(clips / "clip0.mp4").data, trunk(clips / "clip0.mp4").data)
     with pytest.raises(WeightsError, match="no classification head"):

@@ -63,10 +63,12 @@ def test_an_original_file_needs_nothing_else(bundle: Path, clips: Path, tmp_path
     square = create_model("videomamba_micro", depth=2, dim=32, num_frames=4, image_size=32, num_classes=16)
     path = save_original(square, tmp_path / "some_video_model.pth")
     predictor = Predictor.from_pretrained(path)
-    assert predictor.labels[:2] == ("class_0", "class_1")
+    assert predictor.labels[:2] == ("class 0", "class 1")
     assert predictor.preprocess == Preprocess(num_frames=4, image_size=(32, 32), antialias=False)
-    named = Predictor.from_pretrained(path, labels=[f"name {i}" for i in range(16)])
-    assert named(clips / "clip0.mp4").top.label.startswith("name ")
+    assert predictor(clips / "clip0.mp4").top.label in predictor.labels
+    for file in (path, bundle):  # without names, and with its own
+        named = Predictor.from_pretrained(file, labels=[f"name {i}" for i in range(16)])
+        assert named(clips / "clip0.mp4").top.label.startswith("name ")
     with pytest.raises(VideoMambaError, match="2 class names for a model with 16 classes"):
         Predictor.from_pretrained(path, labels=["one", "two"])
 
@@ -80,10 +82,11 @@ def test_a_released_file_brings_its_labels_and_preprocessing(clips: Path, tmp_pa
     assert predictor(clips / "clip0.mp4").top.label in predictor.labels
 
 
-def test_a_model_without_a_head_is_refused(tmp_path: Path) -> None:
-    model = create_model("videomamba_micro", depth=1, dim=32, num_frames=2, image_size=32, num_classes=0)
-    path = save_bundle(tmp_path / "headless.safetensors", model, Preprocess(num_frames=2, image_size=(32, 32)))
-    with pytest.raises(WeightsError, match="no classification head"):
+@pytest.mark.parametrize(("outputs", "reason"), [(0, "no classification head"), (1, "answers with a number")])
+def test_a_model_without_classes_is_refused(outputs: int, reason: str, tmp_path: Path) -> None:
+    model = create_model("videomamba_micro", depth=1, dim=32, num_frames=2, image_size=32, num_classes=outputs)
+    path = save_bundle(tmp_path / "other.safetensors", model, Preprocess(num_frames=2, image_size=(32, 32)))
+    with pytest.raises(WeightsError, match=reason):
         Predictor.from_pretrained(path)
 
 

@@ -24,7 +24,7 @@ from videomamba.weights.bundle import (
     read_safetensors,
     save_bundle,
 )
-from videomamba.weights.read import Checkpoint, read_checkpoint
+from videomamba.weights.read import WeightsFile, read_weights
 
 Build = Callable[..., VideoMamba]
 LABELS = ("cut", "pour", "stir — ✓", "mix", "eat")
@@ -99,7 +99,7 @@ def test_shapes_that_make_no_config_are_one_line(build: Build) -> None:
     tensors = build().state_dict()
     tensors["patch_embed.proj.weight"] = tensors["patch_embed.proj.weight"][..., :0, :0]
     with pytest.raises(WeightsError, match=r"^odd\.pth: patch_size: .*greater than or equal to 1"):
-        Checkpoint("odd.pth", tensors).config()
+        WeightsFile("odd.pth", tensors).config()
 
 
 def test_another_suffix_is_refused(build: Build, tmp_path: Path) -> None:
@@ -163,11 +163,15 @@ def edited(key: str, **changes: object) -> Callable[[dict[str, str], dict[str, T
 
 class TestMalformed:
     @pytest.mark.parametrize("key", ["config", "preprocess", "labels", "info"])
-    def test_a_key_that_is_absent_or_no_json(self, bundle: Path, key: str) -> None:
+    def test_a_key_that_is_no_json_or_absent(self, bundle: Path, key: str) -> None:
+        """What the outputs mean is open; only the network and its input must be known."""
         rewrite(bundle, lambda metadata, _: metadata.update({key: "{"}))
         with pytest.raises(WeightsError, match=f"model.safetensors: metadata '{key}' is not JSON"):
             read_bundle_metadata(bundle)
         rewrite(bundle, lambda metadata, _: metadata.pop(key))
+        if key in ("labels", "info"):
+            assert not getattr(read_bundle_metadata(bundle), key)
+            return
         with pytest.raises(WeightsError, match=f"model.safetensors: metadata '{key}' is absent"):
             read_bundle_metadata(bundle)
 
@@ -198,8 +202,8 @@ class TestMalformed:
     @pytest.mark.parametrize(
         ("change", "message"),
         [
-            (edited("config", depth=3), "'config' says depth = 3, the tensors 2"),
-            (edited("config", num_frames=8), "'config' says num_frames = 8, the tensors 4"),
+            (edited("config", depth=3), "'config' says depth = 3, the tensors say 2"),
+            (edited("config", num_frames=8), "'config' says num_frames = 8, the tensors say 4"),
             (edited("config", image_size=[32, 32]), "6 patches, which is not the grid 2x2"),
             (
                 lambda m, _: m.update(config=m["config"].replace('"num_classes":5', '"num_classes":0'), labels="[]"),
@@ -225,18 +229,18 @@ class TestMalformed:
 
         monkeypatch.setattr(Path, "open", deny)
         with pytest.raises(WeightsError, match=r"permission denied$"):
-            read_checkpoint(path)
+            read_weights(path)
 
     def test_no_bundle_at_all(self, tmp_path: Path) -> None:
         with pytest.raises(WeightsError, match=r"none\.safetensors: no such file"):
             read_bundle_metadata(tmp_path / "none.safetensors")
         (tmp_path / "x.safetensors").write_bytes(b"nothing")
-        with pytest.raises(WeightsError, match=r"x\.safetensors: not a readable checkpoint"):
+        with pytest.raises(WeightsError, match=r"x\.safetensors: not a readable weights file"):
             read_bundle_metadata(tmp_path / "x.safetensors")
 
 
 def test_metadata_are_what_the_format_says(bundle: Path, build: Build) -> None:
-    """Other programs may rely on these five strings."""
+    """Other programs may rely on these five strings; without names there are four, or an empty list in older files."""
     import safetensors
 
     with safetensors.safe_open(bundle, framework="numpy") as file:
@@ -245,3 +249,8 @@ def test_metadata_are_what_the_format_says(bundle: Path, build: Build) -> None:
     assert metadata["format"] == FORMAT == "videomamba-1"
     assert VideoMambaConfig.model_validate(json.loads(metadata["config"])) == build(**CHANGED).config
     assert json.loads(metadata["labels"]) == list(LABELS)
+    save_bundle(bundle, build(), SQUARE)
+    with safetensors.safe_open(bundle, framework="numpy") as file:
+        assert file.metadata().keys() == {"format", "config", "preprocess", "info"}
+    rewrite(bundle, lambda metadata, _: metadata.update(labels="[]"))
+    assert read_bundle_metadata(bundle).labels == ()

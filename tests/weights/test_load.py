@@ -1,4 +1,4 @@
-"""Every released kind of file loads completely, every tensor is accounted for, and everything else is an error."""
+"""Every released kind of file loads completely, every tensor is in the report, and everything else is an error."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ from videomamba.modules.embed import resize_positions, resize_temporal
 from videomamba.schema import Preprocess, WeightsError
 from videomamba.weights.bundle import save_bundle
 from videomamba.weights.convert import infer_config, inflate_patch, strip_prefix
-from videomamba.weights.load import LoadReport, load_weights
-from videomamba.weights.read import read_checkpoint, save_original
+from videomamba.weights.load import load_weights
+from videomamba.weights.read import read_weights, save_original
+from videomamba.weights.report import LoadReport
 
 Build = Callable[..., VideoMamba]
 Released = Callable[[VideoMamba, str], dict[str, object]]
@@ -99,12 +100,12 @@ class TestInferConfig:
     @pytest.mark.parametrize(
         ("change", "message"),
         [
-            (lambda w: w.pop("pos_embed"), "no pos_embed; this is not a VideoMamba"),
+            (lambda w: w.pop("pos_embed"), "no pos_embed; these are not weights of a VideoMamba"),
             (lambda w: w.pop("patch_embed.proj.weight"), "no patch_embed.proj.weight"),
             (lambda w: w.pop("layers.0.mixer.A_b_log"), "no layers.0.mixer.A_b_log"),
             (
                 lambda w: [w.pop(k) for k in list(w) if k.startswith("layers.0.")],
-                "no layers.0; the checkpoint is incompl",
+                "no layers.0; the weights are incompl",
             ),
             (lambda w: [w.pop(k) for k in list(w) if k.startswith("layers.")], "no layers.0.mixer.in_proj.weight"),
             (lambda w: w.update(pos_embed=torch.ones(5, 32)), "pos_embed has shape .5, 32., expected 3 dimensions"),
@@ -123,8 +124,13 @@ class TestInferConfig:
 
 
 class TestReleasedFormats:
-    @pytest.mark.parametrize("wrapper", [None, "model", "module", "state_dict"])
-    @pytest.mark.parametrize("prefix", ["", "module.", "backbone.", "encoder.", "_orig_mod.", "module.backbone."])
+    @pytest.mark.parametrize(
+        ("wrapper", "prefix"),
+        [
+            *((None, prefix) for prefix in ("", "module.", "backbone.", "encoder.", "_orig_mod.")),
+            *((wrapper, "module.backbone.") for wrapper in ("model", "module", "state_dict")),
+        ],
+    )
     def test_wrapped_and_prefixed(
         self, build: Build, weights_of: WeightsOf, tmp_path: Path, wrapper: str | None, prefix: str
     ) -> None:
@@ -159,7 +165,7 @@ class TestReleasedFormats:
         check_account(report, model, file)
         check_equal(model, source.state_dict(), but=("temporal_pos_embedding", "head.weight", "head.bias"))
         assert not model.temporal_pos_embedding.any()
-        assert str(report.zero[0]) == "temporal_pos_embedding (absent from an image checkpoint)"
+        assert str(report.zero[0]) == "temporal_pos_embedding (absent from image weights)"
         assert [entry.model_key for entry in report.replaced] == ["head.weight", "head.bias"]
         assert str(report.replaced[0]) == "head.weight (5, 32) -> (3, 32) (random)"
 
@@ -196,7 +202,7 @@ class TestReleasedFormats:
         source, model = build(seed=1), build(seed=2)
         content = {
             "model": source.state_dict(),
-            "optimizer": torch.optim.AdamW(source.parameters()).state_dict(),
+            "optimizer": {"state": {0: {"step": torch.tensor(3.0)}}, "param_groups": [{"betas": (0.9, 0.999)}]},
             "scaler": None,
             "epoch": 3,
             "args": argparse.Namespace(lr=1e-3, betas=(0.9, 0.999), name="run"),
@@ -214,7 +220,7 @@ class TestReleasedFormats:
             model = build(seed=2, image_size=(32, 48))
             load_weights(model, tmp_path / f"{name}.safetensors")
             check_equal(model, source.state_dict())
-        assert read_checkpoint(tmp_path / "ours.safetensors").config() == source.config
+        assert read_weights(tmp_path / "ours.safetensors").config() == source.config
 
     @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
     def test_dtype_of_the_file_is_not_that_of_the_model(self, build: Build, dtype: torch.dtype, tmp_path: Path) -> None:
@@ -422,7 +428,7 @@ class TestRefusals:
         before = weights_of(model)
         for key in source.state_dict():
             weights = {name: value for name, value in source.state_dict().items() if name != key}
-            if key == "temporal_pos_embedding":  # that is what an image checkpoint looks like
+            if key == "temporal_pos_embedding":  # that is what image weights look like
                 continue
             with pytest.raises(WeightsError, match=rf"1 tensors are missing: {key}"):
                 load_weights(model, weights)
@@ -467,7 +473,7 @@ class TestRefusals:
 
 
 class Unsafe:
-    """Stands for any class that a checkpoint might carry."""
+    """Stands for any class that a file might hold."""
 
 
 class TestReading:
@@ -486,17 +492,17 @@ class TestReading:
     def test_what_is_no_state_dict(self, tmp_path: Path, content: object, message: str, zipped: bool) -> None:
         torch.save(content, path := tmp_path / "x.pth", _use_new_zipfile_serialization=zipped)
         with pytest.raises(WeightsError, match=message) as caught:
-            read_checkpoint(path)
+            read_weights(path)
         assert str(caught.value).startswith(f"{path}: ") and "\n" not in str(caught.value)
 
     @pytest.mark.parametrize(
         "content", [b"", b"<html>404</html>", b"version https://git-lfs", pickle.dumps(3), b"PK\3\4"]
     )
     @pytest.mark.parametrize("name", ["x.pth", "x.safetensors"])
-    def test_what_is_no_checkpoint(self, tmp_path: Path, content: bytes, name: str) -> None:
+    def test_what_is_no_weights_file(self, tmp_path: Path, content: bytes, name: str) -> None:
         (tmp_path / name).write_bytes(content)
         with pytest.raises(WeightsError) as caught:
-            read_checkpoint(tmp_path / name)
+            read_weights(tmp_path / name)
         assert str(caught.value).startswith(f"{tmp_path / name}: ") and "\n" not in str(caught.value)
 
     @pytest.mark.parametrize("suffix", ["pth", "safetensors"])
@@ -510,15 +516,15 @@ class TestReading:
         content, cut = whole.read_bytes(), tmp_path / f"cut.{suffix}"
         for length in range(0, len(content), max(1, len(content) // 25)):
             cut.write_bytes(content[:length])
-            with pytest.raises(WeightsError, match="not a readable checkpoint"):
-                read_checkpoint(cut)
+            with pytest.raises(WeightsError, match="not a readable weights file"):
+                read_weights(cut)
 
     def test_no_file_and_a_folder(self, build: Build, tmp_path: Path) -> None:
         for name in ("none.pth", "none.safetensors"):
             with pytest.raises(WeightsError, match=f"{name}: no such file$"):
-                read_checkpoint(tmp_path / name)
-        with pytest.raises(WeightsError, match=r"is a folder; give the checkpoint file inside it$"):
-            read_checkpoint(tmp_path)
+                read_weights(tmp_path / name)
+        with pytest.raises(WeightsError, match=r"is a folder; give the weights file inside it$"):
+            read_weights(tmp_path)
         with pytest.raises(WeightsError, match="is a folder"):
             load_weights(build(), tmp_path)
 
@@ -535,7 +541,7 @@ class TestSaveOriginal:
         save_original(source, path := tmp_path / "x.pth", kind=kind)
         load_weights(model, path)
         check_equal(model, source.state_dict())
-        assert read_checkpoint(path).config() == source.config
+        assert read_weights(path).config() == source.config
 
     def test_formats_are_the_released_ones(self, build: Build, released: Released, tmp_path: Path) -> None:
         for kind, frames in (("video", 4), ("image", 1)):
@@ -575,7 +581,7 @@ def test_report_reads_as_a_summary(build: Build, released: Released) -> None:
         "state dict: 42 tensors in the model, 44 in the file",
         "  loaded 38",
         "  inflated 1: patch_embed.proj.weight (32, 3, 16, 16) -> (32, 3, 1, 16, 16)",
-        "  zero 1: temporal_pos_embedding (absent from an image checkpoint)",
+        "  zero 1: temporal_pos_embedding (absent from image weights)",
         "  replaced 2: head.weight (5, 32) -> (3, 32) (random), head.bias (5,) -> (3,) (random)",
         "  ignored 3: distill_head.0.weight, distill_head.1.weight, distill_head.1.bias",
     ]
@@ -600,7 +606,7 @@ def test_a_bundle_of_another_network_is_refused(name: str, value: str, build: Bu
     path = save_bundle(tmp_path / "other.safetensors", other, preprocess)
     with pytest.raises(WeightsError, match=f"was made with {name}='{value}', the model has"):
         load_weights(model, path)
-    load_weights(model, read_checkpoint(path).tensors)
+    load_weights(model, read_weights(path).tensors)
 
 
 def test_a_model_made_on_the_meta_device_can_be_loaded(build: Build) -> None:

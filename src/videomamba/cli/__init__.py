@@ -38,9 +38,9 @@ COMMANDS: Mapping[str, Command] = {
     "evaluate": Command("evaluate", "evaluate", "accuracy on a data set, by the published protocol or another"),
     "data": Command("data", "COMMANDS", "check a data set; show what the network sees of it"),
     "synth": Command("synth", "synth", "write a labelled data set of synthetic actions as real video files"),
-    "zoo": Command("zoo", "zoo", "list the released checkpoints and what is wrong with some"),
+    "zoo": Command("zoo", "zoo", "list the released weights and known faults of some files"),
     "convert": Command(
-        "zoo", "convert", "a checkpoint as one file with labels and preprocessing, or as the original's"
+        "convert", "convert", "a weights file as one file with labels and preprocessing, or in the original's formats"
     ),
     "bench": Command("bench", "bench", "speed, memory and arithmetic on this machine"),
     "doctor": Command("bench", "doctor", "what is installed, and which backend serves which operator"),

@@ -1,4 +1,4 @@
-"""`videomamba evaluate`: the accuracy of a checkpoint on a data set."""
+"""`videomamba evaluate`: the accuracy of a network on a data set."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from videomamba.data.settings import DataSettings
 
 
 def evaluate(
-    weights: Annotated[Positional[str], arg(metavar="WEIGHTS", help="zoo name or checkpoint file")],
+    weights: Annotated[Positional[str], arg(metavar="WEIGHTS", help="zoo name or weights file")],
     root: Annotated[Positional[Path], arg(metavar="ROOT", help="folder of the data set")],
     /,
     *,
@@ -21,7 +21,7 @@ def evaluate(
         str | None, arg(metavar="CLIPSxCROPS", help="views of each video; default: the zoo's protocol, else 1x1")
     ] = None,
     labels: Annotated[
-        Path | None, arg(metavar="FILE", help="text file with one class name a line, for a checkpoint without names")
+        Path | None, arg(metavar="FILE", help="text file with one class name a line, instead of the file's own names")
     ] = None,
     device: Annotated[str, arg(help="cpu, cuda, mps, ...; auto: the best there is")] = "auto",
     precision: Annotated[Literal["fp32", "bf16"], arg(help="of the matrix products; the scan is fp32 always")] = "fp32",
@@ -39,10 +39,10 @@ def evaluate(
 
     Videos that cannot be read count as missed and are listed. Under torchrun the processes share the videos.
     """
+    from videomamba.data.sets.formats.table import read_names
     from videomamba.evaluation.results import ClassificationResult
     from videomamba.recipes.evaluate import evaluate as run
     from videomamba.schema import VideoMambaError
-    from videomamba.serving.predictor import read_labels
 
     if data.cache is not None:
         raise VideoMambaError("--data.cache: kept frames are not the video; a test decodes it, leave the option out")
@@ -61,7 +61,7 @@ def evaluate(
             data.model_copy(update={"root": root}),
             split=split,
             views=views,
-            labels=() if labels is None else read_labels(labels),
+            labels=None if labels is None else read_names(labels),
             device=device,
             precision=precision,
             progress=tick,

@@ -42,7 +42,7 @@ def features(
         ),
     ] = None,
     model: Annotated[
-        str, arg(help="zoo name (see `videomamba zoo`) or checkpoint file, which needs no head")
+        str, arg(help="zoo name (see `videomamba zoo`) or weights file, which needs no head")
     ] = "videomamba_micro_synthetic",
     views: Annotated[str, arg(help="clips x crops to average over, such as 1x1 or 4x3")] = "1x1",
     per_frame: Annotated[

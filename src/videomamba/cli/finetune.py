@@ -22,7 +22,7 @@ def finetune(
     ] = None,
     weights: Annotated[
         str | None,
-        arg(metavar="WEIGHTS", help="zoo name or checkpoint to begin with; default: the best that can be had"),
+        arg(metavar="WEIGHTS", help="zoo name or weights file to begin with; default: the best available"),
     ] = None,
     epochs: Annotated[int | None, arg(help="times through the data; default: by its size")] = None,
     seed: Annotated[int, arg(help="of everything that is drawn")] = 0,

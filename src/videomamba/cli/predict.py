@@ -26,13 +26,11 @@ def predict(
     ],
     /,
     *,
-    model: Annotated[
-        str, arg(help="zoo name (see `videomamba zoo`) or checkpoint file")
-    ] = "videomamba_micro_synthetic",
+    model: Annotated[str, arg(help="zoo name (see `videomamba zoo`) or weights file")] = "videomamba_micro_synthetic",
     top: Annotated[int | None, arg(help="classes to show for each answer; default: 5, with --live 1")] = None,
     views: Annotated[str | None, arg(help="clips x crops to average over, such as 4x3; default: 1x1")] = None,
     labels: Annotated[
-        Path | None, arg(metavar="FILE", help="text file with one class name a line, for a checkpoint without names")
+        Path | None, arg(metavar="FILE", help="text file with one class name a line, instead of the file's own names")
     ] = None,
     frames: Annotated[
         int | None, arg(metavar="T", help="frames in a clip; default: what the model was trained with")
@@ -93,8 +91,9 @@ def predict(
     ] = None,
 ) -> int:
     """Classify videos. Files that fail are named on stderr, the others are still done, and the exit code is then 1."""
+    from videomamba.data.sets.formats.table import read_names
     from videomamba.schema import VideoMambaError, Views
-    from videomamba.serving.predictor import Predictor, read_labels
+    from videomamba.serving.predictor import Predictor
 
     if not files:
         raise VideoMambaError(
@@ -134,7 +133,7 @@ def predict(
         raise VideoMambaError(f"--live: takes one source, got {len(files)}")
     predictor = Predictor.from_pretrained(
         model,
-        labels=None if labels is None else read_labels(labels),
+        labels=None if labels is None else read_names(labels),
         num_frames=frames,
         image_size=size,
         device=usable_device(device),

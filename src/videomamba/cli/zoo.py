@@ -1,9 +1,8 @@
-"""`videomamba zoo` and `videomamba convert`: checkpoints, known and at hand."""
+"""`videomamba zoo`: the released weights, and what is known of them."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from tyro.conf import Positional, arg
 
@@ -12,19 +11,19 @@ from videomamba.cli.output import Json, print_json, print_table
 
 def zoo(
     name: Annotated[
-        Positional[str | None], arg(metavar="NAME", help="one checkpoint, with all that is known of it")
+        Positional[str | None], arg(metavar="NAME", help="show everything that is known of this one")
     ] = None,
     /,
     *,
     json: Json = False,
 ) -> int:
-    """List the released checkpoints: frames, resolution, protocol, reported accuracy, known faults."""
+    """List the released weights: frames, resolution, protocol, reported accuracy, known faults."""
     from videomamba.schema import Preprocess, WeightsError
     from videomamba.weights.released import ZooEntry
     from videomamba.weights.zoo import preprocess_of, zoo_entry, zoo_names
 
     def known_preprocess(entry: ZooEntry) -> Preprocess | None:
-        """None where only the packaged file could tell and it is absent or damaged: the others are listed all the same."""
+        """None where the packaged file is needed but absent or damaged; the other entries are still listed."""
         try:
             return preprocess_of(entry)
         except WeightsError:
@@ -60,32 +59,5 @@ def zoo(
         columns = ("name", "frames", "resolution", "clips_x_crops", "reported_top1")
         rows = [[*(str(f[c] if f[c] is not None else "-") for c in columns), "!" if f["faults"] else ""] for f in facts]
         print_table([*(c.replace("_", " ") for c in columns), "faults"], rows)
-        print("`videomamba zoo NAME` tells the faults and everything else.")
-    return 0
-
-
-def convert(
-    weights: Annotated[Positional[str], arg(metavar="WEIGHTS", help="zoo name or checkpoint file")],
-    out: Annotated[Positional[Path], arg(metavar="OUT", help="file to write")],
-    /,
-    *,
-    to: Annotated[
-        Literal["bundle", "video", "image"], arg(help="our safetensors bundle, or the original's .pth formats")
-    ] = "bundle",
-    frames: Annotated[int | None, arg(metavar="T", help="resize the temporal positions to this many frames")] = None,
-    size: Annotated[
-        int | None, arg(metavar="PIXELS", help="resize the spatial positions to this side in pixels")
-    ] = None,
-) -> int:
-    """Turn a released image or video checkpoint into a bundle with its class names, or write the original's format."""
-    from videomamba.serving.predictor import Predictor
-    from videomamba.weights.bundle import save_bundle
-    from videomamba.weights.read import save_original
-
-    predictor = Predictor.from_pretrained(weights, num_frames=frames, image_size=size)
-    if to == "bundle":
-        save_bundle(out, predictor.model, predictor.preprocess, predictor.labels, {"converted_from": str(weights)})
-    else:
-        save_original(predictor.model, out, to)
-    print(out)
+        print("`videomamba zoo NAME` shows the faults and everything else.")
     return 0

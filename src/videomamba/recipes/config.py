@@ -19,7 +19,7 @@ class ModelSettings(Settings):
     """The network and what it starts from. A field that is None is left to the architecture."""
 
     name: str = Field(default="videomamba_tiny", description="architecture; `videomamba.list_models()`")
-    weights: str | None = Field(default=None, description="zoo name or checkpoint file to start from")
+    weights: str | None = Field(default=None, description="zoo name or weights file to start from")
     drop_path: float = Field(default=0.1, ge=0, lt=1, description="probability that the last block is skipped")
     head_dropout: float = Field(default=0.0, ge=0, lt=1, description="of the feature that the head reads")
     scan_order: ScanOrder = Field(default="spatial_first", description="in which order the patches are read")

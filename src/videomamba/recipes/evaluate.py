@@ -1,4 +1,4 @@
-"""The accuracy of a checkpoint on a data set, by a protocol of views."""
+"""The accuracy of a network on a data set, by a protocol of views."""
 
 from __future__ import annotations
 
@@ -23,20 +23,21 @@ def evaluate(
     *,
     split: Literal["train", "val", "test"] = "test",
     views: str | Views | None = None,
-    labels: Sequence[str] = (),
+    labels: Sequence[str] | None = None,
     device: str = "auto",
     precision: Literal["fp32", "bf16"] = "fp32",
     progress: Progress | None = None,
 ) -> Result:
     """Shows every video of `split` to a network and counts. Under torchrun the processes share the videos; each has the result.
 
-    `weights` is a zoo name or a checkpoint file; `views` None takes its published protocol. `labels` are the network's
-    class names where the checkpoint has none. A data set that names its classes is matched by name, whatever their order; it
+    `weights` is a zoo name or a weights file; `views` None takes its published protocol. `labels` are the network's class
+    names, instead of those of the file. A data set that names its classes is matched by name, whatever their order; it
     may hold a part of the network's classes. Raises VideoMambaError when the classes are not the network's.
     """
     opened = weights if isinstance(weights, Pretrained) else open_pretrained(weights)
-    names = opened.labels or tuple(labels)
-    video_set = _of_classes(opened, read_dataset(data, split, labels=names or None))
+    if labels is not None:
+        opened = opened.with_labels(labels)
+    video_set = _of_classes(opened, read_dataset(data, split, labels=opened.labels or None))
     processes = Processes(device=device)
     network = opened.model.eval().to(processes.device)
     if precision == "bf16":

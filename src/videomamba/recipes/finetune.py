@@ -57,7 +57,7 @@ def plan(
     if len(train_set.labels) == 1:
         raise VideoMambaError(f"{folder}: has one class, {train_set.labels[0]}; a network needs two to tell apart")
     name, reason = choose_weights(device) if weights is None else (weights, f"weights: {weights}, as asked")
-    opened = open_pretrained(name)
+    opened = open_pretrained(name, needs_head=False)
     packaged = name == PACKAGED
 
     videos = min(VIDEOS, len(train_set))
@@ -127,7 +127,7 @@ def choose_weights(device: str) -> tuple[str, str]:
 
 
 def _network(opened: Pretrained, name: str) -> ModelSettings:
-    """The settings that build the network of a checkpoint."""
+    """The settings that build the network of a weights file."""
     config = opened.model.config
     known = {field: getattr(config, field) for field in ModelSettings.model_fields if hasattr(config, field)}
     return ModelSettings.model_validate({**known, "weights": name, "drop_path": 0.1})

@@ -1,4 +1,4 @@
-"""What a run starts from: the network of its settings, with fresh weights or those of a checkpoint."""
+"""What a run starts from: the network of its settings, with fresh weights or those of a weights file."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from videomamba.models.videomamba import VideoMamba
 from videomamba.recipes.config import TrainConfig
 from videomamba.recipes.load import to_yaml
 from videomamba.schema import VideoMambaError, VideoSet
-from videomamba.weights.load import LoadReport, load_weights
-from videomamba.weights.read import Checkpoint, read_checkpoint
-from videomamba.weights.zoo import entry_for_file, labels_of, resolve_weights
+from videomamba.weights.load import load_weights
+from videomamba.weights.read import WeightsFile, read_weights
+from videomamba.weights.report import LoadReport
+from videomamba.weights.zoo import resolve_weights
 
 
 def build_model(config: TrainConfig, video_set: VideoSet, *, fresh: bool) -> tuple[VideoMamba, LoadReport | None]:
@@ -24,36 +25,27 @@ def build_model(config: TrainConfig, video_set: VideoSet, *, fresh: bool) -> tup
     model = VideoMamba(build_config(config.model.name, {**config.network(), "num_classes": outputs}))
     if config.model.weights is None or not fresh:
         return model, None
-    checkpoint = read_checkpoint(resolve_weights(config.model.weights))
-    rows = _known_rows(checkpoint, video_set, outputs)
+    weights = read_weights(resolve_weights(config.model.weights))
+    rows = _known_rows(weights, video_set, outputs)
     if rows is None:
-        return model, load_weights(model, checkpoint, head="replace", rename_norm=True)
-    kept = None if rows == list(range(len(checkpoint.tensors["head.bias"]))) else rows
-    return model, load_weights(model, checkpoint, head_rows=kept, rename_norm=True)
+        return model, load_weights(model, weights, head="replace", rename_norm=True)
+    kept = None if rows == list(range(weights.outputs)) else rows
+    return model, load_weights(model, weights, head_rows=kept, rename_norm=True)
 
 
-def _known_rows(checkpoint: Checkpoint, video_set: VideoSet, outputs: int) -> list[int] | None:
-    """The rows of the checkpoint's head that are the classes of the data set, None where some are new to it.
+def _known_rows(weights: WeightsFile, video_set: VideoSet, outputs: int) -> list[int] | None:
+    """The rows of the file's head that are the classes of the data set, None where some of the classes are new to it.
 
-    Classes without names (class_0, ...) are taken for the checkpoint's where there are as many.
+    Classes without names (class_0, ...) are the file's where there are as many.
     """
-    bias = checkpoint.tensors.get("head.bias")
-    if bias is None or video_set.regression != _is_regression(checkpoint):
+    if weights.outputs == 0 or video_set.regression != weights.regression:
         return None
-    theirs: tuple[str, ...] = ()
-    if checkpoint.bundle is not None:
-        theirs = checkpoint.bundle.labels
-    elif (entry := entry_for_file(checkpoint.source)) is not None:
-        theirs = labels_of(entry)
+    theirs = weights.labels
     if theirs and not video_set.regression and set(video_set.labels) <= set(theirs):
         return [theirs.index(name) for name in video_set.labels]
     numbered = tuple(f"class_{i}" for i in range(outputs))
-    same = len(bias) == outputs and (not theirs or video_set.regression or video_set.labels == numbered)
+    same = weights.outputs == outputs and (not theirs or video_set.regression or video_set.labels == numbered)
     return list(range(outputs)) if same else None
-
-
-def _is_regression(checkpoint: Checkpoint) -> bool:
-    return checkpoint.bundle is not None and checkpoint.bundle.info.get("task") == "regression"
 
 
 FREE = ("preset", "eval", "run", "data.root", "data.workers", "data.on_error")

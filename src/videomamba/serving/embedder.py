@@ -48,9 +48,9 @@ class Embedder(ClipModel):
         device: str | torch.device = "cpu",
         precision: Precision = "fp32",
     ) -> Self:
-        """Opens a zoo name or a checkpoint file, as `Predictor.from_pretrained` does; one without a head is welcome.
+        """Opens a zoo name or a weights file, as `Predictor.from_pretrained` does; it needs no head.
 
-        Raises WeightsError for a checkpoint that is absent, damaged or incomplete.
+        Raises WeightsError for a file that is absent, damaged or incomplete.
         """
         opened = open_pretrained(name_or_path, num_frames=num_frames, image_size=image_size, needs_head=False)
         return cls(opened.model, opened.preprocess, device=device, precision=precision)

@@ -1,4 +1,4 @@
-"""From a file to class names: weights, preprocessing and labels of one checkpoint, ready to be called."""
+"""From a file to class names: weights, preprocessing and labels of one weights file, ready to be called."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from videomamba.schema import (
     Preprocess,
     ScoredLabel,
     VideoError,
-    VideoMambaError,
     Views,
     WeightsError,
     check_labels,
@@ -30,13 +29,14 @@ EMBEDDED_DEFAULT = "videomamba_micro_synthetic"
 
 
 class Predictor(ClipModel):
-    """Classifies videos. `model` is in evaluation mode, `labels` has a name for every class."""
+    """Classifies videos. `model` is in evaluation mode. `labels` has a name for every class: where the class names are not
+    known, "class 0", "class 1", ..., for display only."""
 
     def __init__(
         self,
         model: VideoMamba,
         preprocess: Preprocess,
-        labels: Sequence[str],
+        labels: Sequence[str] = (),
         *,
         device: str | torch.device = "cpu",
         precision: Precision = "fp32",
@@ -45,7 +45,8 @@ class Predictor(ClipModel):
             raise WeightsError(
                 "the model has no classification head, so there is nothing to predict; fine-tune it first"
             )
-        self.labels = check_labels(labels, model.config.num_classes, "labels")
+        known = check_labels(labels, model.config.num_classes, "labels") if labels else ()
+        self.labels = known or tuple(f"class {i}" for i in range(model.config.num_classes))
         super().__init__(model, preprocess, device=device, precision=precision)
 
     @classmethod
@@ -59,23 +60,21 @@ class Predictor(ClipModel):
         device: str | torch.device = "cpu",
         precision: Precision = "fp32",
     ) -> Self:
-        """Opens a zoo name or a checkpoint file: a bundle, or any file of the original's, wrapped or bare.
+        """Opens a zoo name or a weights file: a bundle, or any file of the original's, wrapped or bare.
 
         Preprocessing and class names are the bundle's, else those of the zoo entry of that name or file name. A file
-        that is in neither gets the released models' preprocessing at its own size, and classes called class_0, class_1,
-        ... unless `labels` names them. `num_frames` and `image_size` (pixels) run the model at another length or
-        resolution: its positions are resized.
+        that is in neither gets the released models' preprocessing at its own size. `labels` replace the class names.
+        `num_frames` and `image_size` (pixels) run the model at another length or resolution: its positions are resized.
 
-        Raises WeightsError for a checkpoint that is absent, damaged, incomplete or without a head.
+        Raises WeightsError for a file that is absent, damaged, incomplete, without a head or of a regression,
+        VideoMambaError for another number of `labels` than classes.
         """
-        opened = open_pretrained(name_or_path, num_frames=num_frames, image_size=image_size)
+        opened = open_pretrained(name_or_path, labels=labels, num_frames=num_frames, image_size=image_size)
         if opened.regression:
             raise WeightsError(
                 f"{opened.path}: answers with a number, not with classes; `videomamba evaluate` measures it"
             )
-        if labels is None:
-            labels = opened.labels or [f"class_{i}" for i in range(opened.model.config.num_classes)]
-        return cls(opened.model, opened.preprocess, labels, device=device, precision=precision)
+        return cls(opened.model, opened.preprocess, opened.labels, device=device, precision=precision)
 
     def __call__(self, path: str | Path, *, top: int = 5, views: str | Views = "1x1") -> Prediction:
         """The `top` classes of the video, image or folder of images at `path`.
@@ -125,13 +124,3 @@ def best_labels(scores: Tensor, labels: Sequence[str], *, top: int, of: str | Pa
     return tuple(
         ScoredLabel(labels[i], score) for i, score in zip(best.indices.tolist(), best.values.tolist(), strict=True)
     )
-
-
-def read_labels(path: str | Path) -> tuple[str, ...]:
-    """Class names from a text file, one a line, in index order. Raises VideoMambaError when it cannot be read."""
-    try:
-        return tuple(Path(path).read_text(encoding="utf-8").splitlines())
-    except (OSError, UnicodeDecodeError) as error:
-        raise VideoMambaError(
-            f"{path}: cannot be read as a list of class names ({error}); give one name a line"
-        ) from None

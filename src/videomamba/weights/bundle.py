@@ -1,14 +1,15 @@
-"""Our own file: one .safetensors that holds the weights and all that is needed to use them.
+"""Our own weights file, the bundle: one .safetensors with the weights and everything that is needed to use them.
 
 The metadata are strings: "format" = "videomamba-1", and as JSON "config" (VideoMambaConfig), "preprocess" (Preprocess),
-"labels" (class names in index order, [] when unknown) and "info" (training command, accuracy, licence, ...).
+"info" (an open object: task, preset, steps, licence, ...) and, only where the outputs have known names, "labels" (class
+names in index order). Files from before may have an empty list of labels.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -30,12 +31,12 @@ _Record = TypeVar("_Record", bound=BaseModel)
 
 @dataclass(frozen=True)
 class BundleMetadata:
-    """What a bundle says besides its tensors. `labels` is empty when the names of the classes are not known."""
+    """What a bundle holds besides its tensors. `labels` is () where the outputs have no known names; `info` is open."""
 
     config: VideoMambaConfig
     preprocess: Preprocess
-    labels: tuple[str, ...]
-    info: Mapping[str, object]
+    labels: tuple[str, ...] = ()
+    info: Mapping[str, object] = field(default_factory=dict)
 
 
 def save_bundle(
@@ -47,9 +48,9 @@ def save_bundle(
 ) -> Path:
     """Writes `model` with its preprocessing, class names and `info` to `path`.
 
-    The file appears complete or not at all: a failure leaves what was at `path` untouched. `labels` is empty or has one
-    name per class. Raises WeightsError when the file cannot be written, ValueError when `info` is not JSON or `preprocess`
-    makes clips that the model does not take.
+    The file is written whole or not at all: after a failure the old file at `path` is unchanged. `labels` is empty or has
+    one name per class. Raises WeightsError when the file cannot be written, VideoMambaError for another number of labels,
+    ValueError when `info` is not JSON or `preprocess` makes clips that the model does not take.
     """
     path = Path(path)
     config = model.config
@@ -57,15 +58,14 @@ def save_bundle(
         raise WeightsError(f"{path}: a bundle is a safetensors file; end its name in .safetensors")
     if (preprocess.num_frames, preprocess.image_size) != (config.num_frames, config.image_size):
         raise ValueError(f"{preprocess!r} makes clips that the model does not take: {config!r}")
-    if labels:
-        labels = check_labels(labels, config.num_classes, str(path))
     metadata = {
         "format": FORMAT,
         "config": config.model_dump_json(),
         "preprocess": preprocess.model_dump_json(),
-        "labels": json.dumps(list(labels)),
         "info": _to_json(info or {}),
     }
+    if labels:
+        metadata["labels"] = json.dumps(check_labels(labels, config.num_classes, str(path)))
     tensors = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
     write_atomically(
         path,
@@ -84,7 +84,7 @@ def _to_json(info: Mapping[str, object]) -> str:
 
 
 def read_bundle_metadata(path: str | Path) -> BundleMetadata:
-    """The metadata of a bundle, its tensors unread. Raises WeightsError naming the file and the key at fault."""
+    """The metadata of a bundle; its tensors are not read. Raises WeightsError naming the file and the wrong key."""
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
@@ -97,10 +97,10 @@ def check_bundle(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapp
     """The parsed `metadata` of a bundle. Raises WeightsError when they are malformed or do not fit the tensors."""
     bundle = _parse(path, metadata)
     expected = bundle.config.model_dump()
-    for field, value in infer_config(tensors, grid=bundle.config.grid[1:], source=str(path)).items():
-        if value != expected[field]:
+    for name, value in infer_config(tensors, grid=bundle.config.grid[1:], source=str(path)).items():
+        if value != expected[name]:
             raise WeightsError(
-                f"{path}: metadata 'config' says {field} = {expected[field]}, the tensors {value}; save it again"
+                f"{path}: metadata 'config' says {name} = {expected[name]}, the tensors say {value}; save it again"
             )
     return bundle
 
@@ -115,11 +115,11 @@ def read_safetensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str
 
 
 def unreadable(path: str | Path) -> WeightsError:
-    """One line for a file that could not be opened or is no checkpoint."""
+    """The error, one line, for a file that cannot be opened or is not a weights file."""
     path = Path(path)
     try:  # the readers' own errors do not tell these causes apart
         if path.is_dir():
-            return WeightsError(f"{path}: is a folder; give the checkpoint file inside it")
+            return WeightsError(f"{path}: is a folder; give the weights file inside it")
         path.open("rb").close()
     except FileNotFoundError:
         return WeightsError(f"{path}: no such file")
@@ -128,7 +128,7 @@ def unreadable(path: str | Path) -> WeightsError:
     except OSError as refused:
         return WeightsError(f"{path}: cannot be opened ({refused.strerror})")
     return WeightsError(
-        f"{path}: not a readable checkpoint; it may be cut short or another kind of file, fetch it again"
+        f"{path}: not a readable weights file; it may be cut short or another kind of file; download it again"
     )
 
 
@@ -140,14 +140,14 @@ def _parse(path: str | Path, metadata: Mapping[str, str]) -> BundleMetadata:
             f"{path}: metadata 'format' {wrong}, this version reads {FORMAT!r}; convert the file or upgrade"
         )
     config = _model(path, metadata, "config", VideoMambaConfig)
-    labels = _decoded(path, metadata, "labels")
+    labels = _decoded(path, metadata, "labels") if "labels" in metadata else []
     if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
         raise WeightsError(f"{path}: metadata 'labels' must be a list of class names; save the file again")
     if labels and len(labels) != config.num_classes:
         raise WeightsError(
             f"{path}: metadata 'labels' has {len(labels)} names for {config.num_classes} classes; save it again"
         )
-    info = _decoded(path, metadata, "info")
+    info = _decoded(path, metadata, "info") if "info" in metadata else {}
     if not isinstance(info, dict):
         raise WeightsError(f"{path}: metadata 'info' must be an object; save the file again")
     return BundleMetadata(config, _model(path, metadata, "preprocess", Preprocess), tuple(labels), info)

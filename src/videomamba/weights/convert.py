@@ -1,4 +1,4 @@
-"""What a checkpoint holds, read from its tensors alone, and the conversions between image, video and masked weights.
+"""Which network the tensors of a weights file belong to, and conversions between the formats for images and videos.
 
 Pure functions on dictionaries of tensors: nothing here opens a file or knows a module.
 
@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
-import torch
 from torch import Tensor
 
 from videomamba.schema import WeightsError
@@ -38,34 +37,29 @@ OTHER_PARTS = (
     "clip_teacher.*",
     "temp",
 )
-"""Parts of released checkpoints that a VideoMamba has no place for: heads of distillation and masked pre-training,
-the other tower of the video-text models. As `fnmatch` patterns on names without prefix."""
+"""Parts of released weights files that are not in a VideoMamba: heads of distillation and masked pretraining, the text
+tower of the video-text models. As `fnmatch` patterns on names without prefix."""
 
 _LAYER = re.compile(r"layers\.(\d+)\.")
 
 
-def unwrap(checkpoint: object, *, source: str = "checkpoint") -> dict[str, Tensor]:
+def unwrap(content: object, *, source: str = "state dict") -> dict[str, Tensor]:
     """The weights inside a loaded file: those under "model", "module" or "state_dict", else the dictionary itself.
 
-    Tensors come back detached; half precision comes back as float32, everything else in its own dtype.
-    Raises WeightsError when there is no dictionary of tensors.
+    Tensors are returned detached, in their own dtype. Raises WeightsError when there is no dictionary of tensors.
     """
-    weights = checkpoint
-    if isinstance(checkpoint, Mapping):
-        weights = next((checkpoint[key] for key in WRAPPERS if isinstance(checkpoint.get(key), Mapping)), checkpoint)
+    weights = content
+    if isinstance(content, Mapping):
+        weights = next((content[key] for key in WRAPPERS if isinstance(content.get(key), Mapping)), content)
     if not isinstance(weights, Mapping) or not weights:
         raise WeightsError(
-            f"{source}: expected a dictionary of tensors, found {type(weights).__name__}; give a checkpoint"
+            f"{source}: expected a dictionary of tensors, found {type(weights).__name__}; give a weights file"
         )
     for key, value in weights.items():
         if not isinstance(key, str) or not isinstance(value, Tensor):
             found = type(value).__name__
             raise WeightsError(f"{source}: {key} is a {found}, not a tensor; give a state dict, alone or under 'model'")
-    return {key: _full_precision(value.detach()) for key, value in weights.items()}
-
-
-def _full_precision(tensor: Tensor) -> Tensor:
-    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+    return {key: value.detach() for key, value in weights.items()}
 
 
 def strip_prefix(key: str) -> str:
@@ -75,7 +69,7 @@ def strip_prefix(key: str) -> str:
     return key
 
 
-def trunk_names(keys: Sequence[str], *, source: str = "checkpoint") -> dict[str, str]:
+def trunk_names(keys: Iterable[str], *, source: str = "state dict") -> dict[str, str]:
     """{name in a VideoMamba: key in the file}. Raises WeightsError when two keys give the same name."""
     names: dict[str, str] = {}
     for key in keys:
@@ -93,21 +87,26 @@ def square_grid(positions: int) -> tuple[int, int] | None:
 
 
 def infer_config(
-    state_dict: Mapping[str, object], *, grid: tuple[int, int] | None = None, source: str = "checkpoint"
+    state_dict: Mapping[str, object],
+    *,
+    grid: tuple[int, int] | None = None,
+    image_size: tuple[int, int] | None = None,
+    source: str = "state dict",
 ) -> dict[str, int | tuple[int, int]]:
-    """The fields of VideoMambaConfig that the shapes tell, for any released or trained checkpoint, wrapped or bare.
+    """The fields of VideoMambaConfig that the shapes tell, for any released or trained weights, wrapped or bare.
 
-    `grid` is (gh, gw), needed when the patches of a frame do not make a square. A checkpoint without temporal embedding
-    is a model of one time step; with a 4-D patch kernel that is one frame, an image. Scan order, merge, discretization
+    The position table does not tell how the patches of a frame are arranged: `grid` is (gh, gw), without it a square,
+    and where they cannot make a square, that of `image_size` (height, width) in pixels. Weights without temporal embedding
+    are a model of one time step; with a 4-D patch kernel that is one frame, an image. Scan order, merge, discretization
     and pool leave no trace in the tensors and stay at their defaults. Raises WeightsError naming the key that is absent
     or malformed.
     """
     weights = unwrap(state_dict, source=source)
-    names = trunk_names(list(weights), source=source)
+    names = trunk_names(weights, source=source)
 
     def shape(name: str, *dims: int) -> tuple[int, ...]:
         if name not in names:
-            raise WeightsError(f"{source}: no {name}; this is not a VideoMamba checkpoint")
+            raise WeightsError(f"{source}: no {name}; these are not weights of a VideoMamba")
         found = tuple(weights[names[name]].shape)
         if len(found) not in dims:
             wanted = " or ".join(map(str, dims))
@@ -124,11 +123,14 @@ def infer_config(
         )
     if grid is None:
         grid = square_grid(positions - 1)
+        if grid is None and image_size is not None:
+            grid = (image_size[0] // kernel[-1], image_size[1] // kernel[-1])
         if grid is None:
             raise WeightsError(
-                f"{source}: pos_embed has {positions - 1} patches, not a square; give grid=(height, width)"
+                f"{source}: pos_embed has {positions - 1} patches, not a square; "
+                "give the height and width of the images that they came from"
             )
-    elif grid[0] * grid[1] != positions - 1:
+    if grid[0] * grid[1] != positions - 1:
         raise WeightsError(
             f"{source}: pos_embed has {positions - 1} patches, which is not the grid {grid[0]}x{grid[1]}"
         )
@@ -136,7 +138,7 @@ def infer_config(
     layers = sorted({int(match[1]) for name in names if (match := _LAYER.match(name))})
     if layers != list(range(len(layers))):
         absent = next(i for i, layer in enumerate(layers) if i != layer)
-        raise WeightsError(f"{source}: no layers.{absent}; the checkpoint is incomplete")
+        raise WeightsError(f"{source}: no layers.{absent}; the weights are incomplete")
     inner = shape("layers.0.mixer.in_proj.weight", 2)[0] // 2
     states = shape("layers.0.mixer.A_log", 2)[1]
     taps = shape("layers.0.mixer.conv1d.weight", 3)[2]

@@ -1,13 +1,12 @@
-"""Loading any released or trained checkpoint into a VideoMamba, with an account of every tensor on both sides.
+"""Loading any released or trained weights into a VideoMamba, with a report on every tensor of both.
 
-Nothing is left random unless the caller asked for it: a mismatch that no documented conversion covers is an error,
-raised before the model is touched.
+No tensor stays random unless the caller asks for it: a difference that no documented conversion covers is an error,
+raised before the model is changed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal
@@ -28,85 +27,15 @@ from videomamba.weights.convert import (
     trunk_names,
     unwrap,
 )
-from videomamba.weights.read import Checkpoint, read_checkpoint
+from videomamba.weights.read import WeightsFile, read_weights
+from videomamba.weights.report import FATES, HEAD, KeyReport, LoadReport, shortened
 
 HeadPolicy = Literal["keep", "replace"]
-HEAD = ("head.weight", "head.bias")
-
-
-@dataclass(frozen=True)
-class KeyReport:
-    """One tensor of the model, of the file, or of both, with its shape on each side."""
-
-    model_key: str | None
-    model_shape: tuple[int, ...] | None
-    file_key: str | None
-    file_shape: tuple[int, ...] | None
-    note: str = ""
-
-    def __str__(self) -> str:
-        text = self.model_key or self.file_key or ""
-        if self.model_shape and self.file_shape and self.model_shape != self.file_shape:
-            text += f" {self.file_shape} -> {self.model_shape}"
-        return f"{text} ({self.note})" if self.note else text
-
-
-@dataclass(frozen=True)
-class LoadReport:
-    """What became of every tensor: each of the model's and each of the file's stands in exactly one of the lists.
-
-    From the file: `loaded` as it is, `resized` to other positions, `inflated` from 2-D to 3-D, `converted` (another
-    name, chosen rows of the head). Not from the file: `zero`, `replaced` (a head started anew: random), `missing`
-    (allowed to be absent: as the model had them). Only in the file: `ignored` (known, of no use here), `unexpected`
-    (allowed).
-    """
-
-    source: str
-    loaded: tuple[KeyReport, ...] = ()
-    resized: tuple[KeyReport, ...] = ()
-    inflated: tuple[KeyReport, ...] = ()
-    converted: tuple[KeyReport, ...] = ()
-    zero: tuple[KeyReport, ...] = ()
-    replaced: tuple[KeyReport, ...] = ()
-    missing: tuple[KeyReport, ...] = ()
-    ignored: tuple[KeyReport, ...] = ()
-    unexpected: tuple[KeyReport, ...] = ()
-
-    @property
-    def entries(self) -> tuple[KeyReport, ...]:
-        """All lists together."""
-        return tuple(entry for fate in FATES for entry in getattr(self, fate))
-
-    @property
-    def model_keys(self) -> tuple[str, ...]:
-        return tuple(entry.model_key for entry in self.entries if entry.model_key is not None)
-
-    @property
-    def file_keys(self) -> tuple[str, ...]:
-        return tuple(entry.file_key for entry in self.entries if entry.file_key is not None)
-
-    def __str__(self) -> str:
-        lines = [f"{self.source}: {len(self.model_keys)} tensors in the model, {len(self.file_keys)} in the file"]
-        for fate in FATES:
-            entries = getattr(self, fate)
-            if entries:
-                names = "" if fate == "loaded" else ": " + _some(map(str, entries))
-                lines.append(f"  {fate} {len(entries)}{names}")
-        return "\n".join(lines)
-
-
-FATES = tuple(field.name for field in fields(LoadReport) if field.name != "source")
-
-
-def _some(items: Iterable[str], limit: int = 4) -> str:
-    items = list(items)
-    more = f" and {len(items) - limit} more" if len(items) > limit else ""
-    return ", ".join(items[:limit]) + more
 
 
 def load_weights(
     model: VideoMamba,
-    weights: str | Path | Mapping[str, object] | Checkpoint,
+    weights: str | Path | Mapping[str, object] | WeightsFile,
     *,
     head: HeadPolicy = "keep",
     head_rows: Sequence[int] | None = None,
@@ -116,30 +45,30 @@ def load_weights(
     allow_missing: Sequence[str] = (),
     allow_unexpected: Sequence[str] = (),
 ) -> LoadReport:
-    """Copies `weights` into `model`, whose dtype and device stay; returns the account of every tensor.
+    """Copies `weights` into `model`, whose dtype and device stay; returns a report on every tensor.
 
-    `weights` is a path, a zoo name, a state dict (wrapped or bare) or what `read_checkpoint` returned. Applied without
-    asking, and reported: prefixes of other programs dropped, a 2-D patch kernel inflated (`inflation`), the position
-    table resized (bicubic), the temporal embedding resized (linear) or zero when the file is of one frame.
+    `weights` is a path, a zoo name, a state dict (wrapped or bare) or the result of `read_weights`. Always done, and
+    reported: prefixes of other programs are removed, a 2-D patch kernel is inflated (`inflation`), the position table is
+    resized (bicubic), the temporal embedding is resized (linear), or zero when the file is of one frame.
 
-    Applied on request only: `head="replace"` starts the head anew (std 0.02, bias 0) whatever the file has;
+    Done on request only: `head="replace"` starts a new head (std 0.02, bias 0) whatever the file has;
     `head_rows` keeps those rows of the file's head, in that order (a 710-class Kinetics head: `range(400)`);
-    `rename_norm` takes the file's `norm.weight` for `norm_f.weight` (masked pre-training names it so);
+    `rename_norm` loads the file's `norm.weight` as `norm_f.weight` (the name in masked pretraining);
     `source_grid` is (gh, gw) of the file's position table where its length does not tell;
-    `allow_missing` and `allow_unexpected` are `fnmatch` patterns of names that may be absent from the file (and stay as
-    they are in the model) or from the model.
+    `allow_missing` and `allow_unexpected` are `fnmatch` patterns of names that may be absent from the file (the model's
+    values stay) or from the model.
 
     A bundle that was made for another scan order, merge, discretization, pool or norm_eps is refused: its tensors would fit
-    and mean something else. Its state dict alone (`read_checkpoint(path).tensors`) is taken as it is.
+    and mean something else. Its state dict alone (`read_weights(path).tensors`) is loaded without this check.
 
     Raises WeightsError, before anything is changed, for any other difference.
     """
     if head_rows is not None and head == "replace":
         raise ValueError("head_rows keeps rows of the file's head, head='replace' discards it: choose one")
     if isinstance(weights, str | Path):
-        weights = read_checkpoint(zoo.resolve_weights(weights))
-    elif not isinstance(weights, Checkpoint):
-        weights = Checkpoint("state dict", unwrap(weights, source="state dict"))
+        weights = read_weights(zoo.resolve_weights(weights))
+    elif not isinstance(weights, WeightsFile):
+        weights = WeightsFile("state dict", unwrap(weights, source="state dict"))
     target = model.state_dict()
     if any(tensor.is_meta for tensor in target.values()):
         raise ValueError(
@@ -162,27 +91,27 @@ def load_weights(
     return LoadReport(weights.source, **{fate: tuple(entries) for fate, entries in plan.fates.items()})
 
 
-def _same_network(checkpoint: Checkpoint, model: VideoMamba) -> None:
-    """Options that leave no trace in the tensors must agree with the bundle's."""
-    if checkpoint.bundle is None:
+def _same_network(weights_file: WeightsFile, model: VideoMamba) -> None:
+    """Raises WeightsError where options that leave no trace in the tensors differ from the bundle's."""
+    if weights_file.bundle is None:
         return
-    theirs, ours = checkpoint.bundle.config, model.config
+    theirs, ours = weights_file.bundle.config, model.config
     for name in ("scan_order", "merge", "discretization", "pool", "norm_eps"):
         if getattr(theirs, name) != getattr(ours, name):
             raise WeightsError(
-                f"{checkpoint.source}: was made with {name}={getattr(theirs, name)!r}, the model has "
-                f"{getattr(ours, name)!r}; create the model with the former"
+                f"{weights_file.source}: was made with {name}={getattr(theirs, name)!r}, the model has "
+                f"{getattr(ours, name)!r}; create the model with the file's value"
             )
 
 
 class _Plan:
-    """Decides the fate of every tensor, one idea a method; what no method settled is settled by `rest`."""
+    """Decides what happens to each tensor, one rule a method; `rest` decides about the tensors that are left."""
 
-    def __init__(self, checkpoint: Checkpoint, model: VideoMamba) -> None:
-        self.checkpoint = checkpoint
+    def __init__(self, weights_file: WeightsFile, model: VideoMamba) -> None:
+        self.weights_file = weights_file
         self.config = model.config
-        self.file_keys = trunk_names(list(checkpoint.tensors), source=checkpoint.source)
-        self.open_file = {name: checkpoint.tensors[key] for name, key in self.file_keys.items()}
+        self.file_keys = trunk_names(weights_file.tensors, source=weights_file.source)
+        self.open_file = {name: _full_precision(weights_file.tensors[key]) for name, key in self.file_keys.items()}
         self.open_model = dict(model.state_dict())
         self.values: dict[str, Tensor] = {}
         self.fates: dict[str, list[KeyReport]] = {fate: [] for fate in FATES}
@@ -191,7 +120,7 @@ class _Plan:
     def settle(
         self, fate: str, model_name: str | None, file_name: str | None, value: Tensor | None = None, note: str = ""
     ) -> None:
-        """Closes a name on either side; the model's tensor becomes `value`, or stays as it is where that is None."""
+        """Reports a tensor of either side or of both. The model's tensor becomes `value`; None leaves it unchanged."""
         target = None if model_name is None else self.open_model.pop(model_name)
         found = None if file_name is None else self.open_file.pop(file_name)
         if model_name is not None and value is not None:
@@ -207,22 +136,22 @@ class _Plan:
         )
 
     def refuse(self, problem: str, *names: str) -> None:
-        """Notes what is wrong with `names`, which no later method then looks at."""
+        """Notes what is wrong with `names`, which later methods then skip."""
         self.problems.append(problem)
         for name in names:
             self.open_model.pop(name, None)
             self.open_file.pop(name, None)
 
     def final_norm(self, *, rename: bool, allow_missing: Sequence[str]) -> None:
-        """Masked pre-training calls it `norm`."""
+        """Masked pretraining calls it `norm`."""
         if "norm.weight" not in self.open_file or "norm_f.weight" in self.open_file:
             return
         if rename:
             self.settle("converted", "norm_f.weight", "norm.weight", self.open_file["norm.weight"], "renamed")
         elif _matches("norm_f.weight", allow_missing):
-            self.settle("ignored", None, "norm.weight", note="rename_norm=True would use it")
+            self.settle("ignored", None, "norm.weight", note="rename_norm=True would load it")
         else:
-            problem = "its final norm is norm.weight (masked pre-training): pass rename_norm=True to take it"
+            problem = "its final norm is norm.weight (masked pretraining): pass rename_norm=True to load it"
             advice = "or allow_missing=['norm_f.weight'] to keep the model's norm_f.weight"
             self.refuse(f"{problem}, {advice}", "norm.weight", "norm_f.weight")
 
@@ -271,11 +200,11 @@ class _Plan:
         value, target = self.open_file.get(key), self.open_model[key]
         if value is None or value.ndim != 3 or value.shape[-1] != target.shape[-1]:
             return
-        count, bundle = value.shape[1] - 1, self.checkpoint.bundle
+        count, bundle = value.shape[1] - 1, self.weights_file.bundle
         stated = source_grid or (bundle.config.grid[1:] if bundle else None)
         square, same = square_grid(count), target_grid[0] * target_grid[1] == count
         grid = stated or square or (target_grid if same else None)
-        released = zoo.entry_for_file(self.checkpoint.source) is not None  # and so square
+        released = zoo.entry_for_file(self.weights_file.source) is not None  # and so square
         if grid is None:
             self.refuse(f"pos_embed has {count} patches, not a square: pass source_grid=(height, width)", key)
         elif grid[0] * grid[1] != count:
@@ -297,7 +226,7 @@ class _Plan:
             elif value is not None:
                 self.settle("ignored", None, key, note="a model of one time step has none")
         elif value is None:
-            self.settle("zero", key, None, torch.zeros(target.shape), "absent from an image checkpoint")
+            self.settle("zero", key, None, torch.zeros(target.shape), "absent from image weights")
         elif value.ndim == 3 and value.shape[1] != target.shape[1] and value.shape[2] == target.shape[2]:
             self.settle("resized", key, key, resize_temporal(value, target.shape[1]))
 
@@ -321,25 +250,25 @@ class _Plan:
                 surplus.append(self.file_keys[key])
             self.settle("ignored" if known else "unexpected", None, key)
         if different:
-            self.problems.append(f"{len(different)} tensors have another shape: {_some(different, 2)}")
+            self.problems.append(f"{len(different)} tensors have another shape: {shortened(different, 2)}")
         if absent:
             advice = ": pass head='replace' to start a new head" if set(absent) == set(HEAD) else ""
-            self.problems.append(f"{len(absent)} tensors are missing: {_some(absent)}{advice}")
+            self.problems.append(f"{len(absent)} tensors are missing: {shortened(absent)}{advice}")
         if surplus:
-            self.problems.append(f"{len(surplus)} tensors have no place in the model: {_some(surplus)}")
+            self.problems.append(f"{len(surplus)} tensors have no place in the model: {shortened(surplus)}")
 
     def raise_problems(self) -> None:
         if self.problems:
-            raise WeightsError(f"{self.checkpoint.source}: {self._structure()}{'; '.join(self.problems)}")
+            raise WeightsError(f"{self.weights_file.source}: {self._structure()}{'; '.join(self.problems)}")
 
     def _structure(self) -> str:
         """How the two networks differ in more than the size of their input and head, e.g. "it holds dim 384, ...; "."""
-        tensors = self.checkpoint.tensors
+        tensors = self.weights_file.tensors
         table = tensors.get(self.file_keys.get("pos_embed", ""))
         if table is None or table.ndim != 3:
             return ""
         try:
-            found = infer_config(tensors, grid=(1, table.shape[1] - 1), source=self.checkpoint.source)
+            found = infer_config(tensors, grid=(1, table.shape[1] - 1), source=self.weights_file.source)
         except WeightsError:
             return ""
         wanted = self.config.model_dump()
@@ -348,6 +277,10 @@ class _Plan:
         theirs = ", ".join(f"{name} {found[name]}" for name in different)
         ours = ", ".join(f"{name} {wanted[name]}" for name in different)
         return f"it holds {theirs}, the model has {ours}; " if different else ""
+
+
+def _full_precision(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
 def _matches(key: str, patterns: Sequence[str]) -> bool:

@@ -1,25 +1,37 @@
-"""A checkpoint ready for use: the network with its weights, how its videos are prepared, what its classes are called."""
+"""A weights file ready for use: the network with its weights, its preprocessing and class names. And its conversion."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import reduce
 from pathlib import Path
+from typing import Literal, Self
+
+import torch
+from torch import Tensor
 
 from videomamba.models.config import VideoMambaConfig, make_config
 from videomamba.models.videomamba import VideoMamba
-from videomamba.schema import Preprocess, WeightsError
+from videomamba.schema import Preprocess, WeightsError, check_labels
+from videomamba.weights.bundle import save_bundle
 from videomamba.weights.load import load_weights
-from videomamba.weights.read import Checkpoint, read_checkpoint
-from videomamba.weights.released import ZooEntry
-from videomamba.weights.zoo import entry_for_file, labels_of, preprocess_of, resolve_weights, zoo_entry, zoo_names
+from videomamba.weights.read import WeightsFile, read_weights, save_original
+from videomamba.weights.report import LoadReport
+from videomamba.weights.zoo import preprocess_of, resolve_weights
 
 MOST_TOKENS = 4_000_000
-"""Of a clip. Far above what fits in memory whole; a larger number is a slip of the hand, not a video."""
+"""Of a clip. Far above what fits in memory as a whole; a larger number is a typing error."""
 
 
 @dataclass(frozen=True)
 class Pretrained:
-    """`labels` is empty where the names of the classes are not known; `views` is the published protocol, clips x crops."""
+    """A network with its weights and what is known of it.
+
+    `labels` is () where the class names are not known. `views` is the published protocol, clips x crops. `regression`: the
+    output is a number. `info` is the open part of a bundle's metadata, for a released file its data set and views. `report`
+    tells how each tensor was loaded.
+    """
 
     path: Path
     model: VideoMamba
@@ -27,35 +39,107 @@ class Pretrained:
     labels: tuple[str, ...]
     views: str
     regression: bool
+    info: Mapping[str, object]
+    report: LoadReport
+
+    def with_labels(self, labels: Sequence[str]) -> Self:
+        """The same network with `labels` instead of its own class names.
+
+        Raises VideoMambaError where their number is not that of the classes, or the network has no classes.
+        """
+        if self.regression or not self.model.config.num_classes:
+            output = "a number" if self.regression else "features, without a head"
+            raise WeightsError(
+                f"{self.path}: its output is {output}, so there are no classes to name; give no class names"
+            )
+        return replace(self, labels=check_labels(labels, self.model.config.num_classes, str(self.path)))
 
 
 def open_pretrained(
     name_or_path: str | Path,
     *,
+    labels: Sequence[str] | None = None,
     num_frames: int | None = None,
     image_size: int | tuple[int, int] | None = None,
     needs_head: bool = True,
+    keep_dtype: bool = False,
 ) -> Pretrained:
-    """Opens a zoo name or a checkpoint file: a bundle, or any file of the original's, wrapped or bare.
+    """Opens a zoo name or a weights file: a bundle, or any file of the original's, wrapped or bare.
 
     Preprocessing and class names are the bundle's, else those of the zoo entry of that name or file name. A file that is in
-    neither gets the released models' preprocessing at its own size. `num_frames` and `image_size` (pixels) take the network
-    to another length or resolution: its positions are resized.
+    neither gets the released models' preprocessing at its own size. `labels` (one name per class) replace the class names.
+    `num_frames` and `image_size` (pixels, or height and width) run the network at another length or resolution: its
+    positions are resized and the head stays. The network is float32; with `keep_dtype` it has the widest dtype of the
+    file. The final norm of masked pretraining, `norm.weight`, is loaded as `norm_f.weight`.
 
-    Raises WeightsError for a checkpoint that is absent, damaged, incomplete or, where `needs_head`, without a head.
+    Raises WeightsError for a file that is absent, damaged, incomplete or, where `needs_head`, without a head;
+    VideoMambaError for a wrong number of `labels`.
     """
     path = resolve_weights(name_or_path)
-    checkpoint = read_checkpoint(path)
-    entry = zoo_entry(str(name_or_path)) if str(name_or_path) in zoo_names() else entry_for_file(path)
-    config = checkpoint.config()
+    file = read_weights(path)
+    size = (image_size, image_size) if isinstance(image_size, int) else image_size
+    config = file.config(size)
     if needs_head and config.num_classes == 0:
         raise WeightsError(f"{path}: has no classification head, so there is nothing to predict; fine-tune it first")
-    preprocess = _preprocess(checkpoint, entry, config)
-    size = (image_size, image_size) if isinstance(image_size, int) else image_size
+    preprocess = _preprocess(file, config)
     shape = {
         "num_frames": preprocess.num_frames if num_frames is None else num_frames,
         "image_size": preprocess.image_size if size is None else size,
     }
+    model = VideoMamba(_resized(config, shape, path))
+    if keep_dtype:
+        model.to(_widest(file.tensors.values()))
+    report = load_weights(model, file, rename_norm=True)
+    info = _info(file)
+    opened = Pretrained(
+        path=path,
+        model=model,
+        preprocess=Preprocess.model_validate({**preprocess.model_dump(), **shape}),
+        labels=file.labels,
+        views=str(info.get("views", "1x1")),
+        regression=file.regression,
+        info=info,
+        report=report,
+    )
+    return opened if labels is None else opened.with_labels(labels)
+
+
+def convert(
+    name_or_path: str | Path,
+    out: str | Path,
+    *,
+    to: Literal["bundle", "video", "image"] = "bundle",
+    labels: Sequence[str] | None = None,
+    num_frames: int | None = None,
+    image_size: int | tuple[int, int] | None = None,
+) -> LoadReport:
+    """Writes a zoo name or a weights file to `out` as a bundle, or as the original's `video` or `image` .pth file.
+
+    Weights without a head and those of a regression are converted too. The tensors keep their bits, except those that
+    `num_frames` or `image_size` resize; the report names them. A bundle keeps the `info` of the bundle that it was made
+    from; class names that nobody knows stay empty. `labels` and sizes are those of `open_pretrained`, which see.
+
+    Raises WeightsError where the file cannot be read or written, VideoMambaError for `labels` that do not fit, or that the
+    original's formats, which hold tensors only, would lose.
+    """
+    if labels is not None and to != "bundle":
+        raise WeightsError(
+            f"{out}: the original's {to} format has no class names; write a bundle, or give no class names"
+        )
+    opened = open_pretrained(
+        name_or_path, labels=labels, num_frames=num_frames, image_size=image_size, needs_head=False, keep_dtype=True
+    )
+    if to == "bundle":
+        info = {**opened.info, "converted_from": str(name_or_path)}
+        if opened.regression:
+            info["task"] = "regression"
+        save_bundle(out, opened.model, opened.preprocess, opened.labels, info)
+    else:
+        save_original(opened.model, out, to)
+    return opened.report
+
+
+def _resized(config: VideoMambaConfig, shape: Mapping[str, object], path: Path) -> VideoMambaConfig:
     try:
         config = make_config({**config.model_dump(), **shape})
     except ValueError as error:
@@ -64,31 +148,30 @@ def open_pretrained(
     if frames * rows * columns > MOST_TOKENS:
         raise WeightsError(
             f"{path}: {config.num_frames} frames of {config.image_size[0]}x{config.image_size[1]} pixels are "
-            f"{frames * rows * columns} tokens, more than {MOST_TOKENS}; take fewer frames or a smaller size"
+            f"{frames * rows * columns} tokens, more than {MOST_TOKENS}; use fewer frames or a smaller size"
         )
-    model = VideoMamba(config)
-    load_weights(model, checkpoint)
-    return Pretrained(
-        path,
-        model,
-        Preprocess.model_validate({**preprocess.model_dump(), **shape}),
-        _labels(checkpoint, entry),
-        "1x1" if entry is None else f"{entry.clips}x{entry.crops}",
-        checkpoint.bundle is not None and checkpoint.bundle.info.get("task") == "regression",
-    )
+    return config
 
 
-def _preprocess(checkpoint: Checkpoint, entry: ZooEntry | None, config: VideoMambaConfig) -> Preprocess:
-    if checkpoint.bundle is not None:
-        return checkpoint.bundle.preprocess
-    if entry is not None:
-        return preprocess_of(entry)
+def _widest(tensors: Iterable[Tensor]) -> torch.dtype:
+    known = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
+    found = known.intersection(tensor.dtype for tensor in tensors)
+    return reduce(torch.promote_types, found) if found else torch.float32
+
+
+def _preprocess(file: WeightsFile, config: VideoMambaConfig) -> Preprocess:
+    if file.bundle is not None:
+        return file.bundle.preprocess
+    if file.entry is not None:
+        return preprocess_of(file.entry)
     size = {"num_frames": config.num_frames, "image_size": config.image_size}
     image = {"interpolation": "bicubic", "crop_ratio": 0.875, "antialias": True}
     return Preprocess.model_validate({**size, **(image if config.num_frames == 1 else {"antialias": False})})
 
 
-def _labels(checkpoint: Checkpoint, entry: ZooEntry | None) -> tuple[str, ...]:
-    if checkpoint.bundle is not None:
-        return checkpoint.bundle.labels
-    return () if entry is None else labels_of(entry)
+def _info(file: WeightsFile) -> Mapping[str, object]:
+    if file.bundle is not None:
+        return file.bundle.info
+    if file.entry is None:
+        return {}
+    return {"dataset": file.entry.dataset, "views": f"{file.entry.clips}x{file.entry.crops}"}

@@ -1,4 +1,4 @@
-"""Checkpoint files: reading every kind there is, and writing the original's own."""
+"""Weights files: reading every kind, and writing the original's own formats."""
 
 from __future__ import annotations
 
@@ -23,39 +23,65 @@ from videomamba.weights.bundle import (
     read_safetensors,
     unreadable,
 )
-from videomamba.weights.convert import infer_config, to_image_format, to_video_format, unwrap
+from videomamba.weights.convert import infer_config, to_image_format, to_video_format, trunk_names, unwrap
+from videomamba.weights.released import ZooEntry
+from videomamba.weights.zoo import entry_for_file, labels_of
 
 
 @dataclass(frozen=True)
-class Checkpoint:
-    """A file as read: tensors on the CPU under their names in the file, and our metadata where it is a bundle."""
+class WeightsFile:
+    """A file as read: tensors on the CPU, with the names and dtypes of the file, and the metadata of a bundle."""
 
     source: str
     tensors: Mapping[str, Tensor]
     bundle: BundleMetadata | None = None
 
-    def config(self) -> VideoMambaConfig:
+    def config(self, image_size: tuple[int, int] | None = None) -> VideoMambaConfig:
         """The bundle's config, else what the shapes tell (see `infer_config`). Raises WeightsError naming the file."""
         if self.bundle is not None:
             return self.bundle.config
         try:
-            return make_config(infer_config(self.tensors, source=self.source))
+            return make_config(infer_config(self.tensors, image_size=image_size, source=self.source))
         except ValueError as error:
-            raise WeightsError(f"{self.source}: {error}; this is not a VideoMamba checkpoint") from None
+            raise WeightsError(f"{self.source}: {error}; these are not weights of a VideoMamba") from None
+
+    @property
+    def outputs(self) -> int:
+        """Rows of the head; 0 without a head."""
+        bias = trunk_names(self.tensors, source=self.source).get("head.bias")
+        return 0 if bias is None else self.tensors[bias].numel()
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Class names in index order, from the bundle or by the name of a released file; () when they are not known."""
+        if self.bundle is not None:
+            return self.bundle.labels
+        return labels_of(self.entry) if self.entry and self.outputs else ()
+
+    @property
+    def entry(self) -> ZooEntry | None:
+        """The zoo's entry of a released file, known by its file name. None for a bundle, which has its own metadata."""
+        return entry_for_file(self.source) if self.bundle is None else None
+
+    @property
+    def regression(self) -> bool:
+        """Whether the output is a number: a bundle states its task; otherwise a head of one output without a class name."""
+        task = None if self.bundle is None else self.bundle.info.get("task")
+        return task == "regression" if task else self.outputs == 1 and not self.labels
 
 
-def read_checkpoint(path: str | Path) -> Checkpoint:
+def read_weights(path: str | Path) -> WeightsFile:
     """Reads a .safetensors (ours or plain) or anything that `torch.save` wrote, without running code from the file.
 
-    Half precision comes back as float32. Raises WeightsError when the file is absent, damaged, or holds objects other
-    than tensors, plain containers and the `argparse.Namespace` that the original's training puts there.
+    Raises WeightsError when the file is absent, damaged, or holds objects other than tensors, plain containers and the
+    `argparse.Namespace` that the original's training puts there.
     """
     path = Path(path)
     if path.suffix == ".safetensors":
         tensors, metadata = read_safetensors(path)
         ours = metadata.get("format", "").startswith(FORMAT_FAMILY)
         bundle = check_bundle(path, tensors, metadata) if ours else None
-        return Checkpoint(str(path), unwrap(tensors, source=str(path)), bundle)
+        return WeightsFile(str(path), unwrap(tensors, source=str(path)), bundle)
     try:
         with torch.serialization.safe_globals([argparse.Namespace]):
             content = torch.load(path, map_location="cpu", weights_only=True)
@@ -65,7 +91,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
             raise unreadable(path) from error
         reason = f"holds {unsafe[1].rstrip('.')}, which could run code; ask its author for a file of tensors only"
         raise WeightsError(f"{path}: {reason}") from None
-    return Checkpoint(str(path), unwrap(content, source=str(path)))
+    return WeightsFile(str(path), unwrap(content, source=str(path)))
 
 
 def save_original(model: VideoMamba, path: str | Path, kind: Literal["video", "image"] = "video") -> Path:

@@ -1,7 +1,7 @@
-"""The facts of the zoo: every released checkpoint, and the small one inside the package.
+"""The facts of the zoo: all released weights, and the small ones inside the package.
 
-Names are `videomamba_<size>_<data>_f<frames>_<pixels>`, with `mask_ft` for weights fine-tuned from masked pre-training
-and `mask_pt` for that pre-training itself; images have no frames, video-text models no data set but a number of pairs.
+Names are `videomamba_<size>_<data>_f<frames>_<pixels>`, with `mask_ft` for weights fine-tuned from masked pretraining
+and `mask_pt` for that pretraining itself; images have no frames, video-text models no data set but a number of pairs.
 Numbers are those that the original reports.
 """
 
@@ -18,11 +18,11 @@ Kind = Literal["image", "masked", "video", "multimodal"]
 
 @dataclass(frozen=True)
 class ZooEntry:
-    """One checkpoint and what is known of it.
+    """One weights file and what is known of it.
 
-    `config` holds the fields of VideoMambaConfig in which it departs from its `architecture`. `top1` is the reported
+    `config` holds the fields of VideoMambaConfig that differ from its `architecture`. `top1` is the reported
     accuracy in percent over `clips` x `crops` views of each video; `zero_shot` the reported recall at 1, in percent,
-    (text to video, video to text) for each data set. `init` names the checkpoint that training started from, None where
+    (text to video, video to text) for each data set. `init` names the weights that training started from, None where
     it started from scratch. `labels` is the key of its class names, None where they are not known. `faults` says
     what is wrong with the file or with what was published about it, `notes` what to know when using it.
     `preprocess` is None for the packaged file, which carries its own (`preprocess_of` reads it).

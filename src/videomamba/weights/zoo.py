@@ -1,4 +1,4 @@
-"""Checkpoints by name: what they are, where they lie, what their classes are called.
+"""Released weights by name: what they are, where their files are, what their classes are called.
 
 Importing this reads nothing and needs neither PyTorch nor the hub's client.
 """
@@ -18,7 +18,7 @@ from videomamba.weights.released import ZooEntry, entries
 
 REPO = "OpenGVLab/VideoMamba"
 FOLDER_VARIABLE = "VIDEOMAMBA_WEIGHTS"
-"""Environment variable: a folder of checkpoints under their released names, looked at before anything else."""
+"""Environment variable: a folder of weights files under their released names, searched first."""
 CONNECT_SECONDS = 5.0
 
 _ASSETS = Path(__file__).parents[1] / "assets"
@@ -39,7 +39,7 @@ def zoo_entry(name: str) -> ZooEntry:
     known = _entries()
     if name not in known:
         advice = nearest_name(name, known, otherwise="`videomamba zoo` lists them")
-        raise WeightsError(f"{name}: no such file and no such checkpoint; {advice}")
+        raise WeightsError(f"{name}: no such file and no released weights of that name; {advice}")
     return known[name]
 
 
@@ -67,7 +67,7 @@ def labels_of(entry: ZooEntry) -> tuple[str, ...]:
 
 
 def preprocess_of(entry: ZooEntry) -> Preprocess:
-    """How its videos become clips; for the packaged checkpoint, what its file says."""
+    """How its videos become clips; for the packaged weights, as their file says."""
     if entry.preprocess is not None:
         return entry.preprocess
     from videomamba.weights.bundle import read_bundle_metadata
@@ -76,16 +76,16 @@ def preprocess_of(entry: ZooEntry) -> Preprocess:
 
 
 def resolve_weights(name_or_path: str | Path) -> Path:
-    """The file of a checkpoint: `name_or_path` itself if it exists, else the one of that zoo name.
+    """The weights file: `name_or_path` itself if it exists, else the file of that zoo name.
 
-    A released file is looked for in the folder that VIDEOMAMBA_WEIGHTS names, then in the hub's cache, then fetched.
+    A released file is looked for in the folder that VIDEOMAMBA_WEIGHTS names, then in the hub's cache, then downloaded.
     Without a connection it gives up after a few seconds. Raises WeightsError that says what to put where.
     """
     path, is_file = _look(name_or_path)
     if is_file:
         return path
     if path.is_dir() and str(name_or_path) not in _entries():
-        raise WeightsError(f"{path}: is a folder; give the checkpoint file inside it")
+        raise WeightsError(f"{path}: is a folder; give the weights file inside it")
     if len(path.parts) > 1 or path.suffix in (".pth", ".pt", ".bin", ".ckpt", ".safetensors"):
         raise WeightsError(f"{path}: no such file")
     entry = zoo_entry(str(name_or_path))
@@ -99,7 +99,7 @@ def resolve_weights(name_or_path: str | Path) -> Path:
 
 
 def find_weights(name: str) -> Path | None:
-    """The file of the zoo's checkpoint `name` where it is on this machine, None where it would have to be fetched."""
+    """The file of the zoo's weights `name` if it is on this machine, None if it would have to be downloaded."""
     entry = zoo_entry(name)
     folder = os.environ.get(FOLDER_VARIABLE)
     if folder:
@@ -116,7 +116,7 @@ def find_weights(name: str) -> Path | None:
 
 
 def _look(path: str | Path) -> tuple[Path, bool]:
-    """`path` with ~ spelled out, and whether that is a file. Raises WeightsError where the system does not even tell."""
+    """`path` with ~ spelled out, and whether that is a file. Raises WeightsError where the system refuses to tell."""
     try:
         expanded = Path(path).expanduser()
         try:
@@ -133,7 +133,7 @@ def _from_hub(entry: ZooEntry) -> Path:
     from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
 
     advice = (
-        f"fetch {entry.file} from {REPO} on the Hugging Face Hub "
+        f"download {entry.file} from {REPO} on the Hugging Face Hub "
         f"and put it in a folder that the environment variable {FOLDER_VARIABLE} names"
     )
     if constants.HF_HUB_OFFLINE or not _reachable(hf_hub_url(REPO, entry.file)):
@@ -142,7 +142,7 @@ def _from_hub(entry: ZooEntry) -> Path:
         return Path(hf_hub_download(REPO, entry.file, etag_timeout=CONNECT_SECONDS))
     except (EntryNotFoundError, HfHubHTTPError, OSError) as error:
         reason = getattr(error, "strerror", None) or type(error).__name__
-        raise WeightsError(f"{entry.name}: could not be fetched ({reason}); {advice}") from None
+        raise WeightsError(f"{entry.name}: could not be downloaded ({reason}); {advice}") from None
 
 
 def _reachable(url: str) -> bool:
