@@ -118,7 +118,7 @@ def test_presets_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     ("options", "line"),
     [
         (["--optim.lrr", "1"], "--optim.lrr: unknown option; did you mean --optim.lr?"),
-        (["--preset", "k400-tiny-f61"], "preset k400-tiny-f61: unknown; did you mean k400-tiny-f64?"),
+        (["--preset", "k400-tiny-f61"], "preset k400-tiny-f61: unknown; did you mean 'k400-tiny-f64'?"),
         ([], "data.root: missing; "),
         (["--data.root", "gone"], "gone: no such folder; "),
         (["--data.root", "{videos}", *SMALL, "--run.device", "abacus"], "device abacus: cannot be used here"),
