@@ -38,7 +38,7 @@ bench: $(READY)
 	$(BIN)/python -m videomamba bench flops
 	$(BIN)/python -m videomamba bench efficiency
 	$(BIN)/python -m videomamba bench training
-	$(BIN)/python -m videomamba bench long
+	$(BIN)/python -m videomamba bench whole
 	$(BIN)/python benchmarks/hour.py
 	$(BIN)/python benchmarks/timeline.py
 	$(BIN)/python benchmarks/carried_states.py

@@ -1,4 +1,4 @@
-"""One hour of video in one pass, from the file to the classes: `videomamba predict --whole` as a user calls it.
+"""One hour of video in one pass, from the file to the classes: `videomamba whole` as a user calls it.
 
     python benchmarks/hour.py [--seconds 3600] [--film-fps 4] [--fps 1] [--model videomamba_tiny] [--precision bf16]
 
@@ -82,7 +82,7 @@ def main() -> None:
         video = torch.randn(1, 3, 16, 224, 224)
         print(f"{options.seconds} s of film, {film.stat().st_size / 1e6:.1f} MB; {options.model}, {options.precision}")
         for name in options.modes:
-            command = [sys.executable, "-m", "videomamba", "predict", "--whole", str(film), "--fps", str(options.fps)]
+            command = [sys.executable, "-m", "videomamba", "whole", str(film), "--fps", str(options.fps)]
             command += ["--model", str(weights), "--precision", options.precision, "--json", *MODES[name]]
             before = frame_of_a_clip(model, video)
             answer, peak = watched(command)

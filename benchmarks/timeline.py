@@ -22,9 +22,8 @@ import time
 from pathlib import Path
 
 from videomamba import Predictor
-from videomamba.cli.timeline import DEFAULT_THRESHOLD, MORE_LIKELY_THAN_NOT
-from videomamba.evaluation.segments import Segment, cell_edges, find_segments
-from videomamba.serving.timeline import timeline
+from videomamba.evaluation.segments import Segment
+from videomamba.serving.timeline import THRESHOLD, timeline
 from videomamba.synthetic.film import Event, plan_events, write_film
 
 WINDOW = 2.0
@@ -52,16 +51,9 @@ def look(predictor: Predictor, folder: Path, args: argparse.Namespace, seed: int
     events = plan_events(args.events, seconds=args.seconds, seed=seed)
     write_film(film, events, seconds=args.seconds, seed=seed)
     started = time.perf_counter()
-    answer = timeline(predictor, film, window=WINDOW, stride=args.stride)
+    answer = timeline(predictor, film, window=WINDOW, stride=args.stride, threshold=args.threshold, thumbnails=0)
     took = time.perf_counter() - started
-    edges = cell_edges(answer.starts, WINDOW, answer.duration)
-    segments = find_segments(
-        answer.scores,
-        edges,
-        answer.labels,
-        threshold=args.threshold,
-        keep=min(args.threshold, MORE_LIKELY_THAN_NOT),
-    )
+    segments = answer.segments()
     found = matched(events, segments)
     rows = []
     for number, event in enumerate(events):
@@ -121,7 +113,7 @@ def main() -> int:
     parser.add_argument("--events", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--stride", type=float, default=WINDOW / 2)
-    parser.add_argument("--threshold", type=float, default=DEFAULT_THRESHOLD)
+    parser.add_argument("--threshold", type=float, default=THRESHOLD)
     parser.add_argument("--json", action="store_true", help="one JSON record a film")
     args = parser.parse_args()
     predictor = Predictor.from_pretrained()

@@ -11,8 +11,9 @@ import videomamba
 
 def test_the_names_of_the_package() -> None:
     assert set(videomamba.__all__) == {
-        *("ops", "create_model", "list_models", "load_weights", "Predictor", "Prediction", "Preprocess"),
-        *("VideoMambaError", "__version__"),
+        *("ops", "create_model", "list_models", "load_weights", "Predictor", "Embedder", "timeline", "watch", "whole"),
+        *("Prediction", "Embedding", "Timeline", "LiveAnswer", "WholeVideo", "Preprocess", "VideoMambaError"),
+        "__version__",
     }
     for name in videomamba.__all__:
         assert getattr(videomamba, name) is not None
@@ -33,6 +34,22 @@ def test_the_signatures_of_the_ops() -> None:
     assert conv["activation"].default == "silu"
 
 
-def test_every_public_function_says_what_it_does() -> None:
-    for name in ("create_model", "list_models", "load_weights", "Predictor"):
+@pytest.mark.parametrize(
+    ("name", "first", "options"),
+    [
+        ("timeline", ["predictor", "path"], {"window", "stride", "threshold", "bridge", "shortest", "progress"}),
+        ("watch", ["predictor", "source"], {"window", "stride", "drop", "top", "threshold", "timeout", "reconnect"}),
+        ("whole", ["predictor", "path"], {"fps", "top", "progress"}),
+    ],
+)
+def test_the_signatures_of_the_answers(name: str, first: list[str], options: set[str]) -> None:
+    """First the model, then the video; all else by keyword and optional."""
+    parameters = inspect.signature(getattr(videomamba, name)).parameters
+    assert [p.name for p in parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD] == first
+    by_keyword = {p.name for p in parameters.values() if p.kind is p.KEYWORD_ONLY and p.default is not p.empty}
+    assert set(parameters) == by_keyword | set(first) and options <= by_keyword
+
+
+def test_every_public_name_says_what_it_is() -> None:
+    for name in set(videomamba.__all__) - {"__version__"}:
         assert (getattr(videomamba, name).__doc__ or "").strip(), name

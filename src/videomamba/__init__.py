@@ -15,7 +15,15 @@ if TYPE_CHECKING:
     from videomamba.schema import Prediction as Prediction
     from videomamba.schema import Preprocess as Preprocess
     from videomamba.schema import VideoMambaError as VideoMambaError
+    from videomamba.serving.embedder import Embedder as Embedder
+    from videomamba.serving.embedder import Embedding as Embedding
+    from videomamba.serving.live import LiveAnswer as LiveAnswer
+    from videomamba.serving.live import watch as watch
     from videomamba.serving.predictor import Predictor as Predictor
+    from videomamba.serving.timeline import Timeline as Timeline
+    from videomamba.serving.timeline import timeline as timeline
+    from videomamba.serving.whole import WholeVideo as WholeVideo
+    from videomamba.serving.whole import whole as whole
     from videomamba.weights.create import create_model as create_model
     from videomamba.weights.load import load_weights as load_weights
 
@@ -25,7 +33,15 @@ _HOME = {
     "list_models": "videomamba.models.registry",
     "load_weights": "videomamba.weights.load",
     "Predictor": "videomamba.serving.predictor",
+    "Embedder": "videomamba.serving.embedder",
+    "timeline": "videomamba.serving.timeline",
+    "watch": "videomamba.serving.live",
+    "whole": "videomamba.serving.whole",
     "Prediction": "videomamba.schema",
+    "Embedding": "videomamba.serving.embedder",
+    "Timeline": "videomamba.serving.timeline",
+    "LiveAnswer": "videomamba.serving.live",
+    "WholeVideo": "videomamba.serving.whole",
     "Preprocess": "videomamba.schema",
     "VideoMambaError": "videomamba.schema",
 }

@@ -40,6 +40,14 @@ def write_atomically(
         raise error(f"{path}: cannot be written ({reason}); free space or choose another folder") from refused
 
 
+def make_folder(folder: Path) -> None:
+    """Makes `folder` and those above it, where they do not exist. Raises VideoMambaError where that is refused."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise VideoMambaError(f"{folder}: cannot be made a folder ({error.strerror}); choose another") from None
+
+
 def clear_remains(folder: Path, pattern: str) -> None:
     """Removes what killed processes left of the files named like `pattern` that they were writing in `folder`."""
     for remains in folder.glob(f".{pattern}.*"):

@@ -266,6 +266,8 @@ class Preprocess(Settings):
     Spatial: scale so that the picture just covers `image_size / crop_ratio`, keeping its aspect, then crop `image_size`.
     Temporal: `uniform` takes the middle of `num_frames` equal segments of the whole video (sparse sampling of Kinetics,
     Breakfast, COIN, LVU), `tsn` uses Something-Something V2's segments, `dense` takes every `sampling_rate`-th frame.
+    `clip_seconds` is how much of a video one clip of the training data covered, None where that varied or is not known:
+    the default window of timelines and live streams.
     `antialias` is off for the released weights, which were trained and tested without it.
     """
 
@@ -274,6 +276,7 @@ class Preprocess(Settings):
     crop_ratio: float = Field(default=1.0, gt=0, le=1)
     sampling: Literal["uniform", "tsn", "dense"] = "uniform"
     sampling_rate: int = Field(default=1, ge=1)
+    clip_seconds: float | None = Field(default=None, gt=0)
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"

@@ -1,4 +1,4 @@
-"""What `videomamba bench long` says, on a small network."""
+"""What `videomamba bench whole` says, on a small network."""
 
 from __future__ import annotations
 

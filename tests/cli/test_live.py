@@ -1,4 +1,4 @@
-"""`videomamba predict --live`: what is printed, and how it ends."""
+"""`videomamba live`: what is printed, and how it ends."""
 
 from __future__ import annotations
 
@@ -16,18 +16,11 @@ import numpy as np
 import pytest
 
 from tests.video.clips import RECIPES, draw, encode
-from videomamba import Predictor
 from videomamba.cli.live import live
-from videomamba.schema import VideoError, VideoMambaError
+from videomamba.cli.model_options import ModelOptions
+from videomamba.schema import VideoError
 from videomamba.synthetic.dataset import ACTIONS, render_clip
 from videomamba.video.encode import write_video
-
-RUN = """
-import sys
-from videomamba import Predictor
-from videomamba.cli.live import live
-sys.exit(live(Predictor.from_pretrained(sys.argv[1]), "-", window=1.0, stride=0.5, drop="all", top=2, json=True))
-"""
 
 
 @pytest.fixture(scope="module")
@@ -38,19 +31,20 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def predictor(bundle: Path) -> Predictor:
-    return Predictor.from_pretrained(bundle)
+def model(bundle: Path) -> ModelOptions:
+    return ModelOptions(model=str(bundle))
 
 
-def test_a_pipe_of_a_film(bundle: Path, film: Path, predictor: Predictor, capsys: pytest.CaptureFixture[str]) -> None:
-    command = [sys.executable, "-c", RUN, str(bundle)]
+def test_a_pipe_of_a_film(bundle: Path, film: Path, model: ModelOptions, capsys: pytest.CaptureFixture[str]) -> None:
+    command = [sys.executable, "-m", "videomamba", "live", "-", "--model", str(bundle), "--json"]
+    command += ["--window", "1", "--stride", "0.5", "--drop", "all", "--top", "2"]
     piping = subprocess.run(command, input=film.read_bytes(), capture_output=True, check=False, timeout=120)
     err = piping.stderr.decode()
     assert piping.returncode == 0, err
     assert err == "standard input: 5 windows answered, 0 pictures dropped, 0 windows skipped (policy: all)\n"
     piped = [json.loads(line) for line in piping.stdout.splitlines()]
     assert [record["end"] for record in piped] == [1.0, 1.5, 2.0, 2.5, 3.0]
-    assert live(predictor, str(film), window=1.0, stride=0.5, drop="all", top=2, json=True) == 0
+    assert live(str(film), model=model, window=1.0, stride=0.5, drop="all", top=2, json=True) == 0
     filed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     for one, other in zip(piped, filed, strict=True):
         assert [p["label"] for p in one["predictions"]] == [p["label"] for p in other["predictions"]]
@@ -59,7 +53,7 @@ def test_a_pipe_of_a_film(bundle: Path, film: Path, predictor: Predictor, capsys
 
 
 def test_ctrl_c_is_how_a_camera_s_run_ends(
-    predictor: Predictor,
+    model: ModelOptions,
     film: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -85,7 +79,7 @@ def test_ctrl_c_is_how_a_camera_s_run_ends(
     ended = threading.Event()
     thread = threading.Thread(target=interrupt)
     thread.start()
-    assert live(predictor, str(pipe), window=1.0, stride=0.5, json=True) == 0
+    assert live(str(pipe), model=model, window=1.0, stride=0.5, json=True) == 0
     ended.set()
     thread.join()
     captured = capsys.readouterr()
@@ -94,14 +88,14 @@ def test_ctrl_c_is_how_a_camera_s_run_ends(
     assert re.fullmatch(f"{re.escape(str(pipe))}: {counts}\n", captured.err)
 
 
-def test_a_reader_that_has_gone(predictor: Predictor, film: Path) -> None:
+def test_a_reader_that_has_gone(model: ModelOptions, film: Path) -> None:
     """The command line ends quietly on BrokenPipeError (tests/cli/test_main.py), which so must come through."""
     reading, writing = os.pipe()
     os.close(reading)
     with os.fdopen(writing, "w") as gone, pytest.MonkeyPatch.context() as patch:
         patch.setattr("sys.stdout", gone)
         with pytest.raises(BrokenPipeError):
-            live(predictor, str(film), window=1.0, stride=0.5, drop="all")
+            live(str(film), model=model, window=1.0, stride=0.5, drop="all")
         patch.undo()
         os.dup2(os.open(os.devnull, os.O_WRONLY), writing)  # what is still in the buffer goes nowhere
 
@@ -111,7 +105,7 @@ def test_a_line_an_answer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     actions = [0, 1, 9]
     pictures = [render_clip(action, 100 + action, num_frames=32, height=112, width=144) for action in actions]
     write_video(tmp_path / "film.mp4", np.concatenate(pictures), fps=16)
-    assert live(Predictor.from_pretrained(), str(tmp_path / "film.mp4"), window=2.0, stride=2.0, drop="all") == 0
+    assert live(str(tmp_path / "film.mp4"), stride=2.0, drop="all") == 0
     captured = capsys.readouterr()
     lines = captured.out.splitlines()
     assert len(lines) == 3 and "3 windows answered" in captured.err
@@ -121,23 +115,23 @@ def test_a_line_an_answer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_nothing_above_the_threshold_is_a_line_too(
-    predictor: Predictor, film: Path, capsys: pytest.CaptureFixture[str]
+    model: ModelOptions, film: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert live(predictor, str(film), window=1.0, stride=1.0, drop="all", threshold=1.0) == 0
+    assert live(str(film), model=model, window=1.0, stride=1.0, drop="all", threshold=1.0) == 0
     assert all("  -  delay" in line for line in capsys.readouterr().out.splitlines())
 
 
 def test_a_source_that_is_no_video_is_one_error(
-    predictor: Predictor, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    model: ModelOptions, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "no.ts").write_bytes(b"nothing" * 100)
     with pytest.raises(VideoError, match=r"no\.ts: cannot be watched"):
-        live(predictor, str(tmp_path / "no.ts"), window=1.0, stride=1.0)
+        live(str(tmp_path / "no.ts"), model=model, window=1.0, stride=1.0)
     assert capsys.readouterr() == ("", "")
 
 
 def test_what_was_answered_is_counted_before_an_error(
-    predictor: Predictor, film: Path, capsys: pytest.CaptureFixture[str]
+    model: ModelOptions, film: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A sender that falls silent after three seconds of film."""
     done = threading.Event()
@@ -153,26 +147,10 @@ def test_what_was_answered_is_counted_before_an_error(
         thread.start()
         source = f"tcp://127.0.0.1:{server.getsockname()[1]}"
         with pytest.raises(VideoError, match=f"{source}: silent for 0.5 s"):
-            live(predictor, source, window=1.0, stride=1.0, drop="all", timeout=0.5, reconnect=0, json=True)
+            live(source, model=model, window=1.0, stride=1.0, drop="all", timeout=0.5, reconnect=0, json=True)
         done.set()
         thread.join()
     captured = capsys.readouterr()
     # The last pictures are inside a packet that never ends.
     assert [json.loads(line)["end"] for line in captured.out.splitlines()][:2] == [1.0, 2.0]
     assert captured.err.startswith(f"{source}: ") and "windows answered, 0 pictures dropped" in captured.err
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"window": 0.0}, "window 0"),
-        ({"stride": -1.0}, "stride -1"),
-        ({"threshold": 2.0}, "threshold 2"),
-        ({"timeout": 0.0}, "timeout 0"),
-        ({"reconnect": -1}, "reconnect -1"),
-        ({"top": 0}, "top 0"),
-    ],
-)
-def test_options_out_of_range(predictor: Predictor, film: Path, options: dict[str, float], message: str) -> None:
-    with pytest.raises(VideoMambaError, match=message):
-        live(predictor, str(film), **({"window": 1.0, "stride": 1.0} | options))  # type: ignore[arg-type]

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from contextlib import suppress
 from pathlib import Path
 
@@ -55,16 +56,17 @@ def test_output_is_not_drawn_into_by_the_bar(bundle: Path, clips: Path, tmp_path
     """stderr a terminal, stdout a file: the bar goes to the one, every answer to the other."""
     pty = pytest.importorskip("pty")
     leader, terminal = pty.openpty()
-    command = [
-        sys.executable,
-        "-m",
-        "videomamba",
-        "predict",
-        clips / "clip0.mp4",
-        clips / "clip1.mp4",
-        "--model",
-        bundle,
-    ]
+    drawn = bytearray()
+
+    def read() -> None:  # meanwhile: a terminal that nobody reads takes a few kilobytes and then blocks whoever writes
+        with suppress(OSError):  # how Linux says that a terminal has ended
+            while piece := os.read(leader, 65536):
+                drawn.extend(piece)
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    files = (clips / "clip0.mp4", clips / "clip1.mp4")
+    command = [sys.executable, "-m", "videomamba", "predict", *files, "--model", bundle]
     environment = {**os.environ, "TERM": "xterm"}
     for form in ([], ["--json"]):
         with (tmp_path / "out").open("wb") as out:
@@ -73,10 +75,7 @@ def test_output_is_not_drawn_into_by_the_bar(bundle: Path, clips: Path, tmp_path
         assert "\x1b" not in text and len(text.splitlines()) >= 2
         assert [name in text for name in ("clip0.mp4", "clip1.mp4")] == [True, True]
     os.close(terminal)
-    drawn = b""
-    with suppress(OSError):  # how Linux says that a terminal has ended
-        while piece := os.read(leader, 65536):
-            drawn += piece
+    reader.join()
     os.close(leader)
     assert b"predicting" in drawn and b"clip0" not in drawn
 
@@ -123,6 +122,12 @@ def test_a_bad_option_is_one_clear_line(
     code, out, err = run(capsys, "predict", clips / "clip0.mp4", *model, *arguments)
     assert (code, out) == (1, "")
     assert message in err and len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("option", ["--window", "--fps", "--drop", "--timeline"])
+def test_predict_has_only_its_own_options(clips: Path, option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(capsys, "predict", clips / "clip0.mp4", option, 2)
+    assert code == 2 and option in out + err
 
 
 def test_predict_without_files_says_so(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,37 +1,35 @@
-"""Timelines on the command line: tables, JSON, pictures, and what is kept when something fails."""
+"""`videomamba timeline`: tables, JSON, files, and what is kept when something fails."""
 
 from __future__ import annotations
 
+import inspect
 import json
 import sys
 from pathlib import Path
 
 import pytest
 
-from videomamba import Predictor
-from videomamba.cli.timeline import clip_seconds, timeline
-from videomamba.schema import VideoError, VideoMambaError
-from videomamba.synthetic.dataset import ACTIONS
-from videomamba.weights.zoo import labels_of, zoo_entry, zoo_names
+from tests.cli.test_main import run
+from videomamba.cli.timeline import timeline
+from videomamba.serving.timeline import THRESHOLD
 
-WINDOWS = {"window": 0.8, "stride": 0.4, "threshold": 0.2}
+WINDOWS = ("--window", 0.8, "--stride", 0.4, "--threshold", 0.2)
 
 
-@pytest.fixture(scope="module")
-def predictor(bundle: Path) -> Predictor:
-    return Predictor.from_pretrained(bundle)
+def test_a_table_for_each_video(bundle: Path, clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = (clips / "clip0.mp4", clips / "clip1.mp4")
+    code, out, err = run(capsys, "timeline", *files, "--model", bundle, *WINDOWS)
+    assert (code, err) == (0, "")
+    assert "clip0.mp4  (1.5 s; 3 windows of 0.8 s every 0.4 s)" in out and "clip1.mp4" in out
+    assert out.count("start") == 2 and "0:00.0" in out and "0:01.5" in out
+    code, out, _ = run(capsys, "timeline", files[0], "--model", bundle, "--window", 0.8, "--threshold", 1)
+    assert code == 0 and "no class reaches 1 anywhere" in out
 
 
-def test_a_table_for_each_film(predictor: Predictor, clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert timeline(predictor, [clips / "clip0.mp4", clips / "clip1.mp4"], **WINDOWS) == 0
-    shown = capsys.readouterr().out
-    assert "clip0.mp4  (1.5 s; 3 windows of 0.8 s every 0.4 s)" in shown and "clip1.mp4" in shown
-    assert shown.count("start") == 2 and "0:00.0" in shown and "0:01.5" in shown
-
-
-def test_json_is_one_line_a_film(predictor: Predictor, clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert timeline(predictor, [clips / "clip0.mp4"], json=True, **WINDOWS) == 0
-    record = json.loads(capsys.readouterr().out)
+def test_json_is_one_line_a_video(bundle: Path, clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "timeline", clips / "clip0.mp4", "--model", bundle, "--json", *WINDOWS)
+    record = json.loads(out)
+    assert code == 0
     assert (record["path"], record["seconds"], record["fps"]) == (str(clips / "clip0.mp4"), 1.5, 8.0)
     assert (record["window"], record["stride"], record["threshold"]) == (0.8, 0.4, 0.2)
     assert [w["start"] for w in record["windows"]] == [0.0, 0.4, 0.7]
@@ -42,37 +40,26 @@ def test_json_is_one_line_a_film(predictor: Predictor, clips: Path, capsys: pyte
     assert record["segments"] and set(record["segments"][0]) == {"label", "start", "end", "score", "peak"}
 
 
-def test_a_folder_gets_a_record_and_a_picture_of_each(
-    predictor: Predictor, clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_one_bad_video_does_not_stop_the_others(
+    bundle: Path, clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("matplotlib")
-    out = tmp_path / "new" / "out"
-    assert timeline(predictor, [clips / "clip0.mp4", clips / "clip2.mp4"], out=out, json=True, **WINDOWS) == 0
+    files, out = (clips / "notes.mp4", "absent.mp4", clips / "clip0.mp4", clips / "clip2.mp4"), tmp_path / "new" / "out"
+    code, printed, err = run(capsys, "timeline", *files, "--model", bundle, "--out", out, "--json", *WINDOWS)
+    assert code == 1
+    assert err.startswith(f"videomamba: {clips / 'notes.mp4'}: ")
+    assert err.splitlines()[1].startswith("videomamba: absent.mp4: no such file") and len(err.splitlines()) == 2
+    records = [json.loads(line) for line in printed.splitlines()]
+    assert [record["path"] for record in records] == [str(file) for file in files]
+    assert ["error" in record for record in records] == [True, True, False, False]
     assert sorted(p.name for p in out.iterdir()) == [
         f"clip{i}.timeline.{kind}" for i in (0, 2) for kind in ("json", "png")
     ]
-    printed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert printed[1] == json.loads((out / "clip2.timeline.json").read_text())
-    assert (out / "clip0.timeline.png").read_bytes().startswith(b"\x89PNG")
-
-
-def test_one_bad_film_does_not_stop_the_others(
-    predictor: Predictor, clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    pytest.importorskip("matplotlib")
-    files = [clips / "notes.mp4", VideoError("absent.mp4", "no such file"), clips / "clip0.mp4"]
-    assert timeline(predictor, files, out=tmp_path, json=True, **WINDOWS) == 1
-    told = capsys.readouterr()
-    assert told.err.startswith(f"videomamba: {clips / 'notes.mp4'}: ")
-    assert told.err.splitlines()[1:] == ["videomamba: absent.mp4: no such file"]
-    records = [json.loads(line) for line in told.out.splitlines()]
-    assert [record["path"] for record in records] == [str(clips / "notes.mp4"), "absent.mp4", str(clips / "clip0.mp4")]
-    assert ["error" in record for record in records] == [True, True, False]
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["clip0.timeline.json", "clip0.timeline.png"]
+    assert records[3] == json.loads((out / "clip2.timeline.json").read_text())
 
 
 def test_without_matplotlib_the_records_are_still_written(
-    predictor: Predictor,
+    bundle: Path,
     clips: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -82,52 +69,38 @@ def test_without_matplotlib_the_records_are_still_written(
     for name in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    assert timeline(predictor, [clips / "clip0.mp4", clips / "clip1.mp4"], out=tmp_path, **WINDOWS) == 1
-    told = capsys.readouterr()
-    assert told.err.count("\n") == 1 and "pip install 'videomamba[plot]'" in told.err
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["clip0.timeline.json", "clip1.timeline.json"]
-
-
-def test_a_film_without_segments_says_so(predictor: Predictor, clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert timeline(predictor, [clips / "clip0.mp4"], window=0.8, threshold=1.0) == 0
-    assert "no class reaches 1 anywhere" in capsys.readouterr().out
+    code, _, err = run(capsys, "timeline", clips / "clip0.mp4", "--model", bundle, "--out", tmp_path, *WINDOWS)
+    assert code == 1 and err.count("\n") == 1 and "pip install 'videomamba[plot]'" in err
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["clip0.timeline.json"]
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"window": 0.0}, "--window 0: give seconds above 0"),
-        ({"window": 2.0, "stride": 0.0}, "--stride 0: give seconds above 0"),
-        ({"window": 2.0, "stride": 3.0}, "--stride 3: is longer than the window of 2 s"),
-        ({"threshold": 0.0}, "--threshold 0: give a probability"),
-        ({"threshold": 1.5}, "--threshold 1.5: give a probability"),
-        ({"bridge": -1.0}, "--bridge -1: give seconds, 0 or more"),
+        (["--window", 0], "window 0: give a length in seconds"),
+        (["--window", 2, "--stride", 3], "stride 3: longer than the window of 2 s"),
+        (["--window", 2, "--threshold", 1.5], "threshold 1.5: give a probability"),
+        (["--window", 2, "--bridge", -1], "bridge -1: give seconds, 0 or more"),
+        ([], "window: the model does not say how many seconds"),
     ],
 )
-def test_options_that_make_no_sense_are_named(
-    predictor: Predictor, clips: Path, options: dict[str, float], message: str
+def test_a_bad_option_is_one_clear_line(
+    bundle: Path, clips: Path, capsys: pytest.CaptureFixture[str], options: list[object], message: str
 ) -> None:
-    with pytest.raises(VideoMambaError, match=message):
-        timeline(predictor, [clips / "clip0.mp4"], **options)
+    code, out, err = run(capsys, "timeline", clips / "clip0.mp4", "--model", bundle, *options)
+    assert (code, out) == (1, "") and message in err and len(err.splitlines()) == 1
 
 
-def test_two_films_of_one_name_are_refused_before_any_work(predictor: Predictor, clips: Path, tmp_path: Path) -> None:
-    other = tmp_path / "clip0.mkv"
-    other.write_bytes((clips / "clip0.mp4").read_bytes())
-    with pytest.raises(VideoMambaError, match=r"clip0\.mkv: its timeline would replace that of .*clip0\.mp4"):
-        timeline(predictor, [clips / "clip0.mp4", other], out=tmp_path / "out", **WINDOWS)
-    assert not (tmp_path / "out").exists()
+def test_a_folder_that_cannot_take_the_files(
+    bundle: Path, clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "clip0.mkv").write_bytes((clips / "clip0.mp4").read_bytes())
+    files = (clips / "clip0.mp4", tmp_path / "clip0.mkv")
+    code, _, err = run(capsys, "timeline", *files, "--model", bundle, "--out", tmp_path / "out", *WINDOWS)
+    assert code == 1 and "clip0.mkv: its timeline would replace that of" in err and not (tmp_path / "out").exists()
+    code, _, err = run(capsys, "timeline", files[0], "--model", bundle, "--out", files[1], *WINDOWS)
+    assert code == 1 and "clip0.mkv: cannot be made a folder" in err and len(err.splitlines()) == 1
 
 
-def test_a_folder_that_cannot_be_made(predictor: Predictor, clips: Path, tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(VideoMambaError, match="cannot be made a folder"):
-        timeline(predictor, [clips / "clip0.mp4"], out=tmp_path / "file", **WINDOWS)
-
-
-def test_the_window_follows_the_data_set_of_the_classes() -> None:
-    assert clip_seconds(ACTIONS) == 2.0
-    by_labels = {entry.labels: labels_of(entry) for entry in map(zoo_entry, zoo_names()) if entry.labels}
-    assert clip_seconds(by_labels["kinetics400"]) == 10.0
-    assert clip_seconds(by_labels["something_something_v2"]) == 4.0
-    assert clip_seconds(["cat", "dog"]) == 10.0
+def test_the_threshold_is_that_of_python() -> None:
+    assert inspect.signature(timeline).parameters["threshold"].default == THRESHOLD

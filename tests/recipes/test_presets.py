@@ -183,6 +183,12 @@ def test_lvu_runs(name: str) -> None:
     assert made.published.top1 is None and "verified" in made.published.notes[0]
 
 
+def test_presets_know_how_many_seconds_their_clips_cover() -> None:
+    known = {"k400-tiny-f8": 10.0, "ssv2-tiny-f8": 4.0, "breakfast-tiny-f32": None, "synthetic-actions": 2.0}
+    known |= {"lvu-scene": None, "lvu-scene-windows": 60.0, "in1k-tiny-224": None}
+    assert {name: preset(name).config.clip.clip_seconds for name in known} == known
+
+
 def test_every_published_accuracy_of_the_zoo_has_its_preset_and_no_other() -> None:
     published = {entry.name: entry for entry in entries() if entry.kind in ("image", "video") and entry.top1}
     made = {zoo_name(row[0]): preset(row[0]) for row in VIDEO + IMAGES}
@@ -255,7 +261,7 @@ def test_notes_tell_what_is_wrong_with_the_original() -> None:
 @pytest.mark.parametrize(
     ("wrong", "advice"),
     [
-        ("k400-tiny-f61", "did you mean k400-tiny-f64?"),
+        ("k400-tiny-f61", "did you mean 'k400-tiny-f64'?"),
         ("zzz", "`videomamba train --presets` lists them"),
     ],
 )

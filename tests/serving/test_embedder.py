@@ -9,7 +9,6 @@ import torch
 
 from videomamba import Predictor, create_model
 from videomamba.schema import Preprocess, VideoError, WeightsError
-from videomamba.serving import embedder as module
 from videomamba.serving.embedder import Embedder, Embedding
 from videomamba.weights.bundle import save_bundle
 from videomamba.weights.pretrained import open_pretrained
@@ -105,7 +104,7 @@ def test_a_video_that_does_not_fit_is_its_own_error(bundle: Path, clips: Path, m
     def no_room(*_: object, **__: object) -> None:
         torch.empty(2**60)
 
-    monkeypatch.setattr(module, "look_at_whole", no_room)
+    monkeypatch.setattr("videomamba.serving.whole.at_rate", no_room)
     with pytest.raises(VideoError, match=r"clip0\.mp4: does not fit in memory in one pass"):
         Embedder.from_pretrained(bundle).per_frame(clips / "clip0.mp4")
 

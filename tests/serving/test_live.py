@@ -14,8 +14,9 @@ from torch import Tensor
 from tests.video.clips import RECIPES, draw, encode
 from videomamba import Predictor
 from videomamba.data.clips.transforms import to_clip
+from videomamba.data.clips.windows import ROUNDED_TIMES, Windows
 from videomamba.schema import Clip, Preprocess, ScoredLabel, VideoMambaError, WeightsError
-from videomamba.serving.live import LiveWatch, Windows, watch
+from videomamba.serving.live import LiveWatch, watch
 from videomamba.video.live.source import Drop, LivePicture, LiveSource
 from videomamba.video.open import open_video
 
@@ -92,11 +93,15 @@ class Slow:
         return torch.tensor([[0.0, 2.0, 1.0]]).expand(len(clips), 3)
 
 
+def windows_of(window: float, stride: float) -> Windows:
+    return Windows(window, stride, Slow.preprocess.num_frames, ROUNDED_TIMES)
+
+
 def run(
     *, seconds: float, inference: float, window: float, stride: float, drop: Drop, **options: object
 ) -> tuple[LiveWatch, Slow, list]:
     clock = Clock()
-    windows = Windows(window, stride, Slow.preprocess.num_frames)
+    windows = windows_of(window, stride)
     predictor = Slow(clock, inference)
     camera = Camera(clock, windows, drop, seconds=seconds, **options)
     with LiveWatch(predictor, camera, windows, drop=drop, clock=clock) as watched:
@@ -131,7 +136,7 @@ def test_a_slow_machine_skips_windows_and_is_never_late(inference: float, stride
         expected = [answer.start + (i + 0.5) * window / 4 for i in range(4)]
         on_show = [int((moment + 1e-3) * FPS + 1e-9) % 256 for moment in expected]
         assert seen == on_show
-    total = watched.windows.over(60.0) + 1
+    total = watched.windows.last_over(60.0) + 1
     assert watched.answered + watched.skipped == total
     if inference > 2 * stride + 2 / FPS:
         assert watched.skipped > 0
@@ -150,7 +155,7 @@ def test_the_policy_all_answers_every_window_however_late() -> None:
 @pytest.mark.parametrize("drop", ["latest", "all"])
 def test_memory_does_not_grow_with_the_stream(drop: Drop) -> None:
     clock = Clock()
-    windows = Windows(2.0, 0.5, 4)
+    windows = windows_of(2.0, 0.5)
     camera = Camera(clock, windows, drop, seconds=1500)
     held = 0
     with LiveWatch(Slow(clock, 3.0), camera, windows, drop=drop, clock=clock) as watched:
@@ -174,7 +179,7 @@ def test_a_camera_that_is_turned_mixes_no_shapes() -> None:
 
 
 def test_best_classes_over_a_threshold() -> None:
-    clock, windows = Clock(), Windows(2, 1, 4)
+    clock, windows = Clock(), windows_of(2, 1)
     scores = torch.tensor([0.0, 2.0, 1.0]).softmax(0).tolist()
     for top, threshold, expected in [(1, 0.0, "b"), (5, 0.0, "bca"), (5, 0.2, "bc"), (2, 0.9, "")]:
         camera = Camera(clock, windows, "all", seconds=2)
@@ -187,7 +192,7 @@ def test_best_classes_over_a_threshold() -> None:
 
 
 def test_damaged_weights_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock, windows = Clock(), Windows(2, 1, 4)
+    clock, windows = Clock(), windows_of(2, 1)
     predictor = Slow(clock, 0)
     monkeypatch.setattr(predictor, "logits", lambda clips: torch.full((1, 3), float("nan")))
     watched = LiveWatch(predictor, Camera(clock, windows, "all", seconds=3), windows, drop="all")
@@ -195,38 +200,21 @@ def test_damaged_weights_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
         next(watched)
 
 
-@settings(max_examples=50, deadline=None)
-@given(
-    window=st.floats(0.05, 20),
-    ratio=st.floats(0.1, 3),
-    num_frames=st.integers(1, 16),
-    fps=st.sampled_from([1.0, 7.0, 23.976, 25.0, 60.0]),
-)
-def test_wanted_pictures_fit_and_make_every_window_whole(
-    window: float, ratio: float, num_frames: int, fps: float
-) -> None:
-    windows = Windows(window, window * ratio, num_frames)
-    shown = [(i / fps, (i + 1) / fps) for i in range(int((2 * window + 3 * windows.stride) * fps) + 2)]
-    data = torch.zeros(1, 1, 3, dtype=torch.uint8)
-    wanted = [LivePicture(start, stop, 0.0, data) for start, stop in shown if windows.wants(start, stop)]
-    over = windows.over(shown[-1][1])
-    assert over >= 0
-    newest = wanted[-windows.capacity :]
-    picked = windows.pick(over, newest)
-    assert picked is not None and len(picked) == num_frames + 1
-    assert windows.span(over)[1] <= picked[-1].stop + 2e-3
-    span = windows.window + windows.stride
-    for picture in wanted:
-        assert sum(picture.start - span < other.start <= picture.start for other in wanted) <= windows.capacity
-
-
 @pytest.mark.parametrize(
-    ("window", "stride", "message"),
-    [(0, 1, "window 0"), (2, -1, "stride -1"), (float("nan"), 1, "window nan"), (3600, 0.1, "choose a longer stride")],
+    ("options", "message"),
+    [
+        ({"window": 0.0}, "window 0"),
+        ({"window": 3600.0, "stride": 0.1}, "stride 0.1: .* choose a longer stride"),
+        ({"threshold": 2.0}, "threshold 2"),
+        ({"timeout": 0.0}, "timeout 0"),
+        ({"reconnect": -1}, "reconnect -1"),
+        ({"top": 0}, "top 0"),
+        ({"window": None}, "window: the model does not say"),
+    ],
 )
-def test_lengths_that_make_no_sense(window: float, stride: float, message: str) -> None:
+def test_options_that_make_no_sense(options: dict[str, float | None], message: str) -> None:
     with pytest.raises(VideoMambaError, match=message):
-        Windows(window, stride, 8)
+        watch(Slow(Clock(), 0), "-", **({"window": 1.0} | options))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", ["h264.ts", "h264.mkv"])

@@ -1,9 +1,11 @@
-"""Windows over a film: which frames they see, that each is read once, and that every answer is the predictor's own."""
+"""Timelines: each frame is read once, every score is the predictor's own, and what is made of the scores."""
 
 from __future__ import annotations
 
+import json
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +14,9 @@ import torch
 
 from videomamba import Predictor
 from videomamba.data.clips.transforms import to_clip
-from videomamba.evaluation.segments import cell_edges, find_segments
+from videomamba.data.clips.windows import Windows
 from videomamba.schema import Clip, Frames, VideoError, VideoMambaError, WeightsError
-from videomamba.serving.timeline import timeline, window_frames, window_starts
+from videomamba.serving.timeline import Timeline, timeline, timeline_name
 from videomamba.synthetic.dataset import render_clip
 from videomamba.synthetic.film import plan_events, write_film
 from videomamba.video.base import Video
@@ -56,45 +58,13 @@ class Watch:
         monkeypatch.setattr(Video, "frames", frames)
 
 
-def test_windows_begin_every_stride_and_the_last_one_is_moved_back() -> None:
-    assert window_starts(6.0, 2.0, 1.0).tolist() == [0, 1, 2, 3, 4]
-    assert window_starts(6.4, 2.0, 1.0).tolist() == [0, 1, 2, 3, 4, pytest.approx(4.4)]
-    assert window_starts(5.999999999, 2.0, 1.0).tolist() == [0, 1, 2, 3, 4]  # the end is rounded
-    assert window_starts(7.0, 2.0, 3.0).tolist() == [0, 3, 5]
-
-
-def test_a_film_no_longer_than_a_window_is_one_window() -> None:
-    assert window_starts(1.3, 2.0, 1.0).tolist() == window_starts(2.0, 2.0, 1.0).tolist() == [0]
-    assert window_starts(0.0, 2.0, 1.0).tolist() == [0]
-
-
-@pytest.mark.parametrize(
-    ("window", "stride", "message"),
-    [(0.0, 1.0, "window: 0"), (2.0, -1.0, "stride: -1"), (float("nan"), 1.0, "window: nan"), (2.0, 1e-9, "more than")],
-)
-def test_windows_that_are_none_are_refused(window: float, stride: float, message: str) -> None:
-    with pytest.raises(VideoMambaError, match=message):
-        window_starts(600.0, window, stride)
-
-
-def test_a_window_sees_the_middles_of_its_parts() -> None:
-    timestamps = np.arange(48) / 16
-    frames = window_frames(timestamps, np.array([0.0, 1.0]), 2.0, 8)
-    assert frames[0].tolist() == [2, 6, 10, 14, 18, 22, 26, 30]
-    assert (frames[1] - frames[0]).tolist() == [16] * 8
-    # Frames come up when their time says so, not at an average rate.
-    uneven = np.array([0.0, 0.1, 0.2, 1.7, 1.8, 1.9])
-    assert window_frames(uneven, np.zeros(1), 2.0, 4).tolist() == [[2, 2, 2, 3]]
-    assert window_frames(np.zeros(1), np.zeros(1), 0.0, 3).tolist() == [[0, 0, 0]]
-
-
 @pytest.mark.parametrize(("window", "stride"), [(2.0, 1.0), (2.0, 0.3), (3.1, 1.7)])
 def test_every_window_is_what_the_predictor_says_of_it_alone(
     predictor: Predictor, film: Path, window: float, stride: float
 ) -> None:
     found = timeline(predictor, film, window=window, stride=stride, batch=3)
     with open_video(film) as video:
-        frames = window_frames(video.timestamps, found.starts, window, 4)
+        frames = Windows(window, stride, 4).frames(video.timestamps, found.starts, found.duration)
     assert found.scores.shape == (len(found.starts), 16) and found.scores.dtype == np.float32
     assert found.starts[-1] + window == pytest.approx(found.duration) == pytest.approx(20.0)
     for place in {0, 1, len(found.starts) // 2, len(found.starts) - 2, len(found.starts) - 1}:
@@ -146,7 +116,7 @@ def test_thumbnails_are_small_and_spread_over_the_film(predictor: Predictor, fil
     found = timeline(predictor, film, window=2.0, stride=1.0, thumbnails=5)
     assert [picture.shape for _, picture in found.thumbnails] == [(64, 80, 3)] * 5
     assert np.diff([time for time, _ in found.thumbnails]) == pytest.approx([4.0] * 4, abs=0.5)
-    assert timeline(predictor, film, window=2.0, stride=1.0).thumbnails == ()
+    assert timeline(predictor, film, window=2.0, stride=1.0, thumbnails=0).thumbnails == ()
 
 
 def test_decoding_runs_ahead_of_a_slow_network_by_a_few_pieces_only(
@@ -173,6 +143,10 @@ def test_a_film_that_breaks_off_is_an_error_of_that_film(predictor: Predictor, c
         timeline(predictor, clips / "notes.mp4", window=2.0, stride=1.0)
     with pytest.raises(VideoError, match=r"absent\.mp4: no such file"):
         timeline(predictor, tmp_path / "absent.mp4", window=2.0, stride=1.0)
+    (tmp_path / "1.png").write_text("not a picture")
+    with pytest.raises(VideoError) as raised:
+        timeline(predictor, tmp_path, window=2.0, stride=1.0)
+    assert raised.value.path == str(tmp_path) and "1.png" in raised.value.reason
 
 
 def test_an_error_in_the_thread_arrives_and_an_interrupt_ends_it(
@@ -208,12 +182,49 @@ def test_damaged_weights_are_named(bundle: Path, film: Path) -> None:
         timeline(damaged, film, window=2.0, stride=1.0)
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"window": 0.0}, "window 0: give a length in seconds"),
+        ({"window": 2.0, "stride": 3.0}, "stride 3: longer than the window of 2 s"),
+        ({"threshold": 0.0}, "threshold 0: give a probability"),
+        ({"bridge": -1.0}, "bridge -1: give seconds, 0 or more"),
+        ({}, "window: the model does not say"),
+    ],
+)
+def test_options_that_make_no_sense(predictor: Predictor, options: dict[str, float], message: str) -> None:
+    with pytest.raises(VideoMambaError, match=message):
+        timeline(predictor, "never_opened.mp4", **options)
+
+
+def test_what_a_timeline_writes(predictor: Predictor, clips: Path, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    found = timeline(predictor, clips / "clip0.mp4", window=0.8, stride=0.4, threshold=0.2)
+    found.write(tmp_path / "new" / "out")
+    assert json.loads((tmp_path / "new" / "out" / "clip0.timeline.json").read_text()) == found.as_dict()
+    found.draw(tmp_path / "picture.png")
+    drawn = (tmp_path / "picture.png").read_bytes()
+    assert drawn.startswith(b"\x89PNG") and drawn == (tmp_path / "new" / "out" / "clip0.timeline.png").read_bytes()
+    found.write(tmp_path / "text", picture=False)
+    assert [path.name for path in (tmp_path / "text").iterdir()] == ["clip0.timeline.json"]
+    assert timeline_name(clips) == clips.name and timeline_name(tmp_path / "a.b.mp4") == "a.b"
+
+
+def test_segments_by_other_rules_than_the_timeline_s_own(predictor: Predictor, clips: Path) -> None:
+    found = timeline(predictor, clips / "clip0.mp4", window=0.8, stride=0.4, threshold=0.2)
+    assert found.segments() and found.segments() == found.segments(threshold=0.2, bridge=0.0, shortest=0.0)
+    assert found.segments(threshold=1.0) == found.segments(shortest=10.0) == []
+    with pytest.raises(VideoMambaError, match=r"threshold 1\.5: give a probability"):
+        found.segments(threshold=1.5)
+    with pytest.raises(VideoMambaError, match="shortest -1"):
+        replace(found, shortest=-1.0)
+
+
 def test_the_packaged_model_finds_what_happens_in_a_film(tmp_path: Path) -> None:
     events = plan_events(2, seconds=20, seed=4, actions=("move_right", "grow", "scatter"))
     write_film(tmp_path / "film.mp4", events, seconds=20, seed=4)
-    found = timeline(Predictor.from_pretrained(), tmp_path / "film.mp4", window=2.0, stride=1.0)
-    edges = cell_edges(found.starts, 2.0, found.duration)
-    segments = find_segments(found.scores, edges, found.labels, threshold=0.75, keep=0.5)
+    found = timeline(Predictor.from_pretrained(), tmp_path / "film.mp4")
+    assert isinstance(found, Timeline) and (found.window, found.stride) == (2.0, 1.0)
     for event in events:
-        near = [s for s in segments if s.label == event.action and s.start < event.end and s.end > event.start]
+        near = [s for s in found.segments() if s.label == event.action and s.start < event.end and s.end > event.start]
         assert len(near) == 1 and abs(near[0].start - event.start) <= 1 and abs(near[0].end - event.end) <= 1

@@ -12,8 +12,9 @@ from videomamba.data.clips.transforms import to_clip
 from videomamba.models.videomamba import VideoMamba
 from videomamba.models.whole import LongPass
 from videomamba.schema import Preprocess, VideoError, VideoMambaError
-from videomamba.serving import whole
-from videomamba.serving.whole import look_at_whole
+from videomamba.serving import whole as module
+from videomamba.serving.embedder import Embedder
+from videomamba.serving.whole import whole
 from videomamba.synthetic.dataset import render_clip
 from videomamba.video.encode import write_video
 from videomamba.video.open import open_video
@@ -38,9 +39,9 @@ def a_model(**options: object) -> VideoMamba:
 def test_it_sees_the_frames_of_the_rate(
     film: Path, monkeypatch: pytest.MonkeyPatch, fps: float | None, tubelet: int, taken: range | None, lot: int
 ) -> None:
-    monkeypatch.setattr(whole, "MOST_FRAMES", lot)
+    monkeypatch.setattr(module, "MOST_FRAMES", lot)
     model, told = a_model(tubelet_size=tubelet), []
-    seen = look_at_whole(model, PREPROCESS, film, fps=fps, progress=lambda *at: told.append(at))
+    seen = whole(Embedder(model, PREPROCESS), film, fps=fps, progress=lambda *at: told.append(at))
     indices = list(taken) if taken is not None else [0, 3, 6, 10, 13, 16, 20, 23, 26, 30, 33, 36, 40, 43, 46, 46]
     with open_video(film) as video:
         clip = to_clip(video.frames(indices), PREPROCESS)
@@ -57,7 +58,7 @@ def test_it_sees_the_frames_of_the_rate(
 
 def test_what_does_not_fit_is_said_in_one_line_about_the_file(film: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(VideoMambaError, match=r"film\.mp4: spatiotemporal_v2"):
-        look_at_whole(a_model(scan_order="spatiotemporal_v2"), PREPROCESS, film)
+        whole(Embedder(a_model(scan_order="spatiotemporal_v2"), PREPROCESS), film)
     monkeypatch.setattr("videomamba.models.whole.os.sysconf", lambda _: 100)
     with pytest.raises(VideoError, match=r"film\.mp4: .* fewer frames"):
-        look_at_whole(a_model(), PREPROCESS, film)
+        whole(Embedder(a_model(), PREPROCESS), film)

@@ -169,6 +169,17 @@ class TestPreprocess:
             num_frames=1, image_size=(576, 576), crop_ratio=0.875, interpolation="bicubic", antialias=True
         )
 
+    def test_the_seconds_of_a_training_clip(self) -> None:
+        known = {
+            "videomamba_micro_synthetic": 2.0,
+            "videomamba_tiny_k400_f8_224": 10.0,
+            "videomamba_middle_k400_mask_pt_f8_224": 10.0,
+            "videomamba_small_ssv2_f16_224": 4.0,
+            "videomamba_tiny_breakfast_f32_224": None,  # from seconds to minutes
+            "videomamba_tiny_in1k_224": None,
+        }
+        assert {name: preprocess_of(zoo_entry(name)).clip_seconds for name in known} == known
+
 
 class TestLabels:
     @pytest.mark.parametrize(

@@ -9,8 +9,7 @@ from typing import Literal
 
 import torch
 
-from videomamba.bench import efficiency, peers, training
-from videomamba.bench import whole as long
+from videomamba.bench import efficiency, peers, training, whole
 from videomamba.bench.candidates import AGAINST
 from videomamba.bench.flops import bench_flops
 from videomamba.bench.measure import Figure, describe_machine
@@ -97,9 +96,11 @@ def _training(options: Options) -> Iterator[Figure]:
     )
 
 
-def _long(options: Options) -> Iterator[Figure]:
-    lengths = options.lengths or long.LENGTHS
-    yield from long.bench_long(options.model, options.config, DTYPES[options.dtype], runs=options.runs, lengths=lengths)
+def _whole(options: Options) -> Iterator[Figure]:
+    lengths = options.lengths or whole.LENGTHS
+    yield from whole.bench_long(
+        options.model, options.config, DTYPES[options.dtype], runs=options.runs, lengths=lengths
+    )
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
         ("model", "size", "dtype", "runs", "lengths", "plot", "device", "against", "most_seconds"),
     ),
     "training": Benchmark(_training, ("model", "size", "dtype", "runs", "lengths")),
-    "long": Benchmark(_long, ("model", "size", "dtype", "runs", "lengths")),
+    "whole": Benchmark(_whole, ("model", "size", "dtype", "runs", "lengths")),
 }
 
 

@@ -64,7 +64,7 @@ def build_pass(config: VideoMambaConfig, frames: int, dtype: torch.dtype, mode: 
 def bench_long(
     name: str, config: VideoMambaConfig, dtypes: Sequence[torch.dtype], *, runs: int, lengths: Sequence[int]
 ) -> Iterator[Figure]:
-    """The lines of `videomamba bench long`; the growth of memory is between the first and the last of `lengths`."""
+    """The lines of `videomamba bench whole`; the growth of memory is between the first and the last of `lengths`."""
     short = config.model_copy(update={"num_frames": STANDARD_FRAMES})
     longest = max(lengths)
     for dtype in dtypes:

@@ -31,30 +31,31 @@ class Command:
 
 
 COMMANDS: Mapping[str, Command] = {
-    "predict": Command("predict", "predict", "classify videos: clips, whole films, over time, live"),
-    "features": Command("features", "features", "turn videos into vectors: one, or a corpus that may be interrupted"),
-    "train": Command("train", "train", "train or fine-tune by a published recipe or your own settings", raw=True),
-    "finetune": Command("finetune", "finetune", "from a folder of videos to a model, its accuracy and a report"),
-    "evaluate": Command("evaluate", "evaluate", "accuracy on a data set, by the published protocol or another"),
-    "data": Command("data", "COMMANDS", "check a data set; show what the network sees of it"),
-    "synth": Command("synth", "synth", "write a labelled data set of synthetic actions as real video files"),
-    "zoo": Command("zoo", "zoo", "list the released weights and known faults of some files"),
-    "convert": Command(
-        "convert", "convert", "a weights file as one file with labels and preprocessing, or in the original's formats"
-    ),
-    "bench": Command("bench", "bench", "speed, memory and arithmetic on this machine"),
-    "doctor": Command("bench", "doctor", "what is installed, and which backend serves which operator"),
+    "predict": Command("predict", "predict", "classify videos"),
+    "timeline": Command("timeline", "timeline", "show what happens when in long videos"),
+    "live": Command("live", "live", "show what happens in a camera or stream while it runs"),
+    "whole": Command("whole", "whole", "classify long videos as a whole, all frames in one pass"),
+    "features": Command("features", "features", "turn videos into vectors; many videos may take several runs"),
+    "train": Command("train", "train", "train by a published recipe or your own settings", raw=True),
+    "finetune": Command("finetune", "finetune", "turn a folder of videos into a model, with its accuracy and a report"),
+    "evaluate": Command("evaluate", "evaluate", "measure accuracy on a data set, by the published protocol or another"),
+    "data": Command("data", "COMMANDS", "check a data set, or show what the network sees of it"),
+    "synth": Command("synth", "synth", "write a labelled data set of synthetic actions as video files"),
+    "zoo": Command("zoo", "zoo", "list the released weights and their known faults"),
+    "convert": Command("convert", "convert", "convert a weights file to a bundle, or to the original's formats"),
+    "bench": Command("bench", "bench", "measure speed, memory and arithmetic on this machine"),
+    "doctor": Command("bench", "doctor", "show what is installed and which backend runs each operator"),
 }
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
-    """Runs one command and exits: 0 done, 1 a file or an input was bad, 2 the command line was, 130 interrupted."""
+    """Runs one command and exits: 0 done, 1 bad file or input, 2 bad command line, 130 interrupted."""
     from videomamba.schema import VideoMambaError
 
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be text
     several = os.environ.get("WORLD_SIZE", "1") != "1"
-    if os.environ.get("RANK", "0") != "0":  # of several processes under torchrun one speaks
+    if os.environ.get("RANK", "0") != "0":  # of several processes under torchrun only one prints
         forget_output()
     try:
         code = _run(sys.argv[1:] if arguments is None else arguments)
@@ -70,7 +71,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     except KeyboardInterrupt:
         complain("interrupted; what was finished is kept")
         code = 130
-    except BrokenPipeError:  # the reader has gone, as in `videomamba zoo | head`
+    except BrokenPipeError:  # the reader has left, as in `videomamba zoo | head`
         forget_output()
         code = 0
     except OSError as error:
@@ -108,7 +109,7 @@ def _run(arguments: list[str]) -> int:
         else:
             called = tyro.cli(target, prog=prog, args=rest, config=config)
         return int(called)
-    except SystemExit as stop:  # after --help or a command line that it refused, tyro exits
+    except SystemExit as stop:  # tyro exits after --help or a bad command line
         return int(stop.code or 0)
 
 
@@ -119,7 +120,7 @@ def _help() -> str:
         [
             "usage: videomamba COMMAND ...",
             "",
-            "Video understanding in time linear in its length.",
+            "Video understanding in time that grows linearly with the length of the video.",
             "",
             *lines,
             "",

@@ -13,7 +13,7 @@ from videomamba.cli.output import Json, cell, print_json, print_table, usable_de
 
 
 def doctor(*, json: Json = False) -> int:
-    """Say what is installed and which backend serves which operator on this machine, and why."""
+    """Show what is installed, which backend runs each operator on this machine, and why."""
     from videomamba.serving.doctor import examine
 
     findings = examine()
@@ -27,39 +27,46 @@ def doctor(*, json: Json = False) -> int:
 
 def bench(
     what: Annotated[
-        Positional[Literal["ops", "model", "flops", "efficiency", "training", "long"]],
+        Positional[Literal["ops", "model", "flops", "efficiency", "training", "whole"]],
         arg(
-            metavar="{ops,model,flops,efficiency,training,long}",
+            metavar="{ops,model,flops,efficiency,training,whole}",
             help="ops: both operators on every backend, and the limits of this machine. "
-            "model: a network beside its own matrix products, where its time goes, how it grows with the clip. "
+            "model: a network beside its own matrix products; where its time goes and how it grows with the clip. "
             "flops: its arithmetic, counted without running it. "
-            "efficiency: its time and memory against networks of attention, from short clips to long. "
-            "training: a step with activations kept and computed again, as the clip grows. "
-            "long: one pass through a long video beside short clips, and what grows in memory",
+            "efficiency: its time and memory beside networks with attention, from short clips to long. "
+            "training: a step with activations kept and with activations recomputed, as the clip grows. "
+            "whole: one pass through a long video beside short clips, and what grows in memory",
         ),
     ],
     /,
     *,
-    model: Annotated[str, arg(help="architecture, with random weights (`ops`: whose layer sizes)")] = "videomamba_tiny",
+    model: Annotated[str, arg(help="architecture, with random weights; ops: take its layer sizes")] = "videomamba_tiny",
     frames: Annotated[int, arg(metavar="T", help="ops, model, flops: frames in the clip")] = 16,
-    size: Annotated[int | None, arg(metavar="PIXELS", help="side of the picture; default: the architecture's")] = None,
+    size: Annotated[
+        int | None,
+        arg(metavar="PIXELS", help="side of the picture", help_behavior_hint="(default: the architecture's)"),
+    ] = None,
     dtype: Annotated[
-        Literal["fp32", "bf16", "both"], arg(help="all but flops: of the ops' inputs, of matrix products")
+        Literal["fp32", "bf16", "both"], arg(help="all but flops: type of the ops' inputs or of the matrix products")
     ] = "both",
     runs: Annotated[
-        int, arg(help="all but flops: counted runs of each call; 3 at most of those longer than a second")
+        int, arg(help="all but flops: counted runs of each call, at most 3 of calls longer than a second")
     ] = 9,
     lengths: Annotated[
         tuple[int, ...] | None,
         arg(
             metavar="T [T ...]",
-            help="model, efficiency, training, long: frames of the clips; default: 8 16 32 64 128 256, for model 512 too, "
-            "for training to 64, for long 256 512",
+            help="model, efficiency, training, whole: frames of the clips",
+            help_behavior_hint="(default: 8 16 32 64 128 256; model also 512; training up to 64; whole 256 512)",
         ),
     ] = None,
     plot: Annotated[
         Path | None,
-        arg(metavar="FILE.png", help="model, efficiency: draw time and memory against the length; needs matplotlib"),
+        arg(
+            metavar="FILE.png",
+            help="model, efficiency: draw time and memory against the length; needs matplotlib",
+            help_behavior_hint="",
+        ),
     ] = None,
     as_published: Annotated[
         bool, arg(help="flops: count as the paper did, without the state space model between the outer projections")
@@ -69,12 +76,13 @@ def bench(
         tuple[Literal["materialised", "fused", "timesformer-b", "vivit-b", "videomae-b"], ...] | None,
         arg(
             metavar="NAME [NAME ...]",
-            help="efficiency: the networks of attention, of materialised and fused (TimeSformer-Ti), timesformer-b, vivit-b "
-            "and videomae-b (these need the extra peers); default: all that are installed",
+            help="efficiency: the networks with attention: materialised and fused (TimeSformer-Ti), timesformer-b, vivit-b "
+            "and videomae-b (these need the extra peers)",
+            help_behavior_hint="(default: all that are installed)",
         ),
     ] = None,
     most_seconds: Annotated[
-        float, arg(metavar="S", help="efficiency: a network that needs longer for its runs at one length is left out")
+        float, arg(metavar="S", help="efficiency: skip a network that needs longer for its runs at one length")
     ] = 300.0,
     json: Json = False,
 ) -> int:

@@ -22,33 +22,40 @@ _SHOWN = 20
 
 def check(
     root: Annotated[
-        Positional[Path | None], arg(metavar="FOLDER", help="the data set; paths in its lists begin here")
+        Positional[Path | None],
+        arg(metavar="FOLDER", help="the data set; paths in its lists begin here", help_behavior_hint=""),
     ] = None,
     /,
     *,
     format: Annotated[Format, arg(help="how it is laid out; auto: a folder per class, or lists")] = "auto",
-    train: Annotated[Path | None, arg(metavar="LIST", help="the training videos, instead of the format's own")] = None,
-    val: Annotated[Path | None, arg(metavar="LIST", help="the validation videos")] = None,
-    test: Annotated[Path | None, arg(metavar="LIST", help="the test videos")] = None,
+    train: Annotated[
+        Path | None, arg(metavar="LIST", help="list of the training videos, instead of the format's own")
+    ] = None,
+    val: Annotated[Path | None, arg(metavar="LIST", help="list of the validation videos")] = None,
+    test: Annotated[Path | None, arg(metavar="LIST", help="list of the test videos")] = None,
     labels: Annotated[
         Path | None, arg(metavar="FILE", help="class names, one a line, in index order, instead of the data set's")
     ] = None,
-    val_fraction: Annotated[float, arg(help="share held out of each class where there is no validation split")] = 0.2,
-    split_seed: Annotated[int, arg(help="of that split")] = 0,
-    task: Annotated[LvuTask | None, arg(help="of LVU")] = None,
-    window: Annotated[float | None, arg(help="seconds: cut videos into windows of this length")] = None,
-    stride: Annotated[float, arg(help="seconds between the starts of windows")] = 16.0,
-    frame_name: Annotated[str, arg(help="of the files in a folder of frames, counted from 1")] = "img_{:05}.jpg",
+    val_fraction: Annotated[
+        float, arg(help="share of each class that is held out where there is no validation split")
+    ] = 0.2,
+    split_seed: Annotated[int, arg(help="seed of that split")] = 0,
+    task: Annotated[LvuTask | None, arg(help="task of LVU")] = None,
+    window: Annotated[float | None, arg(metavar="S", help="seconds in a window: cut videos into windows")] = None,
+    stride: Annotated[float, arg(metavar="S", help="seconds between the starts of windows")] = 16.0,
+    frame_name: Annotated[str, arg(help="names of the files in a folder of frames, counted from 1")] = "img_{:05}.jpg",
     split: Annotated[Literal["train", "val", "test", "all"], arg(help="which videos to look at")] = "all",
-    decode: Annotated[bool, arg(help="decode 8 pictures of each video, not the first one only: slower, surer")] = False,
+    decode: Annotated[
+        bool, arg(help="decode 8 pictures of each video, not only the first: slower, finds more")
+    ] = False,
     workers: Annotated[int, arg(help="videos opened at once")] = 2,
     json: Json = False,
 ) -> int:
-    """Read a data set as training would, open each video, and say what is there and what is wrong.
+    """Read a data set as training would, open each video, and report what is there and what is wrong.
 
-    Counts classes; spreads of durations, frames and sizes; files that are missing or cannot be read; videos that are in
-    two splits, twice in one, or there with two labels; spans outside of their video. The exit code is 1 if training or
-    testing would fail or deceive; empty classes, repeated lines and the like are only said.
+    Reports the videos of each class; the spread of durations, frames and sizes; files that are missing or cannot be read;
+    videos that are in two splits, twice in one, or have two labels; spans outside of their video. The exit code is 1 if
+    training or testing would fail or give wrong results; empty classes, repeated lines and the like are only notes.
     """
     from pydantic import ValidationError
 
@@ -84,7 +91,7 @@ def check(
     else:
         _print(report, decoded=decode)
         if "test" in splits and len(report.splits) < len(splits):
-            print("No test videos of its own: those of val are used.")
+            print("There is no test split: the videos of val are used.")
     return 0 if report.ok else 1
 
 
@@ -115,7 +122,7 @@ def _print(report: Report, *, decoded: bool) -> None:
             complain(f"... and {len(problems) - _SHOWN} more of this kind; --json lists all")
     count = sum(problem.serious for problem in report.problems)
     print(f"{count} problem{'s' if count > 1 else ''}" if count else "nothing wrong", end="")
-    print("" if decoded else "; only the first picture of each video was decoded, --decode looks further")
+    print("" if decoded else "; only the first picture of each video was decoded, --decode checks more")
 
 
 def _counts(counts: list[int]) -> str:

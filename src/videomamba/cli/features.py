@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from videomamba.corpus.video_list import VideoList
     from videomamba.schema import VideoError
     from videomamba.serving.embedder import Embedder, Embedding
-    from videomamba.serving.whole import Stages, Whole
+    from videomamba.serving.whole import Stages, WholeVideo
 
 
 SHARD_SIZE = 1000
@@ -164,12 +164,12 @@ class _Look:
     per_frame: bool
     fps: float | None
 
-    def many(self, paths: Sequence[Path]) -> Iterator[Embedding | Whole | VideoError]:
+    def many(self, paths: Sequence[Path]) -> Iterator[Embedding | WholeVideo | VideoError]:
         if self.per_frame:
             return map(self._whole, paths)
         return self.embedder.embed_many(paths, self.views)
 
-    def _whole(self, path: Path) -> Whole | VideoError:
+    def _whole(self, path: Path) -> WholeVideo | VideoError:
         from videomamba.schema import VideoError
 
         try:

@@ -1,47 +1,54 @@
-"""`videomamba predict --live SOURCE`: a line an answer, until the stream ends or Ctrl-C."""
+"""`videomamba live`: a line for each window of a stream, until the stream ends or Ctrl-C."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from videomamba.cli.output import note, print_json, waiting
+from tyro.conf import Positional, arg
+
+from videomamba.cli.model_options import Model, ModelOptions, Stride, Top, Window
+from videomamba.cli.output import Json, note, print_json, waiting
 
 if TYPE_CHECKING:
     from videomamba.serving.live import LiveAnswer
-    from videomamba.serving.predictor import Predictor
 
 
 def live(
-    predictor: Predictor,
-    source: str,
+    source: Annotated[
+        Positional[str],
+        arg(metavar="SOURCE", help="rtsp://..., http://..., camera:0 or /dev/video0, - for stdin, or a file"),
+    ],
+    /,
     *,
-    window: float,
-    stride: float,
-    drop: Literal["latest", "all"] = "latest",
-    top: int = 1,
-    threshold: float = 0.0,
-    follow: bool = False,
-    timeout: float = 10.0,
-    reconnect: int = 3,
-    json: bool = False,
+    window: Window = None,
+    stride: Stride = None,
+    top: Top = 1,
+    threshold: Annotated[float, arg(help="show classes of at least this probability")] = 0.0,
+    drop: Annotated[
+        Literal["latest", "all"],
+        arg(
+            help="when the machine is too slow: latest answers about now and drops older pictures; all drops nothing and "
+            "lets the source wait"
+        ),
+    ] = "latest",
+    follow: Annotated[bool, arg(help="the file is still being written: wait for more of it")] = False,
+    timeout: Annotated[float, arg(metavar="S", help="seconds to wait for an address")] = 10.0,
+    reconnect: Annotated[int, arg(help="how many times in a row to open an address again that broke off")] = 3,
+    model: Model = ModelOptions(),
+    json: Json = False,
 ) -> int:
-    """Prints the answers of `serving.live.watch` as they come; the last line, on stderr, counts what was lost.
+    """Watch a camera, an address or a pipe: what happens in its latest seconds, again and again.
 
-    Ctrl-C is how a camera's run ends: the exit code is 0 then, as it is at the end of the stream. Raises VideoMambaError
-    for options out of range, and for a source that cannot be watched or broke off for good (after the last line where there
-    were answers).
+    Ends with the stream or with Ctrl-C, both with exit code 0. The last line, on stderr, counts the windows that were
+    answered and the pictures and windows that were not.
     """
     from videomamba.schema import VideoMambaError
     from videomamba.serving.live import watch
 
-    if not 0 <= threshold <= 1:
-        raise VideoMambaError(f"threshold {threshold:g}: give a probability, 0 to 1")
-    if not timeout > 0:
-        raise VideoMambaError(f"timeout {timeout:g}: give the seconds to wait for an address, such as 10")
-    if reconnect < 0 or top < 1:
-        raise VideoMambaError(f"reconnect {reconnect}, top {top}: give at least 0 attempts and 1 class")
+    if not source:
+        raise VideoMambaError('live: "" names no source; is a variable in the command line empty?')
     watched = watch(
-        predictor,
+        model.open(),
         source,
         window=window,
         stride=stride,
@@ -65,10 +72,9 @@ def live(
             pass
         except VideoMambaError as error:
             broken = error
-    if broken is not None and watched.answered == 0:
-        raise broken
-    lost = f"{watched.pictures.dropped} pictures dropped, {watched.skipped} windows skipped"
-    note(f"{watched.pictures.name}: {watched.answered} windows answered, {lost} (policy: {drop})")
+    if broken is None or watched.answered:
+        lost = f"{watched.pictures.dropped} pictures dropped, {watched.skipped} windows skipped"
+        note(f"{watched.pictures.name}: {watched.answered} windows answered, {lost} (policy: {drop})")
     if broken is not None:
         raise broken
     return 0

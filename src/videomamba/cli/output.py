@@ -7,21 +7,30 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Protocol, TypeVar
 
 from tyro.conf import arg
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from videomamba.schema import Prediction
+    from videomamba.schema import Prediction, VideoError
 
 Item = TypeVar("Item")
+
+
+class Answer(Protocol):
+    """What is printed of a video: for people by its command, for programs as this."""
+
+    def as_dict(self) -> dict[str, object]: ...
+
+
+SomeAnswer = TypeVar("SomeAnswer", bound=Answer)
 Json = Annotated[bool, arg(help="print JSON lines for a program instead of a table")]
 
 
 def forget_output() -> None:
-    """Points stdout at nothing, so that what it still holds does not fail again when the interpreter exits."""
+    """Points stdout at nothing, so that what is left in its buffer does not fail again when the interpreter exits."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
@@ -30,7 +39,7 @@ def complain(message: str) -> None:
 
 
 def note(message: str) -> None:
-    """Something worth knowing, on stderr; of several processes one says it."""
+    """Something worth knowing, on stderr; of several processes only the first prints it."""
     if os.environ.get("RANK", "0") == "0":
         print(message, file=sys.stderr, flush=True)
 
@@ -43,6 +52,26 @@ def print_json(record: object) -> None:
     except ValueError as error:
         raise VideoMambaError(f"{record}: is no JSON ({error}); are the weights damaged?") from None
     print(line, flush=True)
+
+
+def print_answers(
+    answers: Iterable[SomeAnswer | VideoError], show: Callable[[SomeAnswer], object], *, json: bool
+) -> int:
+    """Prints each answer, by `show` or as a line of JSON; videos that failed go to stderr as well. Returns the exit code."""
+    from videomamba.schema import VideoError
+
+    failed = False
+    for answer in answers:
+        if isinstance(answer, VideoError):
+            failed = True
+            complain(str(answer))
+            if json:
+                print_json({"path": answer.path, "error": answer.reason})
+        elif json:
+            print_json(answer.as_dict())
+        else:
+            show(answer)
+    return 1 if failed else 0
 
 
 def usable_device(name: str) -> str:
@@ -71,13 +100,13 @@ def print_table(columns: list[str], rows: list[list[str]], *, left: tuple[int, .
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     console = Console(width=None if sys.stdout.isatty() else 120)
-    with console.capture() as drawn:  # not printed by rich, which exits with code 1 where the reader has gone
+    with console.capture() as drawn:  # not printed by rich, which exits with code 1 when the reader has left
         console.print(table)
     print(drawn.get(), end="", flush=True)
 
 
 def print_prediction(answer: Prediction, remark: str = "") -> None:
-    """The classes of a video as bars, below its path, the seconds it took and a `remark`."""
+    """Prints the classes of a video as bars, below its path, the seconds it took and a `remark`."""
     print(f"{answer.path}  ({answer.seconds:.2f} s)")
     if remark:
         print(remark)
@@ -100,7 +129,7 @@ def progress(items: Iterable[Item], *, total: int, what: str) -> Iterator[Item]:
 
 
 def bar(*, disable: bool = False) -> Progress:
-    """A bar on stderr. Rich would else send there what is printed to stdout as well, even where that is a file."""
+    """A bar on stderr. Without these options Rich would also send there what is printed to stdout, even to a file."""
     from rich.console import Console
     from rich.progress import Progress
 
@@ -109,7 +138,7 @@ def bar(*, disable: bool = False) -> Progress:
 
 
 def waiting(items: Iterable[Item], *, what: str) -> Iterator[Item]:
-    """`items`, whose number nobody knows, with a sign of life on stderr between them where that is a terminal."""
+    """`items`, whose number is not known, with a spinner on stderr between them where that is a terminal."""
     from rich.console import Console
     from rich.live import Live
     from rich.spinner import Spinner
@@ -137,7 +166,7 @@ def cell(value: str | float | None) -> str:
 
 @contextmanager
 def counter(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A function (done, total) that moves a bar on stderr; it does nothing where that is no terminal."""
+    """A function (done, total) that moves a bar on stderr; it does nothing where that is not a terminal."""
     with bar(disable=not sys.stderr.isatty()) as progress:
         task = progress.add_task(what)
         yield lambda done, total: progress.update(task, completed=done, total=total)

@@ -17,23 +17,26 @@ def synth(
     clips_per_class: Annotated[int, arg(help="videos of each of the 16 classes")] = 10,
     seed: Annotated[int, arg(help="different seeds never share a scene")] = 0,
     num_frames: Annotated[int, arg(help="frames in a video")] = 32,
-    fps: Annotated[int, arg(help="frames a second")] = 16,
-    height: Annotated[int, arg(help="pixels, even")] = 128,
-    width: Annotated[int, arg(help="pixels, even")] = 160,
-    crf: Annotated[int, arg(help="H.264 quality: 0 lossless, 23 usual, 51 worst")] = 23,
+    fps: Annotated[int, arg(help="frames per second")] = 16,
+    height: Annotated[int, arg(help="of the picture in pixels, an even number")] = 128,
+    width: Annotated[int, arg(help="of the picture in pixels, an even number")] = 160,
+    crf: Annotated[int, arg(help="H.264 quality: 0 is lossless, 23 usual, 51 worst")] = 23,
     style: Annotated[str, arg(help="look of shapes, colours and backgrounds: default or line")] = "default",
-    paired: Annotated[bool, arg(help="clip i of both members of a pair show the same scene, one backwards")] = False,
+    paired: Annotated[
+        bool, arg(help="let clip i of both classes of a pair show the same scene, one of them backwards")
+    ] = False,
     workers: Annotated[int, arg(help="processes that render")] = 1,
 ) -> int:
     """Write a labelled data set of synthetic actions as real H.264 files: 16 motions in 8 time-reversed pairs.
 
-    Deterministic by its options; goes on where it stopped. A folder per class, annotations.csv with captions, labels.txt.
+    The same options give the same files; an interrupted run continues. Writes a folder for each class, annotations.csv with
+    captions, and labels.txt.
     """
     from videomamba.schema import VideoMambaError
     from videomamba.synthetic.dataset import write_dataset
 
     if not out:
-        raise VideoMambaError('synth: "" names no folder; an empty variable in the command line?')
+        raise VideoMambaError('synth: "" names no folder; is a variable in the command line empty?')
     with counter("rendering") as tick:
         clips = write_dataset(
             Path(out),

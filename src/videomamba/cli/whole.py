@@ -1,65 +1,66 @@
-"""`videomamba predict --whole`: one answer for all of a video, however long it is."""
+"""`videomamba whole`: one answer for all of a video, however long it is."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from videomamba.cli.output import complain, print_json, print_prediction, stages
+from tyro.conf import arg
+
+from videomamba.cli.model_options import Files, Model, ModelOptions, Top, check_top, each, find_files
+from videomamba.cli.output import Json, print_answers, print_prediction, stages
 
 if TYPE_CHECKING:
-    from videomamba.schema import VideoError
-    from videomamba.serving.predictor import Predictor
+    from videomamba.serving.whole import WholeVideo
 
 
 def whole(
-    predictor: Predictor,
-    paths: Sequence[Path | VideoError],
+    files: Files,
+    /,
     *,
-    fps: float | None,
-    stream: Literal["fp32", "bf16"],
-    lean: bool,
-    scratch: Path | None,
-    top: int,
-    json: bool,
+    fps: Annotated[
+        float | None,
+        arg(metavar="RATE", help="frames of each second that the model sees", help_behavior_hint="(default: all)"),
+    ] = None,
+    top: Top = 5,
+    stream: Annotated[
+        Literal["fp32", "bf16"], arg(help="type of the residual stream, which grows with the video; bf16 halves it")
+    ] = "fp32",
+    lean: Annotated[bool, arg(help="let only the residual stream grow; takes about a third longer")] = False,
+    scratch: Annotated[
+        Path | None,
+        arg(metavar="FOLDER", help="keep what grows in a file there instead of in memory", help_behavior_hint=""),
+    ] = None,
+    model: Model = ModelOptions(),
+    json: Json = False,
 ) -> int:
-    """Prints the classes of each video, seen in one pass of all its frames; what cannot be read is named on stderr."""
+    """Classify long videos as a whole: all frames of each in one pass, one answer.
+
+    Files that fail are named on stderr; the others are still done, and the exit code is then 1.
+    """
     import torch
 
-    from videomamba.schema import Prediction, VideoError, VideoMambaError
-    from videomamba.serving.predictor import best_labels
-    from videomamba.serving.whole import look_at_whole
+    from videomamba.serving.whole import whole as look
 
-    if fps is not None and not fps > 0:
-        raise VideoMambaError(f"--fps {fps:g}: give frames a second, above 0")
-    failed = 0
-    for path in paths:
-        try:
-            if isinstance(path, VideoError):
-                raise path
-            with stages({"frames": f"reading {path.name}", "tokens": "looking"}) as tick:
-                seen = look_at_whole(
-                    predictor.model,
-                    predictor.preprocess,
-                    path,
-                    fps=fps,
-                    stream=torch.bfloat16 if stream == "bf16" else torch.float32,
-                    keep="states" if lean else "direction",
-                    folder=scratch,
-                    progress=tick,
-                )
-        except VideoError as error:
-            failed += 1
-            complain(str(error))
-            if json:
-                print_json({"path": error.path, "error": error.reason})
-            continue
-        best = best_labels(seen.logits.softmax(dim=0), predictor.labels, top=top, of=path)
-        answer = Prediction(seen.path, best, seen.seconds)
-        what = {"frames": seen.num_frames, "tokens": seen.tokens, "temporal_positions": seen.note}
-        if json:
-            print_json({**answer.as_dict(), **what, "seconds": seen.seconds})
-        else:
-            print_prediction(answer, f"{seen.num_frames} frames, {seen.tokens} tokens in one pass; {seen.note}")
-    return 1 if failed else 0
+    paths = find_files("whole", files)
+    check_top(top)
+    predictor = model.open()
+
+    def answer(path: Path) -> WholeVideo:
+        with stages({"frames": f"reading {path.name}", "tokens": "running the model"}) as tick:
+            return look(
+                predictor,
+                path,
+                fps=fps,
+                top=top,
+                stream=torch.bfloat16 if stream == "bf16" else torch.float32,
+                keep="states" if lean else "direction",
+                folder=scratch,
+                progress=tick,
+            )
+
+    return print_answers(each(paths, answer), _print, json=json)
+
+
+def _print(seen: WholeVideo) -> None:
+    print_prediction(seen.prediction, f"{seen.num_frames} frames, {seen.tokens} tokens in one pass; {seen.note}")

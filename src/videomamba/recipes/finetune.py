@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from videomamba.data.sets.annotations import read_dataset
+from videomamba.data.sets.durations import usual_clip_seconds
 from videomamba.data.settings import Augmentation, DataSettings
 from videomamba.recipes.config import Evaluation, ModelSettings, TrainConfig
 from videomamba.schema import VideoMambaError, VideoSet, WeightsError
@@ -69,9 +70,10 @@ def plan(
             update={"cache": out / "cache", "cache_size": side, "cache_frames": 4 * opened.preprocess.num_frames}
         )
     held_out = test_set.records == val_set.records  # there is no test split of its own
+    covered = usual_clip_seconds(opened.preprocess, train_set.records)
     config = TrainConfig(
         model=_network(opened, name),
-        clip=opened.preprocess,
+        clip=opened.preprocess.model_copy(update={"clip_seconds": covered}),
         data=data,
         augment=Augmentation(
             repeats=REPEATS,

@@ -48,7 +48,7 @@ def _known_rows(weights: WeightsFile, video_set: VideoSet, outputs: int) -> list
     return list(range(outputs)) if same else None
 
 
-FREE = ("preset", "eval", "run", "data.root", "data.workers", "data.on_error")
+FREE = ("preset", "eval", "run", "clip.clip_seconds", "data.root", "data.workers", "data.on_error")
 """What may be another when a run is resumed: it changes no weight. Of `run`, seed and precision are not free."""
 
 

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from videomamba.schema import Clip, VideoError, VideoInfo, Views
-from videomamba.serving.clip_model import ClipModel, Precision, about, read_ahead
-from videomamba.serving.whole import Stages, Whole, look_at_whole
+from videomamba.serving.clip_model import ClipModel, Precision, read_ahead
+from videomamba.serving.predictor import EMBEDDED_DEFAULT
+from videomamba.serving.whole import Stages, WholeVideo, whole
 from videomamba.weights.pretrained import open_pretrained
 
 _NOT_FINITE = "its embedding holds numbers that are not finite; the weights are damaged, or try precision fp32"
@@ -36,12 +37,12 @@ class Embedding:
 
 
 class Embedder(ClipModel):
-    """Turns videos into vectors of width `dim`. The head of the model, where it has one, takes no part."""
+    """Turns videos into vectors of width `dim`. The head of the model, if it has one, is not used."""
 
     @classmethod
     def from_pretrained(
         cls,
-        name_or_path: str | Path,
+        name_or_path: str | Path = EMBEDDED_DEFAULT,
         *,
         num_frames: int | None = None,
         image_size: int | tuple[int, int] | None = None,
@@ -50,7 +51,7 @@ class Embedder(ClipModel):
     ) -> Self:
         """Opens a zoo name or a weights file, as `Predictor.from_pretrained` does; it needs no head.
 
-        Raises WeightsError for a file that is absent, damaged or incomplete.
+        Raises WeightsError for weights that are absent, damaged or incomplete.
         """
         opened = open_pretrained(name_or_path, num_frames=num_frames, image_size=image_size, needs_head=False)
         return cls(opened.model, opened.preprocess, device=device, precision=precision)
@@ -80,24 +81,17 @@ class Embedder(ClipModel):
             except VideoError as error:
                 yield error
 
-    def per_frame(self, path: str | Path, *, fps: float | None = None, progress: Stages | None = None) -> Whole:
-        """The whole video in one pass: an embedding for every time step of the network, with its time in seconds.
+    def per_frame(self, path: str | Path, *, fps: float | None = None, progress: Stages | None = None) -> WholeVideo:
+        """The whole video in one pass (`serving.whole`): an embedding for every time step, with its time in seconds.
 
-        `fps` frames of a second are looked at, None: all. `progress(stage, done, total)` is called as the pass goes on.
+        The network sees `fps` frames of each second, None: all. `progress(stage, done, total)` is called during the pass.
         Raises VideoError when the file cannot be read, the pass does not fit in memory or the numbers are not finite;
         VideoMambaError for a network that makes no such pass.
         """
-        try:
-            whole = look_at_whole(self.model, self.preprocess, path, fps=fps, progress=progress)
-        except VideoError as error:
-            raise about(path, error) from error
-        except RuntimeError as error:  # PyTorch has a class of its own for this on a GPU only
-            if "memory" not in str(error):
-                raise
-            raise VideoError(path, "does not fit in memory in one pass; look at fewer frames a second") from error
-        if not whole.frames.isfinite().all():
+        seen = whole(self, path, fps=fps, progress=progress)
+        if not seen.frames.isfinite().all():
             raise VideoError(path, _NOT_FINITE)
-        return whole
+        return seen
 
     def features(self, clips: Sequence[Clip]) -> Tensor:
         """(number of clips, d) fp32 on the CPU: `model.forward_features` of each."""

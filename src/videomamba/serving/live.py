@@ -1,16 +1,14 @@
 """Answers about a stream while it runs: every `stride` seconds one about its last `window` seconds.
 
-Pictures are decoded, scaled and kept by a thread (`data.live`), at most as many as one window and one stride need. Whoever
+A thread (`video.live`) decodes, scales and keeps pictures, at most as many as one window and one stride need. Whoever
 iterates over the answers runs the network. Where that takes longer than a stride, "latest" skips windows: the next answer
-is about the newest window that is over, which ended less than a stride ago. So an answer comes at most one stride and one
-run of the network after its window, and one picture, which tells that the window is over. "all" answers every window.
+is about the newest window that is over, which ended less than a stride ago. So the delay of an answer is at most one stride,
+one run of the network and one picture, which shows that the window is over. "all" answers every window.
 """
 
 from __future__ import annotations
 
-import math
 import time
-from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,13 +19,11 @@ import torch
 from torch import Tensor
 
 from videomamba.data.clips.transforms import covering, to_clip
+from videomamba.data.clips.windows import ROUNDED_TIMES, Windows
 from videomamba.evaluation.scoring import merge_views
 from videomamba.schema import Clip, Frames, Preprocess, ScoredLabel, VideoMambaError
 from videomamba.serving.predictor import best_labels
 from videomamba.video.live.source import Drop, LivePicture, LiveSource
-
-# Matroska rounds times to milliseconds: a picture that begins so little after its moment is the one that is meant.
-_TOLERANCE = 1e-3
 
 _MOST_PICTURES = 4096
 
@@ -59,7 +55,7 @@ class Pictures(Protocol):
 
 @dataclass(frozen=True)
 class LiveAnswer:
-    """The classes of one window, best first, those below the threshold left out.
+    """The classes of one window that reach the threshold, best first.
 
     `start` and `end` are seconds of the stream. `delay` is the time in seconds from the moment when the window's last
     picture had been decoded to the answer. `dropped` pictures and `skipped` windows are counted from the beginning.
@@ -84,76 +80,12 @@ class LiveAnswer:
         }
 
 
-@dataclass(frozen=True)
-class Windows:
-    """Window k is the stream from k stride to k stride + window seconds; it is seen through `num_frames` pictures, those
-    on show in the middles of that many equal parts.
-
-    Raises VideoMambaError for lengths that are not positive, or that need more than 4096 pictures at once.
-    """
-
-    window: float
-    stride: float
-    num_frames: int
-
-    def __post_init__(self) -> None:
-        for name in ("window", "stride"):
-            seconds = getattr(self, name)
-            if not (math.isfinite(seconds) and seconds > 2 * _TOLERANCE):
-                raise VideoMambaError(f"{name} {seconds:g}: give a length in seconds, such as 2")
-        if self.capacity > _MOST_PICTURES:
-            raise VideoMambaError(
-                f"stride {self.stride:g}: windows of {self.window:g} s so close together need {self.capacity} pictures at "
-                f"once, more than {_MOST_PICTURES}; choose a longer stride"
-            )
-
-    @property
-    def capacity(self) -> int:
-        """The most pictures wanted in the time of one window and one stride, so that the newest window is always whole."""
-        return (self.num_frames + 1) * (math.ceil(self.window / self.stride) + 2)
-
-    def span(self, k: int) -> tuple[float, float]:
-        return k * self.stride, k * self.stride + self.window
-
-    def wants(self, start: float, stop: float) -> bool:
-        """Whether a window is seen through, or ends with, the picture on show from `start` to `stop`."""
-        for offset in self._offsets():
-            k = max(0, math.ceil((start - _TOLERANCE - offset) / self.stride))
-            if k * self.stride + offset < stop - _TOLERANCE:
-                return True
-        return False
-
-    def over(self, stop: float) -> int:
-        """The last window that is over when the stream has reached `stop`; negative where none is."""
-        return math.ceil((stop + _TOLERANCE - self.window) / self.stride) - 1
-
-    def pick(self, k: int, pictures: Sequence[LivePicture]) -> list[LivePicture] | None:
-        """The pictures that window k is seen through and the one that ends it; None where one of them is missing.
-
-        `pictures` are in order of time.
-        """
-        starts = [picture.start for picture in pictures]
-        picked = []
-        for offset in self._offsets():
-            moment = k * self.stride + offset + _TOLERANCE
-            place = bisect_right(starts, moment) - 1
-            if place < 0 or moment >= pictures[place].stop:
-                return None
-            picked.append(pictures[place])
-        return picked
-
-    def _offsets(self) -> list[float]:
-        part = self.window / self.num_frames
-        # The last picture of a window is known to be the last only when the next one has come.
-        return [(i + 0.5) * part for i in range(self.num_frames)] + [self.window - 2 * _TOLERANCE]
-
-
 def watch(
     predictor: Classifier,
     source: str,
     *,
-    window: float,
-    stride: float,
+    window: float | None = None,
+    stride: float | None = None,
     drop: Drop = "latest",
     top: int = 5,
     threshold: float = 0.0,
@@ -162,21 +94,37 @@ def watch(
     reconnect: int = 3,
     notify: Callable[[str], object] = lambda message: None,
 ) -> LiveWatch:
-    """Watches `source` (see `data.live.LiveSource`, also for the options not named here); iterate over its answers.
+    """Watches a camera, an address, a pipe or a file while it runs: iterate over the answers, one for each window.
 
-    Every `stride` seconds of the stream an answer about the last `window` seconds: `predictor.preprocess.num_frames`
-    pictures spread evenly over it, whatever the sampling of the model's training. The `top` classes are kept, those below
-    `threshold` not. A window with a break in it is skipped.
+    Every `stride` seconds of the stream an answer about its last `window` seconds; `window` None is the length of the clips
+    that the model was trained on (`Preprocess.clip_seconds`), `stride` None is half a window. The network sees
+    `predictor.preprocess.num_frames` pictures spread evenly over the window, whatever the sampling of its training. An
+    answer has the `top` classes that reach `threshold`. A window with a break in it is skipped.
 
-    The answers end with the stream. Iterating raises VideoError where the source cannot be watched or broke off for good.
-    Close what is returned, or use it as a context manager.
+    `source` is rtsp://..., http://..., camera:0, /dev/video0, - for standard input, or a file; `follow` waits for a file
+    that is still being written. `drop` is what happens when the machine is too slow: "latest" answers about now and drops
+    older pictures, "all" drops nothing and lets the source wait. An address that is silent for `timeout` seconds is opened
+    again, up to `reconnect` times in a row, and `notify` gets one line about it.
+
+    The answers end with the stream. Iterating raises VideoError where the source cannot be opened or breaks off for good.
+    Close what is returned, or use it as a context manager. Raises VideoMambaError for options out of range, or windows that
+    need more than 4096 pictures at once.
     """
-    windows = Windows(window, stride, predictor.preprocess.num_frames)
+    if not timeout > 0:
+        raise VideoMambaError(f"timeout {timeout:g}: give the seconds to wait for an address, such as 10")
+    if reconnect < 0:
+        raise VideoMambaError(f"reconnect {reconnect}: give the number of attempts, 0 or more")
+    windows = Windows.for_model(predictor.preprocess, window=window, stride=stride, tolerance=ROUNDED_TIMES)
+    if windows.capacity > _MOST_PICTURES:
+        raise VideoMambaError(
+            f"stride {windows.stride:g}: windows of {windows.window:g} s so close together need {windows.capacity} "
+            f"pictures at once, more than {_MOST_PICTURES}; choose a longer stride"
+        )
 
     def scaled(picture: Tensor) -> Tensor:
         return covering(Frames(picture[None], (0,), (0.0,), source), predictor.preprocess).data[0]
 
-    live = LiveSource(
+    pictures = LiveSource(
         source,
         drop=drop,
         buffer=windows.capacity,
@@ -187,17 +135,18 @@ def watch(
         reconnect=reconnect,
         notify=notify,
     )
-    # The first run loads kernels and takes seconds, which the first windows would be late by.
+    watched = LiveWatch(predictor, pictures, windows, drop=drop, top=top, threshold=threshold)
+    # The first run loads kernels, which takes seconds; without this the first answers would be late.
     shape = (3, windows.num_frames, *predictor.preprocess.image_size)
-    predictor.logits([Clip(torch.zeros(shape), path=live.name)])
-    return LiveWatch(predictor, live, windows, drop=drop, top=top, threshold=threshold)
+    predictor.logits([Clip(torch.zeros(shape), path=pictures.name)])
+    return watched
 
 
 class LiveWatch(Iterator[LiveAnswer]):
-    """The answers about one stream. `skipped` counts the windows that were over and got none, `answered` the others.
+    """The answers about one stream. `skipped` counts the windows that are over and got none, `answered` the others.
 
     `pictures` is a LiveSource, or anything like one, whose pictures are scaled to cover what the predictor sees. It starts
-    and ends with this context.
+    and ends with this context. Raises VideoMambaError for no classes, or a threshold outside 0 to 1.
     """
 
     def __init__(
@@ -211,8 +160,10 @@ class LiveWatch(Iterator[LiveAnswer]):
         threshold: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        if top < 1 or not 0 <= threshold <= 1:
-            raise ValueError(f"need top >= 1 and a threshold in 0..1, got {top} and {threshold}")
+        if not 0 <= threshold <= 1:
+            raise VideoMambaError(f"threshold {threshold:g}: give a probability, 0 to 1")
+        if top < 1:
+            raise VideoMambaError(f"top {top}: give at least 1 class")
         self.pictures = pictures
         self.windows = windows
         self.answered = 0
@@ -240,7 +191,7 @@ class LiveWatch(Iterator[LiveAnswer]):
             for batch in [taken] if self._drop == "latest" else [[picture] for picture in taken]:
                 for picture in batch:
                     self._keep(picture)
-                over = range(following, self.windows.over(batch[-1].stop) + 1)
+                over = range(following, self.windows.last_over(batch[-1].stop) + 1)
                 if over:
                     following = over.stop
                     due = self._due(over)
@@ -256,10 +207,12 @@ class LiveWatch(Iterator[LiveAnswer]):
     def _due(self, over: range) -> list[tuple[int, list[LivePicture]]]:
         """The windows to answer among those that are over, with their pictures."""
         ring = list(self._ring)
-        whole = ((k, picked) for k in reversed(over) if (picked := self.windows.pick(k, ring)) is not None)
+        starts, stops = [picture.start for picture in ring], [picture.stop for picture in ring]
+        picks = ((k, self.windows.pick(k, starts, stops)) for k in reversed(over))
+        complete = ((k, [ring[place] for place in places]) for k, places in picks if places is not None)
         if self._drop == "latest":
-            return list(islice(whole, 1))
-        return list(whole)[::-1]
+            return list(islice(complete, 1))
+        return list(complete)[::-1]
 
     def _answer(self, k: int, picked: list[LivePicture]) -> LiveAnswer:
         *seen, last = picked

@@ -1,17 +1,16 @@
-"""What happens when in a film of any length: the classes of windows that slide over it.
+"""What happens when in a video of any length: the classes of windows that slide over it, and the segments found in them.
 
-Every window is looked at by itself, from its first frame to its last and back: a bidirectional network has seen the end of
-a window in all its states, so the states of one window are of no use to the next. What neighbouring windows do share is
-frames. A window of W seconds is sampled in the middles of its n equal parts, as the whole of a short video would be, and
-all windows take these moments from one clock that starts with the film: where the stride is a multiple of W / n, the
-moments of overlapping windows coincide. Every frame that any window needs is then decoded, scaled and normalised once, in
-one walk through the file.
+Every window goes through the network by itself, from its first frame to its last and back: a bidirectional network has seen
+the end of a window in all its states, so the states of one window are of no use to the next. What neighbouring windows share
+is frames (`data.clips.windows`). Each frame that any window needs is decoded, scaled and normalised once, in one walk
+through the file.
 
-Shape letters: k windows, n frames of a window, t frames of a part of the film, h height, w width.
+Shape letters: k windows, n frames of a window, t frames of a part of the video, h height, w width.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -25,20 +24,26 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from videomamba.data.clips.transforms import to_clip
-from videomamba.schema import Clip, Frames, Preprocess, VideoInfo, VideoMambaError, WeightsError
+from videomamba.data.clips.windows import Windows
+from videomamba.evaluation.segments import Segment, cell_edges, find_segments
+from videomamba.files import make_folder, write_atomically
+from videomamba.schema import Clip, Frames, Preprocess, VideoError, VideoInfo, VideoMambaError, WeightsError
 from videomamba.serving.ahead import ahead
+from videomamba.serving.clip_model import about
 from videomamba.serving.predictor import Predictor
-from videomamba.video.open import Video, open_video
+from videomamba.video.base import Video
+from videomamba.video.open import open_video
 
+THRESHOLD = 0.75
+_MORE_LIKELY_THAN_NOT = 0.5  # a segment begins at the threshold and goes on while its class has this probability
+_TOP = 5  # classes of each window in the JSON form
 _FRAMES_AT_ONCE = 16  # decoded in one piece: 100 MB of pictures at 1920x1080
 _PIECES_AHEAD = 2  # that wait, scaled, for the network
-_WITHIN = 1e-6  # seconds: a moment that falls on a frame's own time, but for rounding, is that frame's
-_MOST_WINDOWS = 5_000_000  # more is a slip of the hand in the stride
 _THUMBNAIL_HEIGHT = 72
 
 
 class Thumbnail(NamedTuple):
-    """A small picture (h, w, 3) uint8 RGB of the film at `time` seconds."""
+    """A small picture (h, w, 3) uint8 RGB of the video at `time` seconds."""
 
     time: float
     picture: NDArray[np.uint8]
@@ -48,8 +53,9 @@ class Thumbnail(NamedTuple):
 class Timeline:
     """`scores[i]` (k, classes) fp32 are the probabilities of the window of `window` seconds from `starts[i]` (k,) on.
 
-    A film of less than `window` seconds has one window, which is as long as the film; `window` says what was asked for.
-    `duration` is from the first frame to the end of the last one, 0 for a single picture.
+    A video of less than `window` seconds has one window, which is as long as the video; `window` is what was asked for.
+    `duration` is from the first frame to the end of the last one in seconds, 0 for a single picture. `threshold`, `bridge`
+    and `shortest` are how `segments` are found where it is not told otherwise.
     """
 
     video: VideoInfo
@@ -61,93 +67,184 @@ class Timeline:
     scores: NDArray[np.float32]
     frames_decoded: int
     thumbnails: tuple[Thumbnail, ...] = ()
+    threshold: float = THRESHOLD
+    bridge: float = 0.0
+    shortest: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check_segments(self.threshold, self.bridge, self.shortest)
 
     def __repr__(self) -> str:
         return f"Timeline({self.video.path!r}, {len(self.starts)} windows of {self.window:g} s)"
 
+    @property
+    def path(self) -> str:
+        return self.video.path
 
-def window_starts(duration: float, window: float, stride: float) -> NDArray[np.float64]:
-    """Where the windows begin, (k,) seconds: 0, stride, 2 stride, ... as long as the whole window lies in the film.
+    @property
+    def edges(self) -> NDArray[np.float64]:
+        """(k + 1,) seconds: window i answers for the time from edge i to edge i + 1."""
+        return cell_edges(self.starts, self.window, self.duration)
 
-    Two cases have their own policy. Where these windows leave a rest at the end, one more is taken that ends with the film
-    ("the last window is moved back"), so that all windows have one length and none is filled up. A film that is not longer
-    than a window is one window ("as long as the film").
+    def segments(
+        self, *, threshold: float | None = None, bridge: float | None = None, shortest: float | None = None
+    ) -> list[Segment]:
+        """Where a class reaches `threshold`, in order of time; such a segment goes on while its class has one half.
 
-    Raises VideoMambaError when window or stride is not a positive number, or there were more than five million windows.
-    """
-    for name, value in (("window", window), ("stride", stride)):
-        if not (value > 0 and np.isfinite(value)):
-            raise VideoMambaError(f"{name}: {value:g} is no length of time; give seconds above 0")
-    if (duration - window) / stride > _MOST_WINDOWS:
-        raise VideoMambaError(f"stride: {stride:g} s makes more than {_MOST_WINDOWS} windows; give a longer one")
-    rest = duration - window
-    if rest <= _WITHIN:
-        return np.zeros(1)
-    starts = np.arange(int((rest + _WITHIN) / stride) + 1) * np.float64(stride)
-    return starts if rest - starts[-1] <= _WITHIN else np.append(starts, rest)
+        Gaps in a class of at most `bridge` seconds are closed; then segments of less than `shortest` seconds are dropped.
+        None is the timeline's own value. Raises VideoMambaError for a threshold outside (0, 1] or negative seconds.
+        """
+        threshold = self.threshold if threshold is None else threshold
+        bridge = self.bridge if bridge is None else bridge
+        shortest = self.shortest if shortest is None else shortest
+        _check_segments(threshold, bridge, shortest)
+        return find_segments(
+            self.scores,
+            self.edges,
+            self.labels,
+            threshold=threshold,
+            keep=min(threshold, _MORE_LIKELY_THAN_NOT),
+            bridge=bridge,
+            shortest=shortest,
+        )
+
+    def as_dict(self) -> dict[str, object]:
+        """The JSON form: the video, the settings, the segments, and the best 5 classes of every window."""
+        best = np.argsort(-self.scores, axis=1, kind="stable")[:, :_TOP]
+        length = min(self.window, self.duration)
+        return {
+            "path": self.path,
+            "seconds": round(self.duration, 6),
+            "fps": self.video.fps,
+            "frames": self.video.num_frames,
+            "frames_decoded": self.frames_decoded,
+            "window": self.window,
+            "stride": self.stride,
+            "threshold": self.threshold,
+            "segments": [
+                {"label": s.label, "start": round(s.start, 6), "end": round(s.end, 6), "score": s.score, "peak": s.peak}
+                for s in self.segments()
+            ],
+            "windows": [
+                {
+                    "start": round(float(start), 6),
+                    "end": round(float(start) + length, 6),
+                    "top": [{"label": self.labels[c], "score": float(self.scores[i, c])} for c in best[i]],
+                }
+                for i, start in enumerate(self.starts)
+            ],
+        }
+
+    def draw(self, path: str | Path) -> None:
+        """Writes class against time as a PNG, small pictures of the video above, the segments framed.
+
+        Raises VideoMambaError where matplotlib is not installed or the file cannot be written.
+        """
+        from videomamba.evaluation.plot import save_timeline
+
+        title = f"{Path(self.path).name}: windows of {self.window:g} s every {self.stride:g} s"
+        picture = (self.scores, self.edges, self.labels, self.segments(), self.thumbnails)
+        write_atomically(Path(path), lambda target: save_timeline(target, *picture, title=title))
+
+    def write(self, folder: str | Path, *, picture: bool = True) -> None:
+        """Writes NAME.timeline.json into `folder`, which is made, and with `picture` NAME.timeline.png (see `draw`).
+
+        NAME is `timeline_name` of the video. Raises VideoMambaError where they cannot be written.
+        """
+        make_folder(Path(folder))
+        name = timeline_name(self.path)
+        text = json.dumps(self.as_dict(), allow_nan=False, indent=1) + "\n"
+        write_atomically(
+            Path(folder) / f"{name}.timeline.json",
+            lambda target: target.write_text(text, encoding="utf-8", newline="\n"),
+        )
+        if picture:
+            self.draw(Path(folder) / f"{name}.timeline.png")
 
 
-def window_frames(
-    timestamps: NDArray[np.float64], starts: NDArray[np.float64], window: float, num_frames: int
-) -> NDArray[np.int64]:
-    """The frames of each window, (k, n): those in the picture in the middles of its n equal parts.
-
-    `timestamps` (V,) are the seconds at which the frames of the film come up; `window` is at most as long as the film.
-    """
-    middles = (np.arange(num_frames) + 0.5) * (window / num_frames)
-    shown = np.searchsorted(timestamps, starts[:, None] + middles + _WITHIN, side="right") - 1
-    return np.clip(shown, 0, len(timestamps) - 1)
+def timeline_name(path: str | Path) -> str:
+    """The video's name without its ending; the whole name of a folder of images, "." included."""
+    path = Path(path)
+    return path.stem if path.suffix and not path.is_dir() else path.resolve().name
 
 
 def timeline(
     predictor: Predictor,
     path: str | Path,
     *,
-    window: float,
-    stride: float,
+    window: float | None = None,
+    stride: float | None = None,
+    threshold: float = THRESHOLD,
+    bridge: float = 0.0,
+    shortest: float = 0.0,
+    thumbnails: int = 10,
     batch: int = 8,
-    thumbnails: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Timeline:
-    """Classifies windows of `window` seconds, one every `stride` seconds, over the whole film at `path`.
+    """What happens when in the video at `path`: classifies windows of `window` seconds, one every `stride` seconds.
 
-    The frames of a window are as many as the model takes, whatever way of sampling it was trained with. A thread decodes
-    ahead of the network. Memory does not grow with the film: beside `batch` windows and a few pieces of film that wait for
-    them, only the answers are kept, the table of frames, and `thumbnails` small pictures spread over the film.
+    `window` None is the length of the clips that the model was trained on (`Preprocess.clip_seconds`), `stride` None is half
+    a window. `threshold`, `bridge` and `shortest` choose the segments, see `Timeline.segments`. The frames of a window are
+    as many as the model takes, evenly spread over it, whatever the sampling of its training.
+
+    A thread decodes ahead of the network. Memory does not grow with the video: apart from `batch` windows and a few pieces
+    of video that wait for them, only the scores, the table of frames and `thumbnails` small pictures are kept.
     `progress(done, total)` counts windows.
 
-    Raises VideoError when the film or a frame that is needed cannot be read, VideoMambaError for a window or a stride that
-    is none, WeightsError when the model's answers are not finite.
+    Raises VideoError when the video or a frame that is needed cannot be read; VideoMambaError for a window, stride or
+    threshold that makes no sense, and where no window is given and the model does not know its own; WeightsError when the
+    scores are not finite.
     """
     if batch < 1:
         raise ValueError(f"batch must be at least 1, got {batch}")
-    with open_video(path) as video:
-        duration = _duration(video)
-        starts = window_starts(duration, window, stride)
-        frames = window_frames(video.timestamps, starts, min(window, duration), predictor.preprocess.num_frames)
-        needed = np.unique(frames)
-        album = _Album(needed, thumbnails)
-        scores = np.empty((len(starts), len(predictor.labels)), np.float32)
-        done = 0
-        with closing(_pieces(video, needed, predictor.preprocess, album)) as pieces:
-            for clips in _in_batches(_clips(pieces, frames, video.info.path), batch):
-                scores[done : done + len(clips)] = predictor.logits(clips).softmax(1).numpy()
-                done += len(clips)
-                if progress is not None:
-                    progress(done, len(starts))
-        if not np.isfinite(scores).all():
-            raise WeightsError(f"{path}: the model answers with numbers that are not finite; its weights are damaged")
-        return Timeline(
-            video=video.info,
-            duration=duration,
-            labels=predictor.labels,
-            window=window,
-            stride=stride,
-            starts=starts,
-            scores=scores,
-            frames_decoded=len(needed),
-            thumbnails=tuple(album.pictures),
+    _check_segments(threshold, bridge, shortest)
+    windows = Windows.for_model(predictor.preprocess, window=window, stride=stride)
+    if windows.stride > windows.window:
+        raise VideoMambaError(
+            f"stride {windows.stride:g}: longer than the window of {windows.window:g} s, so that parts of the video "
+            "would not be seen; choose a shorter stride"
         )
+    try:
+        with open_video(path) as video:
+            duration = _duration(video)
+            starts = windows.starts(duration)
+            frames = windows.frames(video.timestamps, starts, duration)
+            needed = np.unique(frames)
+            album = _Album(needed, thumbnails)
+            scores = np.empty((len(starts), len(predictor.labels)), np.float32)
+            done = 0
+            with closing(_pieces(video, needed, predictor.preprocess, album)) as pieces:
+                for clips in _in_batches(_clips(pieces, frames, video.info.path), batch):
+                    scores[done : done + len(clips)] = predictor.logits(clips).softmax(1).numpy()
+                    done += len(clips)
+                    if progress is not None:
+                        progress(done, len(starts))
+    except VideoError as error:
+        raise about(path, error) from None
+    if not np.isfinite(scores).all():
+        raise WeightsError(f"{path}: the model's scores are not finite; its weights are damaged")
+    return Timeline(
+        video=video.info,
+        duration=duration,
+        labels=predictor.labels,
+        window=windows.window,
+        stride=windows.stride,
+        starts=starts,
+        scores=scores,
+        frames_decoded=len(needed),
+        thumbnails=tuple(album.pictures),
+        threshold=threshold,
+        bridge=bridge,
+        shortest=shortest,
+    )
+
+
+def _check_segments(threshold: float, bridge: float, shortest: float) -> None:
+    if not 0 < threshold <= 1:
+        raise VideoMambaError(f"threshold {threshold:g}: give a probability above 0 and at most 1")
+    for name, value in (("bridge", bridge), ("shortest", shortest)):
+        if not 0 <= value < float("inf"):
+            raise VideoMambaError(f"{name} {value:g}: give seconds, 0 or more")
 
 
 def _duration(video: Video) -> float:

@@ -1,7 +1,7 @@
 """A whole video in one pass: one answer for all of it, one embedding for each moment.
 
-Frames are decoded, scaled and embedded some at a time, ahead of the network, and their pixels forgotten. What grows with
-the video is the residual stream of `models.long`, and what it keeps beside.
+Frames are decoded, scaled and embedded some at a time, ahead of the network, and their pixels are then freed. What grows with
+the video is the residual stream of `models.whole`, and what it keeps besides.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from torch import Tensor
 
 from videomamba.data.clips.sampling import at_rate
 from videomamba.data.clips.transforms import to_clip
-from videomamba.models.videomamba import VideoMamba
 from videomamba.models.whole import Keep, LongPass
-from videomamba.schema import Clip, Preprocess, VideoError, VideoMambaError
+from videomamba.schema import Clip, Prediction, Preprocess, ScoredLabel, VideoError, VideoMambaError
 from videomamba.serving.ahead import ahead
+from videomamba.serving.clip_model import ClipModel, about
+from videomamba.serving.predictor import Predictor, best_labels
 from videomamba.video.base import Video
 from videomamba.video.open import open_video
 
@@ -32,13 +33,14 @@ MOST_FRAMES = 16
 """In one such lot."""
 
 
-@dataclass(frozen=True)
-class Whole:
+@dataclass(frozen=True, eq=False, repr=False)
+class WholeVideo:
     """One pass through a video. T time steps (of one tubelet of frames each), d the width of the network.
 
     frames (T, d) fp32: an embedding for each step, the mean of its patch tokens; timestamps (T,) float64: seconds of the
-    first frame of each. features (d,) and logits (classes,), the features again where there is no head, are of the whole.
-    `tokens` is the length of the sequence, `note` says what was done to the temporal positions, `seconds` how long it took.
+    first frame of each. features (d,) and logits (classes,), the features again where there is no head, are of the whole
+    video; `predictions` are its best classes, best first, none from an Embedder. `tokens` is the length of the sequence,
+    `note` says what was done to the temporal positions, `seconds` how long it took.
     """
 
     path: str
@@ -48,59 +50,92 @@ class Whole:
     timestamps: Tensor
     features: Tensor
     logits: Tensor
+    predictions: tuple[ScoredLabel, ...]
     note: str
     seconds: float
 
+    def __repr__(self) -> str:
+        return f"WholeVideo({self.path!r}, {self.num_frames} frames, {self.tokens} tokens)"
 
-def look_at_whole(
-    model: VideoMamba,
-    preprocess: Preprocess,
+    @property
+    def prediction(self) -> Prediction:
+        """The answer in the form of a Predictor's."""
+        return Prediction(self.path, self.predictions, self.seconds)
+
+    def as_dict(self) -> dict[str, object]:
+        """The JSON form: the answer and what was looked at, no tensors."""
+        return {
+            **self.prediction.as_dict(),
+            "frames": self.num_frames,
+            "tokens": self.tokens,
+            "temporal_positions": self.note,
+            "seconds": self.seconds,
+        }
+
+
+def whole(
+    predictor: ClipModel,
     path: str | Path,
     *,
     fps: float | None = None,
+    top: int = 5,
     stream: torch.dtype = torch.float32,
     keep: Keep = "direction",
     folder: Path | None = None,
     progress: Stages | None = None,
-) -> Whole:
-    """The video at `path` in one pass through `model`, `fps` frames a second, or all of them.
+) -> WholeVideo:
+    """One answer for all of the video at `path`, in one pass, however long it is. `predictor` may be an Embedder.
 
-    A rate above the video's own takes every frame once. A last tubelet that would not be full repeats the last frame.
-    `stream`, `keep` and `folder` say where memory goes, see `models.long.LongPass`.
+    The network sees `fps` frames of each second, or all of them; a rate above the video's own takes every frame once. A
+    last tubelet that would not be full repeats the last frame. `top` classes are in the answer. `stream` (fp32 or bf16) is
+    the type of the residual stream, `keep` and `folder` say what else is kept and where, see `models.whole`.
 
-    Raises VideoError when the file cannot be read, VideoMambaError when the pass does not fit the network or `folder`.
+    Raises VideoError when the file cannot be read or the pass does not fit in memory, VideoMambaError when it does not fit
+    the network or `folder`, or `fps` is not above 0; WeightsError when a Predictor's scores are not finite.
     """
+    if fps is not None and not fps > 0:
+        raise VideoMambaError(f"fps {fps:g}: give frames a second, above 0")
     started = time.perf_counter()
     report = progress or (lambda stage, done, total: None)
-    with open_video(path) as video:
-        indices = at_rate(video.timestamps, fps)
-        indices += indices[-1:] * (-len(indices) % model.config.tubelet_size)
-        try:
-            long = LongPass(model, len(indices), stream=stream, keep=keep, folder=folder)
-        except ValueError as error:
-            raise VideoMambaError(f"{path}: {error}") from None
-        except MemoryError as error:
-            advice = "look at fewer frames a second, keep states only, or give a folder for a file"
-            raise VideoError(path, f"{error}; {advice}") from None
-        done = 0
-        for clip in _read_ahead(video, indices, preprocess, model.config.tubelet_size):
-            long.push(clip.data)
-            done += len(clip.indices)
-            report("frames", done, len(indices))
-        first = [video.timestamps[index] for index in indices[:: model.config.tubelet_size]]
-    passed = long.run(lambda done, total: report("tokens", done, total))
-    timestamps = torch.tensor(first, dtype=torch.float64)
-    seconds = time.perf_counter() - started
-    return Whole(
+    model = predictor.model
+    try:
+        with open_video(path) as video:
+            indices = at_rate(video.timestamps, fps)
+            indices += indices[-1:] * (-len(indices) % model.config.tubelet_size)
+            try:
+                long = LongPass(model, len(indices), stream=stream, keep=keep, folder=folder)
+            except ValueError as error:
+                raise VideoMambaError(f"{path}: {error}") from None
+            done = 0
+            for clip in _read_ahead(video, indices, predictor.preprocess, model.config.tubelet_size):
+                long.push(clip.data)
+                done += len(clip.indices)
+                report("frames", done, len(indices))
+            first = [video.timestamps[index] for index in indices[:: model.config.tubelet_size]]
+        passed = long.run(lambda done, total: report("tokens", done, total))
+    except VideoError as error:
+        raise about(path, error) from None
+    except MemoryError as error:
+        advice = "look at fewer frames a second, keep states only, or give a folder for a file"
+        raise VideoError(path, f"{error}; {advice}") from None
+    except RuntimeError as error:  # PyTorch has its own class for this on a GPU only
+        if "memory" not in str(error):
+            raise
+        raise VideoError(path, "does not fit in memory in one pass; look at fewer frames a second") from error
+    predictions: tuple[ScoredLabel, ...] = ()
+    if isinstance(predictor, Predictor):
+        predictions = best_labels(passed.logits.softmax(dim=0), predictor.labels, top=top, of=path)
+    return WholeVideo(
         str(path),
         num_frames=len(indices),
         tokens=long.length,
         frames=passed.frames,
-        timestamps=timestamps,
+        timestamps=torch.tensor(first, dtype=torch.float64),
         features=passed.features,
         logits=passed.logits,
+        predictions=predictions,
         note=long.note,
-        seconds=seconds,
+        seconds=time.perf_counter() - started,
     )
 
 

@@ -59,7 +59,10 @@ _IMAGE_CHAIN = {224: "224", 448: "224to448", 576: "224to448to576"}
 
 @dataclass(frozen=True)
 class _Dataset:
-    """A video data set: its views, and for each (frames, pixels) the top-1 of tiny, small, middle and masked middle."""
+    """A video data set: its views, and for each (frames, pixels) the top-1 of tiny, small, middle and masked middle.
+
+    `clip_seconds` is how long its videos are, None where that varies much: a clip covers all of its video.
+    """
 
     title: str
     classes: int
@@ -67,6 +70,7 @@ class _Dataset:
     sampling: Literal["uniform", "tsn"]
     clips: int
     top1: Mapping[tuple[int, int], tuple[float, float, float, float]]
+    clip_seconds: float | None = None
     faults: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -77,6 +81,7 @@ _VIDEO = {
         classes=400,
         labels="kinetics400",
         sampling="uniform",
+        clip_seconds=10.0,
         clips=4,
         top1={
             (8, 224): (76.9, 79.3, 80.6, 82.0),
@@ -95,6 +100,7 @@ _VIDEO = {
         classes=174,
         labels="something_something_v2",
         sampling="tsn",
+        clip_seconds=4.0,  # on average
         clips=2,
         top1={
             (8, 224): (65.1, 66.6, 67.3, 70.2),
@@ -196,7 +202,7 @@ def _masked() -> Iterator[ZooEntry]:
             dataset=_VIDEO[data].title,
             file=f"videomamba_m16_{data}_mask_pt_f8_res224.pth",
             config={"num_classes": 0, "num_frames": 8, "image_size": (224, 224)},
-            preprocess=Preprocess(num_frames=8, sampling="tsn", antialias=True),
+            preprocess=Preprocess(num_frames=8, sampling="tsn", clip_seconds=_VIDEO[data].clip_seconds, antialias=True),
             faults=(_UNTRAINED, *_FAULTS.get(name, ())),
             notes=("800 epochs towards the features of a CLIP ViT-B/16 image encoder",),
         )
@@ -227,7 +233,13 @@ def _video(data: str, facts: _Dataset, column: str, frames: int, pixels: int, to
         dataset=facts.title,
         file=f"videomamba_{_LETTERS[size]}_{data}_{mask}f{frames}_res{resolution}.pth",
         config={"num_classes": facts.classes, "num_frames": stored, "image_size": (pixels, pixels)},
-        preprocess=Preprocess(num_frames=stored, image_size=(pixels, pixels), sampling=facts.sampling, antialias=False),
+        preprocess=Preprocess(
+            num_frames=stored,
+            image_size=(pixels, pixels),
+            sampling=facts.sampling,
+            clip_seconds=facts.clip_seconds,
+            antialias=False,
+        ),
         clips=facts.clips,
         crops=3,
         top1=top1,

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from videomamba.data.sets.annotations import read_dataset, sliding_windows
+from videomamba.data.sets.annotations import read_dataset
 from videomamba.data.sets.symmetry import mirrored_classes
 from videomamba.data.settings import DataSettings
 from videomamba.schema import VideoMambaError, VideoSet
@@ -350,23 +350,6 @@ class TestHeldOut:
 
 
 class TestWindows:
-    @pytest.mark.parametrize(
-        ("duration", "expected"),
-        [
-            (30, [(0, 30)]),
-            (60, [(0, 60), (16, 60)]),  # 16: 44 s are left; 32: 28 s are less than half a window
-            (62.5, [(0, 60), (16, 62.5), (32, 62.5)]),
-            (100, [(0, 60), (16, 76), (32, 92), (48, 100), (64, 100)]),
-            (0.4, [(0, 0.4)]),
-        ],
-    )
-    def test_as_the_original(self, duration: float, expected: list[tuple[float, float]]) -> None:
-        assert sliding_windows(duration, 60, 16) == expected
-
-    def test_short_windows(self) -> None:
-        assert sliding_windows(0.8, 0.5, 0.25) == [(0, 0.5)], "the original starts none at or after int(duration)"
-        assert sliding_windows(2.0, 0.5, 0.5) == [(0, 0.5), (0.5, 1), (1, 1.5), (1.5, 2)]
-
     def test_durations_of_the_list_and_of_the_files(self, tmp_path: Path) -> None:
         frames = np.zeros((20, 16, 16, 3), np.uint8)
         write_video(tmp_path / "a.mp4", frames, fps=5)

@@ -172,7 +172,7 @@ class TestCommand:
         assert self.run(str(tmp_path)) == 0
         out, err = capsys.readouterr()
         assert "nothing wrong" in out
-        assert "those of val are used" in out
+        assert "the videos of val are used" in out
         assert any(
             line.split() == ["frames", "10", "/", "10.5", "/", "11", "13", "/", "13.5", "/", "14"]
             for line in out.splitlines()

@@ -16,12 +16,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from videomamba.data.clips.windows import ROUNDED_TIMES
 from videomamba.schema import Preprocess
 
 Indices = tuple[int, ...]
-
-_CLOCK = 1e-3
-"""Seconds by which a container may have rounded the time of a frame; Matroska counts in thousandths."""
 
 
 def train_clip(preprocess: Preprocess, num_frames: int, generator: np.random.Generator) -> Indices:
@@ -58,7 +56,7 @@ def at_rate(timestamps: NDArray[np.float64], fps: float | None) -> Indices:
     mean = timestamps[-1] / max(len(timestamps) - 1, 1)
     borders = np.append(timestamps, timestamps[-1] + max(mean, 1 / fps if len(timestamps) == 1 else 0.0))
     # The first moment asked for from each border on. A frame is wanted when one lies between its borders.
-    moments = np.ceil((borders - _CLOCK) * fps)
+    moments = np.ceil((borders - ROUNDED_TIMES) * fps)
     return tuple(int(index) for index in np.flatnonzero(moments[1:] > moments[:-1]))
 
 

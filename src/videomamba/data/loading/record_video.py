@@ -8,15 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
-
+from videomamba.data.clips.windows import EXACT_TIMES, shown
 from videomamba.schema import Frames, VideoError, VideoMambaError, VideoRecord
 from videomamba.video.base import Video
 from videomamba.video.images import ImageVideo
 from videomamba.video.open import open_video
-
-_SAME_TIME = 1e-6
-"""Seconds. Times are sums of fractions: a span that begins at a picture's time must not miss it by a rounding."""
 
 
 class FrameSource(Protocol):
@@ -103,8 +99,8 @@ def _range(record: VideoRecord, video: Video) -> tuple[int, int]:
     if isinstance(video, ImageVideo):
         raise VideoError(record.path, "has a span in seconds, but images have no times; give a video file or no span")
     start, end = record.span
-    if start >= max(video.info.duration, _SAME_TIME):
+    if start >= max(video.info.duration, EXACT_TIMES):
         lasts = f"outside of the video, which lasts {video.info.duration:.2f} s"
         raise VideoError(record.path, f"the span {start:g} to {end:g} s is {lasts}; mend the list")
-    shown = np.searchsorted(video.timestamps, np.asarray(record.span) + _SAME_TIME, side="right") - 1
-    return max(int(shown[0]), 0), max(int(shown[1]), 0)
+    begin, finish = shown(video.timestamps, record.span, EXACT_TIMES).tolist()
+    return max(begin, 0), max(finish, 0)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
+from videomamba.data.clips.windows import Windows
 from videomamba.data.sets.formats.breakfast_coin import find_breakfast, find_coin
 from videomamba.data.sets.formats.classes import Classes, find_classes
 from videomamba.data.sets.formats.entry import Entry, Source, Split
@@ -53,8 +54,8 @@ def read_dataset(settings: DataSettings, split: Split, *, labels: Sequence[str] 
     sorted names in its training list, and where that has indices only, class_0 and so on. Mirroring is known to keep or
     swap classes from these names, and not allowed where there are none, except in data sets that are known.
 
-    With `window` each video becomes the windows of `sliding_windows`; a video whose duration no list tells is opened. With
-    on_error="skip" one that does not open stays whole, to be counted where it is decoded.
+    With `window` each video becomes its windows (policy "shorten" of `Windows.starts`); a video whose duration no list gives
+    is opened. With on_error="skip" one that does not open stays whole, to be counted where it is decoded.
 
     Files are not looked for: a missing one is found on decoding, or by `videomamba data check`.
 
@@ -73,19 +74,6 @@ def same_videos(settings: DataSettings, one: Split, other: Split) -> bool:
     """Whether two splits are the same videos, as "val" and "test" are where the data set has one of them only."""
     first, second = (read_dataset(settings, split) for split in (one, other))
     return first.records == second.records
-
-
-def sliding_windows(duration: float, window: float, stride: float) -> list[tuple[float, float]]:
-    """(start, end) in seconds of the windows of a video, as in the original's long video reader.
-
-    One of a video shorter than a window. Else they start every `stride` seconds, and the last ones end with the video as
-    long as half a window is left.
-    """
-    if duration < window:
-        return [(0.0, duration)]
-    count = max(int(-(-int(duration) // stride)), 1)
-    starts = (i * stride for i in range(count))
-    return [(s, min(s + window, duration)) for s in starts if duration - s >= window / 2 or s == 0]
 
 
 def _source(settings: DataSettings) -> Source:
@@ -155,7 +143,7 @@ def _spans(entry: Entry, settings: DataSettings) -> list[tuple[float, float] | N
             return [None]
         if last <= first:  # a single picture
             return [None]
-    windows = sliding_windows(last - first, settings.window, settings.stride)
+    windows = Windows(settings.window, settings.stride).spans(last - first, "shorten")
     return [(first + start, first + end) for start, end in windows]
 
 
