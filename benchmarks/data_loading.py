@@ -35,7 +35,7 @@ from videomamba.data.loading.loader import TrainLoader
 from videomamba.data.loading.order import Place, sample_generator
 from videomamba.data.settings import Augmentation, DataSettings
 from videomamba.models.precision import MasterWeights
-from videomamba.schema import Frames, Preprocess, Symmetries, VideoRecord, VideoSet
+from videomamba.schema import ClassLabel, Frames, Preprocess, Symmetries, VideoRecord, VideoSet
 
 HEIGHT, WIDTH, FPS, SECONDS = 256, 340, 30, 10
 PREPROCESS = Preprocess(num_frames=8, image_size=(224, 224), antialias=False)
@@ -52,7 +52,7 @@ SETTINGS = {
 def write_videos(folder: Path, number: int, gop: int) -> list[VideoRecord]:
     """`number` files with a key frame every `gop` frames at most, of scenes numbered from 0."""
     folder.mkdir()
-    return [VideoRecord(str(_write(folder / f"{i}.mp4", gop, seed=i)), label=i % 2) for i in range(number)]
+    return [VideoRecord(str(_write(folder / f"{i}.mp4", gop, seed=i)), ClassLabel(i % 2)) for i in range(number)]
 
 
 def _write(path: Path, gop: int, *, seed: int) -> Path:

@@ -23,7 +23,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class VideoMambaError(Exception):
-    """Something that the user can mend. The message is one line that names the file or key and says what to do."""
+    """Something that the user can fix. The message is one line that names the file or key and says what to do."""
 
 
 class VideoError(VideoMambaError):
@@ -131,27 +131,83 @@ class Clip:
 
 
 @dataclass(frozen=True, slots=True)
+class ClassLabel:
+    """The class of a video, as its index in the class names of the set."""
+
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """The number that a regression learns to estimate."""
+
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Captions:
+    """One or several sentences, each of which describes the whole video."""
+
+    texts: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        _require(len(self.texts) > 0, "captions need at least one text")
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question about the video and the answers that count as right."""
+
+    text: str
+    answers: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        _require(len(self.answers) > 0, f"question {self.text!r} needs at least one answer")
+
+
+Annotation = ClassLabel | Number | Captions | Question
+
+Task = Literal["classification", "regression", "captions", "questions", "unlabelled"]
+
+_TASKS: dict[type, tuple[Task, str]] = {
+    ClassLabel: ("classification", "a class"),
+    Number: ("regression", "a number"),
+    Captions: ("captions", "captions"),
+    Question: ("questions", "a question"),
+    type(None): ("unlabelled", "no annotation"),
+}
+
+
+@dataclass(frozen=True, slots=True)
 class VideoRecord:
     """One line of a data set: a video (file, folder of frames, image), or a part of one, and what is known of it.
 
-    `path` is complete and is the identity of the video: scores of several records with one path are merged. `label` is
-    the index of its class, `target` its value in regression; exactly one of them is given. `span` is (start, end) in
-    seconds where only a part of the video is meant. A folder of frames may come with `num_frames` and the names of its
-    files, `frame_name.format(i)` counting from 1. `origin` says where the record was written ("train.csv, line 7").
+    `path` is complete and is the identity of the video: scores of several records with one path are merged. `annotation`
+    None says that nothing is known. `span` is (start, end) in seconds where only a part of the video is meant. A folder of
+    frames may come with `num_frames` and the names of its files, `frame_name.format(i)` counting from 1. `origin` says where
+    the record was written ("train.csv, line 7").
     """
 
     path: str
-    label: int | None = None
-    target: float | None = None
+    annotation: Annotation | None = None
     span: tuple[float, float] | None = None
     num_frames: int | None = None
     frame_name: str | None = None
     origin: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
-        _require((self.label is None) != (self.target is None), f"{self.path}: give a label or a target, not both")
         _require(self.span is None or 0 <= self.span[0] < self.span[1], f"{self.path}: empty span {self.span}")
         _require((self.num_frames is None) == (self.frame_name is None), f"{self.path}: frames need number and names")
+
+    @property
+    def label(self) -> int | None:
+        """The index of the class, None where the annotation is not a class."""
+        return self.annotation.index if isinstance(self.annotation, ClassLabel) else None
+
+    @property
+    def target(self) -> float | None:
+        """The number to estimate, None where the annotation is not a number."""
+        return self.annotation.value if isinstance(self.annotation, Number) else None
 
 
 @dataclass(frozen=True)
@@ -169,33 +225,58 @@ class Symmetries:
 
 @dataclass(frozen=True, repr=False)
 class VideoSet:
-    """One split of a data set: its records, and the class names in index order, empty for regression.
+    """One split of a data set: its records, all with the same kind of annotation, and the class names in index order.
 
-    Raises VideoMambaError for a label that has no class name, naming the record's origin.
+    There are class names in classification only. `task` follows from both: a set without records or annotations, and
+    without class names, is "unlabelled".
+
+    Raises VideoMambaError, naming the record's origin, for a label that has no class name and for mixed annotations.
     """
 
     name: str
     records: tuple[VideoRecord, ...]
     labels: tuple[str, ...] = ()
     symmetries: Symmetries = Symmetries()
+    task: Task = field(init=False)
 
     def __post_init__(self) -> None:
+        first = self.records[0].annotation if self.records else None
+        kind = ClassLabel if self.labels else type(first)
+        object.__setattr__(self, "task", _TASKS[kind][0])
         for record in self.records:
+            if type(record.annotation) is not kind:
+                raise VideoMambaError(
+                    f"{record.origin or record.path}: has {_TASKS[type(record.annotation)][1]}, but {self.name} is a set of "
+                    f"videos with {_TASKS[kind][1]}; annotate all of them alike"
+                )
             if record.label is not None and not 0 <= record.label < len(self.labels):
                 raise VideoMambaError(
                     f"{record.origin or record.path}: label {record.label} is not in 0..{len(self.labels) - 1}, "
-                    f"the {len(self.labels)} classes of {self.name}; mend the line or the class names"
+                    f"the {len(self.labels)} classes of {self.name}; fix the line or the class names"
                 )
 
     @property
     def regression(self) -> bool:
-        return not self.labels
+        return self.task == "regression"
+
+    @property
+    def outputs(self) -> int:
+        """How many numbers a head gives for a video: one for each class, or the one to estimate.
+
+        Raises VideoMambaError for a set with neither classes nor numbers, on which no head is trained or tested.
+        """
+        if self.task not in ("classification", "regression"):
+            raise VideoMambaError(
+                f"{self.name}: needs a class or a number for each video, but is {self.task}; "
+                "give a data set with labels or targets"
+            )
+        return 1 if self.regression else len(self.labels)
 
     def __len__(self) -> int:
         return len(self.records)
 
     def __repr__(self) -> str:
-        kind = "regression" if self.regression else f"{len(self.labels)} classes"
+        kind = f"{len(self.labels)} classes" if self.labels else self.task
         return f"VideoSet({self.name!r}, {len(self.records)} records, {kind})"
 
 
@@ -246,8 +327,10 @@ class Views:
         return f"{self.clips}x{self.crops}"
 
     @classmethod
-    def parse(cls, text: str) -> Self:
-        """Read "4x3" as 4 clips x 3 crops. Raises VideoMambaError for anything else."""
+    def parse(cls, text: str | Views) -> Views:
+        """Read "4x3" as 4 clips x 3 crops; views stay what they are. Raises VideoMambaError for anything else."""
+        if isinstance(text, Views):
+            return text
         found = re.fullmatch(r"\s*([1-9][0-9]*)\s*x\s*([1-9][0-9]*)\s*", text, re.IGNORECASE | re.ASCII)
         if found is None:
             raise VideoMambaError(f"views {text!r}: write clips x crops as two whole numbers, for example 4x3 or 1x1")

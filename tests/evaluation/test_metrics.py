@@ -19,16 +19,16 @@ from videomamba.evaluation.metrics import (
     videos_of,
 )
 from videomamba.evaluation.results import ClassificationResult, Mistake, RegressionResult, describe_protocol
-from videomamba.schema import Preprocess, VideoMambaError, VideoRecord, VideoSet, Views
+from videomamba.schema import ClassLabel, Number, Preprocess, VideoMambaError, VideoRecord, VideoSet, Views
 
 
 def classes(*labelled: tuple[str, int], num_classes: int = 3) -> VideoSet:
-    records = tuple(VideoRecord(path, label=label) for path, label in labelled)
+    records = tuple(VideoRecord(path, ClassLabel(label)) for path, label in labelled)
     return VideoSet("val", records, tuple(f"class{i}" for i in range(num_classes)))
 
 
 def values(*targets: tuple[str, float]) -> VideoSet:
-    return VideoSet("val", tuple(VideoRecord(path, target=target) for path, target in targets))
+    return VideoSet("val", tuple(VideoRecord(path, Number(target)) for path, target in targets))
 
 
 def report(
@@ -65,22 +65,22 @@ class TestClassification:
 
     def test_windows_of_one_video_give_one_answer(self) -> None:
         """Two windows are sure of 0 and one of 1, but the mean is for 1."""
-        records = tuple(VideoRecord("a", label=1, span=(t, t + 2.0)) for t in (0.0, 2.0, 4.0))
-        video_set = VideoSet("val", (*records, VideoRecord("b", label=0)), ("x", "y"))
+        records = tuple(VideoRecord("a", ClassLabel(1), span=(t, t + 2.0)) for t in (0.0, 2.0, 4.0))
+        video_set = VideoSet("val", (*records, VideoRecord("b", ClassLabel(0))), ("x", "y"))
         result = report(video_set, {0: (0.6, 0.4), 1: (0.6, 0.4), 2: (0.0, 1.0), 3: (1.0, 0.0)})
         assert (result.num_videos, result.top1) == (2, 1.0)
         assert result.protocol == "1 clip, mean over windows of a video"
 
     def test_a_video_with_one_bad_window_is_scored_from_the_others(self) -> None:
-        records = tuple(VideoRecord("a", label=1, span=(t, t + 2.0)) for t in (0.0, 2.0))
+        records = tuple(VideoRecord("a", ClassLabel(1), span=(t, t + 2.0)) for t in (0.0, 2.0))
         result = report(VideoSet("val", records, ("x", "y")), {0: (0.3, 0.7)}, failures=[(1, "cut short")])
         assert (result.num_missed, result.top1, result.failures) == (0, 1.0, (("a", "cut short"),))
 
     def test_parts_with_labels_of_their_own_are_not_merged(self) -> None:
         records = (
-            VideoRecord("a", label=0, span=(0.0, 2.0)),
-            VideoRecord("a", label=1, span=(2.0, 4.0)),
-            VideoRecord("a", label=1, span=(4.0, 6.0)),
+            VideoRecord("a", ClassLabel(0), span=(0.0, 2.0)),
+            VideoRecord("a", ClassLabel(1), span=(2.0, 4.0)),
+            VideoRecord("a", ClassLabel(1), span=(4.0, 6.0)),
         )
         result = report(VideoSet("val", records, ("x", "y")), {0: (1, 0), 1: (0, 1), 2: (1, 0)})
         assert (result.num_videos, result.correct1) == (3, 2)
@@ -88,8 +88,8 @@ class TestClassification:
 
     def test_one_part_with_two_labels_is_one_line(self) -> None:
         records = (
-            VideoRecord("a", label=0, origin="list.csv, line 1"),
-            VideoRecord("a", label=1, origin="list.csv, line 2"),
+            VideoRecord("a", ClassLabel(0), origin="list.csv, line 1"),
+            VideoRecord("a", ClassLabel(1), origin="list.csv, line 2"),
         )
         with pytest.raises(VideoMambaError, match=r"^list\.csv, line 2: a has another label .* line 1; leave one"):
             videos_of(VideoSet("val", records, ("x", "y")))
@@ -127,7 +127,7 @@ class TestClassification:
 
     def test_the_order_of_scoring_changes_nothing(self) -> None:
         """As when several processes share the records: the same bits."""
-        records = tuple(VideoRecord(f"v{i % 7}", label=i % 7 % 3, span=(i, i + 1.0)) for i in range(70))
+        records = tuple(VideoRecord(f"v{i % 7}", ClassLabel(i % 7 % 3), span=(i, i + 1.0)) for i in range(70))
         video_set = VideoSet("val", records, ("x", "y", "z"))
         scores = torch.rand(70, 3, generator=torch.Generator().manual_seed(1))
         order = torch.randperm(70, generator=torch.Generator().manual_seed(2))

@@ -17,7 +17,7 @@ from videomamba.evaluation.metrics import classification_report, regression_repo
 from videomamba.evaluation.plot import confusion_svg, curves_svg, save_confusion
 from videomamba.evaluation.report import write_report
 from videomamba.evaluation.results import ClassificationResult, RegressionResult
-from videomamba.schema import VideoMambaError, VideoRecord, VideoSet
+from videomamba.schema import ClassLabel, Number, VideoMambaError, VideoRecord, VideoSet
 
 LABELS = ("clap & cheer", "<script>alert(1)</script>", "$5 \\frac", "挥手", "quote \" ' end", "\udcff")
 EMPTY = {"meta"}
@@ -69,7 +69,7 @@ def history() -> list[Mapping[str, object]]:
 
 def classified() -> ClassificationResult:
     """12 videos of 6 classes: the first wrong, the last unreadable."""
-    records = tuple(VideoRecord(f"/videos/<{i}> & co.mp4", label=i % 6) for i in range(12))
+    records = tuple(VideoRecord(f"/videos/<{i}> & co.mp4", ClassLabel(i % 6)) for i in range(12))
     scores = torch.eye(6)[[3, *(i % 6 for i in range(1, 11))]]
     return classification_report(
         VideoSet("val", records, LABELS), range(11), scores, [(11, "no <video> stream")], protocol="2 clips x 3 crops"
@@ -77,7 +77,7 @@ def classified() -> ClassificationResult:
 
 
 def regressed() -> RegressionResult:
-    records = tuple(VideoRecord(f"{i}.mp4", target=i / 10) for i in range(40))
+    records = tuple(VideoRecord(f"{i}.mp4", Number(i / 10)) for i in range(40))
     return regression_report(VideoSet("val", records), range(40), torch.zeros(40), [], protocol="mean over views")
 
 
@@ -146,7 +146,7 @@ class TestReport:
         assert "Training" not in page.text
 
     def test_nothing_scored(self, tmp_path: Path) -> None:
-        video_set = VideoSet("val", (VideoRecord("a", target=1.0),))
+        video_set = VideoSet("val", (VideoRecord("a", Number(1.0)),))
         result = regression_report(video_set, [], torch.empty(0), [(0, "gone")], protocol="")
         assert "none0 videos" in write(tmp_path / "report.html", result).text
 

@@ -81,3 +81,28 @@ def test_no_gradient_is_kept_and_the_answers_are_fp32_on_the_cpu() -> None:
         device=CPU,
     )
     assert found.scores.dtype == torch.float32 and not found.scores.requires_grad
+
+
+class TestMerge:
+    def test_mean_of_probabilities(self) -> None:
+        logits = torch.tensor([[9.0, 0.0, 0.0], [0.0, 2.0, 0.0], [0.0, 2.0, 0.0]])
+        merged = merge_views(logits)
+        torch.testing.assert_close(merged, torch.stack([row.softmax(0) for row in logits]).mean(0))
+        # Not a softmax of the mean of the logits, which the one sure view would win.
+        assert merged.argmax() == 1
+        assert logits.mean(0).argmax() == 0
+
+    def test_one_view(self) -> None:
+        torch.testing.assert_close(merge_views(torch.tensor([[1.0, 3.0]])), torch.tensor([1.0, 3.0]).softmax(0))
+
+    def test_half_precision_is_merged_in_single(self) -> None:
+        logits = torch.randn(12, 400, generator=torch.Generator().manual_seed(0)).to(torch.bfloat16)
+        merged = merge_views(logits)
+        assert merged.dtype == torch.float32
+        torch.testing.assert_close(merged, logits.float().softmax(1).mean(0))
+        torch.testing.assert_close(merged.sum(), torch.tensor(1.0))
+
+    @pytest.mark.parametrize("shape", [(3,), (0, 3), (2, 3, 4)])
+    def test_misuse(self, shape: tuple[int, ...]) -> None:
+        with pytest.raises(ValueError, match="views, classes"):
+            merge_views(torch.zeros(shape))

@@ -28,7 +28,7 @@ from videomamba.recipes.config import TrainConfig
 from videomamba.recipes.evaluate import evaluate
 from videomamba.recipes.load import load_config
 from videomamba.recipes.presets import preset_names
-from videomamba.schema import Preprocess, VideoRecord, Views
+from videomamba.schema import Number, Preprocess, VideoRecord, Views
 from videomamba.training.checkpoint import checkpoints
 from videomamba.training.tracking import read_metrics
 from videomamba.weights.bundle import read_bundle_metadata, save_bundle
@@ -103,7 +103,7 @@ def mean_of_views(bundle: Path, video: Path, spans: Sequence[tuple[float, float]
     opened = open_pretrained(bundle)
     answers = []
     for span in spans:
-        with open_record(VideoRecord(str(video), target=0.0, span=span)) as record, torch.inference_mode():
+        with open_record(VideoRecord(str(video), Number(0.0), span=span)) as record, torch.inference_mode():
             for clip in evaluation_clips(opened.preprocess, record.num_frames, views.clips):
                 frames = record.frames(clip)
                 for crop in range(views.crops):

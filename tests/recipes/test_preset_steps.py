@@ -16,7 +16,7 @@ from videomamba.recipes import classify, testing
 from videomamba.recipes.config import TrainConfig
 from videomamba.recipes.load import check_config
 from videomamba.recipes.presets import preset, preset_names
-from videomamba.schema import Preprocess, Symmetries, VideoRecord, VideoSet
+from videomamba.schema import ClassLabel, Number, Preprocess, Symmetries, VideoRecord, VideoSet
 from videomamba.training.step import Stepper, StepResult
 
 NUM_CLASSES = 6
@@ -92,8 +92,7 @@ def test_two_steps(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     check_config(config)
     regression = config.data.task in ("like_ratio", "view_count")
     records = [
-        VideoRecord(f"{i}.mp4", **({"target": i / 4} if regression else {"label": i % NUM_CLASSES}))
-        for i in range(VIDEOS)
+        VideoRecord(f"{i}.mp4", Number(i / 4) if regression else ClassLabel(i % NUM_CLASSES)) for i in range(VIDEOS)
     ]
     labels = () if regression else tuple(f"class {i}" for i in range(NUM_CLASSES))
     identity = tuple(range(len(labels)))

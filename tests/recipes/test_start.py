@@ -13,15 +13,15 @@ from videomamba import create_model
 from videomamba.recipes.config import TrainConfig
 from videomamba.recipes.load import to_yaml
 from videomamba.recipes.start import build_model, check_same_data, check_same_run
-from videomamba.schema import VideoMambaError, VideoRecord, VideoSet
+from videomamba.schema import ClassLabel, Number, VideoMambaError, VideoRecord, VideoSet
 from videomamba.weights.bundle import save_bundle
 
 HERE = Path("run")
 
 
 def video_set(*labels: str, number: int = 4) -> VideoSet:
-    known: dict[str, Any] = {"label": 0} if labels else {"target": 0.5}
-    return VideoSet("train", tuple(VideoRecord(f"{i}.mp4", **known) for i in range(number)), labels)
+    known = ClassLabel(0) if labels else Number(0.5)
+    return VideoSet("train", tuple(VideoRecord(f"{i}.mp4", known) for i in range(number)), labels)
 
 
 def weights(path: Path, *labels: str, classes: int = 3, task: str = "classification") -> str:

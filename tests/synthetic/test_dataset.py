@@ -21,9 +21,9 @@ from videomamba.synthetic.dataset import (
     scene_seed,
     write_dataset,
 )
-from videomamba.synthetic.draw import SHAPES
 from videomamba.synthetic.look import LOOKS
-from videomamba.synthetic.scene import sample_scene
+from videomamba.synthetic.sample import sample_scene
+from videomamba.synthetic.shapes import SHAPES
 
 PAIRS = range(len(ACTIONS) // 2)
 SMALL = {"num_frames": 8, "height": 64, "width": 80}
@@ -171,15 +171,15 @@ def test_the_action_stays_inside_the_centre_square(pair: int, style: str) -> Non
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("opening", [0.0, 0.5, 1.0])
-def test_shapes_fit_the_unit_circle_and_are_not_empty(shape: str, opening: float) -> None:
+def test_shapes_fit_the_unit_circle_and_are_not_empty(shape: str) -> None:
     axis = np.linspace(-1.5, 1.5, 301, dtype=np.float32)
     x, y = np.meshgrid(axis, axis)
-    distance = SHAPES[shape](x, y, np.full((1, 1), opening, np.float32))
-    assert distance.dtype == np.float32
-    inside = distance < 0
-    assert 0.1 < inside.sum() * 0.01**2 < np.pi + 0.05
-    assert np.hypot(x, y)[inside].max() < 1.02
+    for opening in (0.0, 0.5, 1.0) if shape in ("mouth", "tongs", "doors") else (0.0,):
+        distance = SHAPES[shape](x, y, np.full((1, 1), opening, np.float32))
+        assert distance.dtype == np.float32
+        inside = distance < 0
+        assert 0.1 < inside.sum() * 0.01**2 < np.pi + 0.05
+        assert np.hypot(x, y)[inside].max() < 1.02
 
 
 @pytest.mark.parametrize("style", STYLES)

@@ -22,28 +22,26 @@ _SHOWN = 20
 
 def check(
     root: Annotated[
-        Positional[Path | None],
-        arg(metavar="FOLDER", help="the data set; paths in its lists begin here", help_behavior_hint=""),
+        Positional[Path | None], arg(metavar="FOLDER", help="the data set; paths in its lists are relative to it")
     ] = None,
     /,
     *,
-    format: Annotated[Format, arg(help="how it is laid out; auto: a folder per class, or lists")] = "auto",
-    train: Annotated[
-        Path | None, arg(metavar="LIST", help="list of the training videos, instead of the format's own")
-    ] = None,
-    val: Annotated[Path | None, arg(metavar="LIST", help="list of the validation videos")] = None,
-    test: Annotated[Path | None, arg(metavar="LIST", help="list of the test videos")] = None,
+    format: Annotated[Format, arg(help="layout of the data set; auto: a folder for each class, or lists")] = "auto",
+    train: Annotated[Path | None, arg(metavar="LIST", help="the training videos; default: those of the format")] = None,
+    val: Annotated[Path | None, arg(metavar="LIST", help="the validation videos")] = None,
+    test: Annotated[Path | None, arg(metavar="LIST", help="the test videos")] = None,
     labels: Annotated[
-        Path | None, arg(metavar="FILE", help="class names, one a line, in index order, instead of the data set's")
+        Path | None, arg(metavar="FILE", help="class names, one a line, in index order; default: those of the data set")
     ] = None,
-    val_fraction: Annotated[
-        float, arg(help="share of each class that is held out where there is no validation split")
-    ] = 0.2,
-    split_seed: Annotated[int, arg(help="seed of that split")] = 0,
-    task: Annotated[LvuTask | None, arg(help="task of LVU")] = None,
-    window: Annotated[float | None, arg(metavar="S", help="seconds in a window: cut videos into windows")] = None,
-    stride: Annotated[float, arg(metavar="S", help="seconds between the starts of windows")] = 16.0,
-    frame_name: Annotated[str, arg(help="names of the files in a folder of frames, counted from 1")] = "img_{:05}.jpg",
+    val_fraction: Annotated[float, arg(help="share of each class held out if there is no validation split")] = 0.2,
+    split_seed: Annotated[int, arg(help="chooses which videos are held out")] = 0,
+    task: Annotated[LvuTask | None, arg(help="which of the nine tasks of LVU")] = None,
+    window: Annotated[float | None, arg(help="cut videos into windows of so many seconds")] = None,
+    stride: Annotated[float, arg(help="seconds from the start of a window to the start of the next")] = 16.0,
+    frame_name: Annotated[str, arg(help="names of the files in a folder of frames, numbered from 1")] = "img_{:05}.jpg",
+    unlabelled: Annotated[
+        bool, arg(help="read videos only: any folder of them, or lists of paths; labels are not looked at")
+    ] = False,
     split: Annotated[Literal["train", "val", "test", "all"], arg(help="which videos to look at")] = "all",
     decode: Annotated[
         bool, arg(help="decode 8 pictures of each video, not only the first: slower, finds more")
@@ -53,9 +51,9 @@ def check(
 ) -> int:
     """Read a data set as training would, open each video, and report what is there and what is wrong.
 
-    Reports the videos of each class; the spread of durations, frames and sizes; files that are missing or cannot be read;
-    videos that are in two splits, twice in one, or have two labels; spans outside of their video. The exit code is 1 if
-    training or testing would fail or give wrong results; empty classes, repeated lines and the like are only notes.
+    Counts classes and reports durations, frames and sizes; files that are missing or cannot be read; videos that are in
+    two splits, or twice in one, or have two labels; spans outside of their video. The exit code is 1 if training or testing
+    would fail or mislead; empty classes, repeated lines and the like are reported as notes.
     """
     from pydantic import ValidationError
 
@@ -84,7 +82,9 @@ def check(
         raise VideoMambaError(f"--{option} {first['input']}: {first['msg'].lower()}") from None
     with counter("opening") as tick:
         splits: tuple[Split, ...] = ("train", "val", "test") if split == "all" else (split,)
-        report = check_dataset(settings, splits, decode=decode, workers=workers, progress=tick)
+        report = check_dataset(
+            settings, splits, annotated=not unlabelled, decode=decode, workers=workers, progress=tick
+        )
     if json:
         for line in report.as_dicts():
             print_json(line)
@@ -103,6 +103,7 @@ def _print(report: Report, *, decoded: bool) -> None:
         "classes": [str(len(s.classes)) if s.classes else "-" for s in report.splits],
         "classes without videos": [str(len(s.empty)) if s.classes else "-" for s in report.splits],
         "records of a class": [_counts([count for _, count in s.classes]) for s in report.splits],
+        "annotations": [s.task if s.task == "unlabelled" else "-" for s in report.splits],
         "targets": [_spread(s.targets) for s in report.splits],
         "seconds": [_spread(s.seconds) for s in report.splits],
         "frames": [_spread(s.frames) for s in report.splits],

@@ -20,21 +20,17 @@ def sheet(
     out: Annotated[Path, arg(metavar="FILE.png", help="the picture to write")] = Path("sheet.png"),
     like: Annotated[
         str | None,
-        arg(
-            metavar="RUN",
-            help="a preset, or the config.yaml of a run: show its clip and augment",
-            help_behavior_hint="",
-        ),
+        arg(metavar="RUN", help="a preset, or the config.yaml of a run, whose clip and augment settings are used"),
     ] = None,
     clip: Annotated[Preprocess, arg(help="frames, size, normalisation")] = Preprocess(),
-    augment: Annotated[Augmentation, arg(help="how clips are changed")] = Augmentation(),
-    samples: Annotated[int, arg(help="clips of each video, one row each")] = 4,
-    videos: Annotated[int, arg(help="how many videos at most, the first ones")] = 4,
-    seed: Annotated[int, arg(help="of all random draws")] = 0,
+    augment: Annotated[Augmentation, arg(help="how clips are augmented")] = Augmentation(),
+    samples: Annotated[int, arg(help="clips of each video, one row each, each with its own random changes")] = 4,
+    videos: Annotated[int, arg(help="use only so many, from the first on")] = 4,
+    seed: Annotated[int, arg(help="seed of all random changes")] = 0,
 ) -> int:
-    """Write a contact sheet of training clips: a row for each changed clip, its frames from left to right.
+    """Write a contact sheet of training clips: a row for each augmented clip, its frames from left to right.
 
-    The videos have no class here, so every symmetry that is asked for is shown; mixing needs a batch and is not.
+    The videos have no class here, so every symmetry can be shown; mixing needs a batch and is not shown.
     """
     from videomamba.cli.output import progress
     from videomamba.data.augment.sheet import training_sheet

@@ -37,7 +37,7 @@ def videos_of(video_set: VideoSet) -> tuple[ScoredVideo, ...]:
     split without records.
     """
     if not video_set.records:
-        raise VideoMambaError(f"{video_set.name}: no videos to evaluate; name another split or mend its list")
+        raise VideoMambaError(f"{video_set.name}: no videos to evaluate; name another split or fix its list")
     groups: dict[str, list[int]] = {}
     for i, record in enumerate(video_set.records):
         groups.setdefault(record.path, []).append(i)

@@ -93,7 +93,7 @@ def curves_svg(history: Sequence[Mapping[str, object]]) -> dict[str, str]:
     """Curves of a run by title, from its records: those of kind "step" and "epoch" are drawn over the step.
 
     Loss (of each step, smoothed, and validation losses of the epochs), learning rate, accuracy and error where the epochs
-    have them, samples a second. A value that is not a finite number is left out, a curve without values too.
+    have them, samples a second. Values that are not finite and curves without values are not drawn.
     """
     panels: dict[str, list[_Curve]] = {
         "Loss": [*_step_curves(history, "loss", _BLUE), *_epoch_curves(history, ("_loss",), [_ORANGE, _GREEN])],
@@ -298,11 +298,11 @@ def save_timeline(
     *,
     title: str,
 ) -> None:
-    """Writes class against time as a PNG: pictures of the film above, below them the probabilities, segments framed.
+    """Writes class against time as a PNG: pictures of the video above, below them the probabilities, segments framed.
 
     `scores` (k, c) belong to the times between `edges` (k + 1,) seconds; `thumbnails`, (seconds, (h, w, 3) uint8), are the
-    middles of so many equal parts of the film, in order. Drawn are the classes of the segments and the best others, at most
-    12. A long film is drawn by the highest score in each of 2000 stretches. Raises VideoMambaError when the file cannot be
+    middles of so many equal parts of the video, in order. Drawn are the classes of the segments and the best others, at most
+    12. A long video is drawn by the highest score in each of 2000 stretches. Raises VideoMambaError when the file cannot be
     written.
     """
     best = scores.max(axis=0)
@@ -312,13 +312,13 @@ def save_timeline(
     drawn, times = np.maximum.reduceat(scores[:, order], firsts), np.append(edges[firsts], edges[-1])
     with _style("black"):
         figure = Figure(figsize=(12, 2.2 + 0.3 * len(order)), layout="constrained")
-        film, chart = figure.subplots(2, 1, height_ratios=[1.1, 0.4 + 0.3 * len(order)])
+        strip, chart = figure.subplots(2, 1, height_ratios=[1.1, 0.4 + 0.3 * len(order)])
         for number, (_, picture) in enumerate(thumbnails):
-            place = film.inset_axes((number / len(thumbnails), 0, 1 / len(thumbnails), 1))
+            place = strip.inset_axes((number / len(thumbnails), 0, 1 / len(thumbnails), 1))
             place.imshow(picture)
             place.axis("off")
-        film.set_title(title)
-        film.axis("off")
+        strip.set_title(title)
+        strip.axis("off")
         mesh = chart.pcolormesh(times, np.arange(len(order) + 1), drawn.T, cmap=_clear_to_blue(), vmin=0, vmax=1)
         rows = {labels[c]: row for row, c in enumerate(order)}
         for segment in (segment for segment in segments if segment.label in rows):

@@ -1,4 +1,4 @@
-"""One HTML file that tells how a test went and how the network was trained: no scripts, nothing from the network.
+"""One HTML file that shows how a test went and how the network was trained: no scripts, nothing to download.
 
 Equal input gives equal bytes. Everything that comes from files (names, paths, settings) is escaped.
 """
@@ -71,7 +71,7 @@ def write_report(
     """Writes the page: the numbers with their protocol, curves, confusion, classes, mistakes, failures, settings.
 
     `config` may be nested and should be as JSON; `history` are the records of the run's metrics; `skipped` are (path,
-    reason) of what training left out; `note` is a line under the title. Raises VideoMambaError when the file cannot be
+    reason) of what training skipped; `note` is a line under the title. Raises VideoMambaError when the file cannot be
     written, and on import without matplotlib.
     """
     if isinstance(result, ClassificationResult):
@@ -88,8 +88,8 @@ def write_report(
         if curves
         else "",
         *answers,
-        _failures("Missed in the test", "No answer could be had for these. " + _missed(result), result.failures),
-        _failures("Left out of training", "These could not be read and were skipped.", skipped),
+        _failures("Missed in the test", "These could not be scored. " + _missed(result), result.failures),
+        _failures("Skipped in training", "These could not be read.", skipped),
         _settings(config),
     ]
     page = (
@@ -99,7 +99,7 @@ def write_report(
         + "\n".join(filter(None, parts))
         + "\n</main>\n</body>\n</html>\n"
     )
-    # A name that is no valid Unicode reaches Python as lone surrogates, which UTF-8 cannot say.
+    # A name that is not valid Unicode reaches Python as lone surrogates, which UTF-8 cannot encode.
     data = page.encode("utf-8", "backslashreplace")
     write_atomically(Path(path), lambda target: target.write_bytes(data))
 
@@ -156,7 +156,7 @@ def _classification(result: ClassificationResult) -> list[str]:
         confusion,
         _section("What is confused most", _shown(len(pairs)) + worst) if pairs else "",
         _classes(result.per_class),
-        _section("Wrong answers, the surest first", _shown(len(result.mistakes)) + mistakes) if pairs else "",
+        _section("Wrong answers, the most confident first", _shown(len(result.mistakes)) + mistakes) if pairs else "",
     ]
 
 

@@ -1,9 +1,9 @@
-"""From the scores of windows to segments of time: arithmetic on arrays, no film and no network.
+"""From the scores of windows to segments of time: arithmetic on arrays, without a video or a network.
 
-A window says most about its own centre, so each one answers for the cell of time around it, up to half way to the centres
-of its neighbours. The mean of all windows that cover a moment would agree more often, but an action as long as a window
-fills one window only: the mean of it and of the neighbours that see half of it sinks below any threshold worth having.
-What one window alone says can be dropped afterwards by asking for a shortest segment.
+The score of a window is best at its centre, so each window stands for the cell of time around its centre, up to half way
+to the centres of its neighbours. The mean of all windows that cover a moment would be smoother, but an action as long as a
+window fills only one: averaged with the neighbours that see half of it, its score falls below any useful threshold.
+Segments of a single window can be dropped afterwards by a shortest length.
 
 Shape letters: k windows, c classes.
 """
@@ -33,7 +33,7 @@ class Segment:
 def cell_edges(starts: NDArray[np.float64], window: float, duration: float) -> NDArray[np.float64]:
     """(k + 1,) seconds: window i answers for the time from edge i to edge i + 1.
 
-    The edges lie half way between the centres of neighbouring windows; the first cell begins with the film, the last one
+    The edges lie half way between the centres of neighbouring windows; the first cell begins with the video, the last one
     ends with it. `starts` (k,) ascend.
     """
     centres = starts + min(window, duration) / 2
@@ -81,7 +81,7 @@ def find_segments(
 
 def _segment(scores: NDArray[np.floating], edges: NDArray[np.float64], label: str) -> Segment:
     lengths = np.diff(edges)
-    weights = lengths if lengths.sum() > 0 else None  # a film of a single picture lasts no time
+    weights = lengths if lengths.sum() > 0 else None  # a video of a single picture lasts no time
     mean = float(np.average(scores.astype(np.float64), weights=weights))
     return Segment(label, float(edges[0]), float(edges[-1]), mean, float(scores.max()))
 

@@ -42,8 +42,7 @@ def evaluate(
     network = opened.model.eval().to(processes.device)
     if precision == "bf16":
         cast_products(network, torch.bfloat16)
-    parsed = views if isinstance(views, Views) else Views.parse(views or opened.views)
-    with Test(video_set, opened.preprocess, parsed, data=data, processes=processes) as test:
+    with Test(video_set, opened.preprocess, Views.parse(views or opened.views), data=data, processes=processes) as test:
         result = test(network, progress=progress)
     return result
 

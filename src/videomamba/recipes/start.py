@@ -21,7 +21,7 @@ def build_model(config: TrainConfig, video_set: VideoSet, *, fresh: bool) -> tup
     `fresh` false leaves the weights random: a checkpoint of the run is about to replace them all. Raises WeightsError when
     the weights are not there or do not fit.
     """
-    outputs = 1 if video_set.regression else len(video_set.labels)
+    outputs = video_set.outputs
     model = VideoMamba(build_config(config.model.name, {**config.network(), "num_classes": outputs}))
     if config.model.weights is None or not fresh:
         return model, None

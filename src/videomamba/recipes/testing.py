@@ -38,7 +38,7 @@ class Test:
         self._loader = EvaluationLoader(
             video_set,
             preprocess=preprocess,
-            views=(views.clips, views.crops),
+            views=views,
             data=data,
             rank=processes.rank,
             world=processes.world,
@@ -52,7 +52,7 @@ class Test:
             network,
             _counted(self._loader, len(self._loader), progress),
             views=self.views,
-            outputs=1 if regression else len(self.video_set.labels),
+            outputs=self.video_set.outputs,
             device=self.processes.device,
             regression=regression,
         )

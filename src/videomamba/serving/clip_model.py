@@ -9,7 +9,7 @@ from typing import Literal, TypeVar
 import torch
 from torch import Tensor
 
-from videomamba.data.clips.views import read_views
+from videomamba.data.clips.views import iter_views
 from videomamba.models.precision import cast_products
 from videomamba.models.videomamba import VideoMamba
 from videomamba.schema import Clip, Preprocess, VideoError, VideoInfo, Views
@@ -46,15 +46,11 @@ class ClipModel:
 
     def clips(self, path: str | Path, *, views: str | Views = "1x1") -> list[Clip]:
         """What the network sees of a video: one Clip (3, t, h, w) for each view, clips outermost. One walk through it."""
-        return self._read(path, views)[0]
+        return self._read(path, Views.parse(views))[0]
 
-    def _read(self, path: str | Path, views: str | Views) -> tuple[list[Clip], VideoInfo]:
-        parsed = views if isinstance(views, Views) else Views.parse(views)
+    def _read(self, path: str | Path, views: Views) -> tuple[list[Clip], VideoInfo]:
         with open_video(path) as video:
-            clips = read_views(
-                video.frames, video.info.num_frames, self.preprocess, clips=parsed.clips, crops=parsed.crops
-            )
-            return clips, video.info
+            return list(iter_views(video.frames, video.info.num_frames, self.preprocess, views)), video.info
 
     @torch.inference_mode()
     def _in_batches(self, forward: Callable[[Tensor], Tensor], clips: Sequence[Clip]) -> Tensor:

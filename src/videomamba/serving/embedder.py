@@ -66,7 +66,7 @@ class Embedder(ClipModel):
 
         Raises VideoError when the file cannot be read or the numbers are not finite.
         """
-        return self._answer(path, self._read(path, views))
+        return self._answer(path, self._read(path, Views.parse(views)))
 
     def embed_many(self, paths: Sequence[str | Path], views: str | Views = "1x1") -> Iterator[Embedding | VideoError]:
         """One answer per path, in order: an embedding, or the error of a file that gives none.
@@ -74,7 +74,7 @@ class Embedder(ClipModel):
         Each video goes through the network alone, so that the bits of its embedding do not depend on its neighbours; the
         next file is decoded meanwhile.
         """
-        parsed = views if isinstance(views, Views) else Views.parse(views)
+        parsed = Views.parse(views)
         for path, read in zip(paths, read_ahead(lambda path: self._read(path, parsed), paths), strict=True):
             try:
                 yield read if isinstance(read, VideoError) else self._answer(path, read)

@@ -18,7 +18,7 @@ from typing import Protocol, Self
 import torch
 from torch import Tensor
 
-from videomamba.data.clips.transforms import covering, to_clip
+from videomamba.data.clips.transforms import Covering, covering, crop_clip
 from videomamba.data.clips.windows import ROUNDED_TIMES, Windows
 from videomamba.evaluation.scoring import merge_views
 from videomamba.schema import Clip, Frames, Preprocess, ScoredLabel, VideoMambaError
@@ -222,7 +222,7 @@ class LiveWatch(Iterator[LiveAnswer]):
             tuple(picture.start for picture in seen),
             self.pictures.name,
         )
-        scores = merge_views(self._predictor.logits([to_clip(frames, self._predictor.preprocess)]))
+        scores = merge_views(self._predictor.logits([crop_clip(Covering(frames), self._predictor.preprocess)]))
         best = best_labels(scores, self._predictor.labels, top=self._top, of=self.pictures.name)
         predictions = tuple(scored for scored in best if scored.score >= self._threshold)
         self.answered += 1

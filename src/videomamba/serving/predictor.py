@@ -82,7 +82,7 @@ class Predictor(ClipModel):
         `views` is clips x crops: "1x1" looks once at the middle of everything, "4x3" at four clips and three crops, whose
         probabilities are averaged. Raises VideoError when the file cannot be read.
         """
-        return self._answer(path, self._timed_clips(path, views), top)
+        return self._answer(path, self._timed_clips(path, Views.parse(views)), top)
 
     def predict_many(
         self, paths: Sequence[str | Path], *, top: int = 5, views: str | Views = "1x1"
@@ -91,12 +91,12 @@ class Predictor(ClipModel):
 
         The next file is decoded while the network looks at the present one.
         """
-        parsed = views if isinstance(views, Views) else Views.parse(views)
+        parsed = Views.parse(views)
         decoded = read_ahead(lambda path: self._timed_clips(path, parsed), paths)
         for path, clips in zip(paths, decoded, strict=True):
             yield clips if isinstance(clips, VideoError) else self._answer(path, clips, top)
 
-    def _timed_clips(self, path: str | Path, views: str | Views) -> tuple[list[Clip], float]:
+    def _timed_clips(self, path: str | Path, views: Views) -> tuple[list[Clip], float]:
         started = time.perf_counter()
         return self.clips(path, views=views), time.perf_counter() - started
 

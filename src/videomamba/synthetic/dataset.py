@@ -27,13 +27,15 @@ from numpy.typing import NDArray
 
 from videomamba.files import write_atomically
 from videomamba.schema import VideoMambaError
+from videomamba.synthetic.actions import ACTIONS
 from videomamba.synthetic.draw import draw_scene
 from videomamba.synthetic.look import STYLES
-from videomamba.synthetic.scene import ACTIONS, describe, sample_scene
+from videomamba.synthetic.sample import describe, sample_scene
 from videomamba.video.encode import write_video
 
 __all__ = [
     "ACTIONS",
+    "SETTINGS_FILE",
     "STYLES",
     "SyntheticClip",
     "caption",
@@ -44,7 +46,7 @@ __all__ = [
 ]
 
 _CLIPS_PER_SEED = 1_000_000  # room for the clip index inside a scene seed
-_SETTINGS_FILE = "synthetic.json"
+SETTINGS_FILE = "synthetic.json"
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,7 @@ def write_dataset(
     if layout not in ("folders", "flat"):
         raise VideoMambaError(f"layout: {layout!r} is unknown; choose folders or flat")
     if fps <= 0:
-        raise VideoMambaError(f"fps: {fps} is no rate; give a number above 0")
+        raise VideoMambaError(f"fps: {fps} is not a rate; give a number above 0")
     if not 0 <= crf <= 51:
         raise VideoMambaError(f"crf: {crf} is not in 0..51")
     if height % 2 or width % 2:
@@ -189,7 +191,7 @@ def _plan(root: Path, action: int, seed: int, *, style: str, layout: str) -> Syn
 
 def _begin(root: Path, settings: dict[str, object], clips_per_class: int) -> None:
     """Claim `root` for these settings, or raise when its videos were made with others."""
-    file = root / _SETTINGS_FILE
+    file = root / SETTINGS_FILE
     if any(root.rglob("*.mp4")):
         if not file.exists():
             raise VideoMambaError(f"{root}: holds videos that are no synthetic data set; choose another folder")

@@ -1,4 +1,4 @@
-"""From a scene to pixels: signed distances for the shapes, one noise texture a clip for the background, NumPy only.
+"""From a scene to pixels: each part painted over a window on the background that drifts. NumPy only.
 
 Shape letters: t frames, h height, w width, b the side of the small box in which a shape is drawn.
 """
@@ -6,16 +6,17 @@ Shape letters: t frames, h height, w width, b the side of the small box in which
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from videomamba.synthetic.scene import Background, Part, Scene, Span, Timing, Wave
+from videomamba.synthetic.shapes import SHAPES
+from videomamba.synthetic.texture import texture
 
 Float = NDArray[np.floating[Any]]
-Distance = Callable[[Float, Float, Float], Float]
 
 _FRAMES_AT_ONCE = 32  # bounds the float buffers of a long clip
 
@@ -40,7 +41,7 @@ def draw_moments(
     span show the same background.
     """
     side = min(height, width)
-    canvas, margin = _texture(
+    canvas, margin = texture(
         scene.background, scene.shake, height=height, width=width, blur=scene.blur * side, span=span
     )
     for first in range(0, len(times), _FRAMES_AT_ONCE):
@@ -66,101 +67,6 @@ def _progress(timing: Timing, u: Float) -> Float:
     s = (1 - timing.smooth) * s + timing.smooth * s * s * (3 - 2 * s)
     eased: Float = 1 - (1 - s) ** timing.power if timing.late else s**timing.power
     return eased
-
-
-# --- the background -----------------------------------------------------------------------------------------------
-
-
-def _texture(
-    background: Background, shake: tuple[Wave, Wave], *, height: int, width: int, blur: float, span: Span
-) -> tuple[Float, tuple[int, int]]:
-    """A field in [0, 1], larger than the frame by the margin (rows, columns) that drift and shake need on each side."""
-    side = min(height, width)
-    farthest = max(abs(moment - 0.5) for moment in span)  # the drift counts from the middle of a clip
-    reach_x = abs(background.drift[0]) * farthest + shake[0].amplitude
-    reach_y = abs(background.drift[1]) * farthest + shake[1].amplitude
-    margin = math.ceil(reach_y * side) + 2, math.ceil(reach_x * side) + 2
-    y = (np.arange(height + 2 * margin[0], dtype=np.float32) - margin[0] - (height - 1) / 2) / side
-    x = (np.arange(width + 2 * margin[1], dtype=np.float32) - margin[1] - (width - 1) / 2) / side
-    noise = _noise(np.random.default_rng(background.noise_seed), y, x, octaves=background.octaves)
-    cos, sin = math.cos(background.angle), math.sin(background.angle)
-    along = cos * x[None, :] + sin * y[:, None]
-    across = cos * y[:, None] - sin * x[None, :]
-    pattern = _PATTERNS[background.pattern](background.frequency * along, background.frequency * across)
-    field = (1 - background.noise_weight) * pattern + background.noise_weight * noise
-    return _blurred(field.astype(np.float32), blur), margin
-
-
-def _noise(rng: np.random.Generator, y: Float, x: Float, *, octaves: int) -> Float:
-    """Value noise in [0, 1]: each octave is a periodic random lattice, twice as fine and half as strong as the last."""
-    total, weight = np.zeros((len(y), len(x)), np.float32), 0.0
-    for octave in range(octaves):
-        lattice = rng.random((64, 64), dtype=np.float32)
-        cells = 3.0 * 2**octave
-        rows, row_weight = _lattice_points(y * cells)
-        columns, column_weight = _lattice_points(x * cells)
-        values = lattice[rows] + row_weight[:, None] * (lattice[(rows + 1) % 64] - lattice[rows])
-        left = values[:, columns]
-        total += 0.5**octave * (left + column_weight * (values[:, (columns + 1) % 64] - left))
-        weight += 0.5**octave
-    # A weighted mean of uniform numbers crowds around 1/2: stretch it back.
-    stretched: Float = np.clip(0.5 + 1.4 * (total / weight - 0.5), 0, 1)
-    return stretched
-
-
-def _lattice_points(position: Float) -> tuple[NDArray[np.int64], Float]:
-    floor = np.floor(position)
-    s = position - floor
-    return floor.astype(np.int64) % 64, s * s * (3 - 2 * s)
-
-
-def _soft_square(s: Float) -> Float:
-    """A square wave of period 1 in [0, 1] with sloping flanks."""
-    wave: Float = np.clip(0.5 + 2 * np.sin(2 * math.pi * s), 0, 1)
-    return wave
-
-
-def _thin_lines(s: Float) -> Float:
-    """1 (paper) between thin lines (0) of period 1."""
-    lines: Float = np.clip(8 * np.abs(s - np.round(s)) - 0.3, 0, 1)
-    return lines
-
-
-def _checks(s: Float, r: Float) -> Float:
-    a, b = _soft_square(s / 1.5), _soft_square(r / 1.5)
-    return a + b - 2 * a * b
-
-
-def _dots(s: Float, r: Float) -> Float:
-    spread: Float = np.clip(5 * np.hypot(s - np.round(s), r - np.round(r)) - 0.8, 0, 1)
-    return spread
-
-
-_PATTERNS: dict[str, Callable[[Float, Float], Float]] = {
-    "clouds": lambda s, r: np.zeros(np.broadcast_shapes(s.shape, r.shape), np.float32),
-    "stripes": lambda s, r: _soft_square(s),
-    "checks": _checks,
-    "gradient": lambda s, r: np.clip(0.5 + s / 9, 0, 1),
-    "grid": lambda s, r: np.minimum(_thin_lines(s), _thin_lines(r)),
-    "dots": _dots,
-    "hatching": lambda s, r: _thin_lines(1.5 * s),
-}
-
-
-def _blurred(field: Float, sigma: float) -> Float:
-    """A Gaussian blur of `sigma` pixels, edges repeated."""
-    reach = math.ceil(2.5 * sigma)
-    if reach == 0:
-        return field
-    taps = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2).astype(np.float32)
-    taps /= taps.sum()
-    for _ in range(2):
-        padded = np.pad(field, ((reach, reach), (0, 0)), mode="edge")
-        rows = np.zeros_like(field)
-        for k, tap in enumerate(taps):
-            rows += tap * padded[k : k + len(field)]
-        field = rows.T
-    return np.ascontiguousarray(field)
 
 
 def _crop(
@@ -189,9 +95,6 @@ def _crop(
         np.multiply(window[:, :, None], span, out=frames[k])
     frames += dark
     return frames
-
-
-# --- the shapes ---------------------------------------------------------------------------------------------------
 
 
 def _draw_part(
@@ -231,101 +134,3 @@ def _draw_part(
 
 def _walk(span: Span, progress: Float) -> Float:
     return np.float32(span[0]) + np.float32(span[1] - span[0]) * progress
-
-
-# Signed distances (negative inside) to shapes that fit the unit circle; `opening` in [0, 1] moves the articulated ones.
-
-
-def _circle(x: Float, y: Float, radius: float) -> Float:
-    distance: Float = np.sqrt(x * x + y * y) - radius
-    return distance
-
-
-def _box(x: Float, y: Float, half_width: float | Float, half_height: float | Float) -> Float:
-    # The inner distance only: outside the corners stay sharp, which is what an outline wants.
-    distance: Float = np.maximum(np.abs(x) - half_width, np.abs(y) - half_height)
-    return distance
-
-
-def _polygon(x: Float, y: Float, sides: int, depth: float) -> Float:
-    """A star of `sides` points whose inner corners lie at `depth` of the radius: depth = cos(pi / sides) is the regular
-    polygon. One wedge, folded: the distance to the line through an outer corner (1, 0) and the next inner one."""
-    wedge = math.pi / sides
-    angle = np.abs((np.arctan2(x, -y) + wedge) % (2 * wedge) - wedge)
-    r = np.sqrt(x * x + y * y)
-    px, py = r * np.cos(angle), r * np.sin(angle)
-    qx, qy = depth * math.cos(wedge), depth * math.sin(wedge)
-    length = math.hypot(qx - 1, qy)
-    distance: Float = (qy * (px - 1) - (qx - 1) * py) / length
-    return distance
-
-
-def _capsule(x: Float, y: Float, ax: float, bx: float, radius: float) -> Float:
-    """A thick segment of the x axis from ax to bx."""
-    near = np.clip(x, ax, bx)
-    return _circle(x - near, y, radius)
-
-
-def _arrow(x: Float, y: Float, _: Float) -> Float:
-    slope = math.hypot(0.8, 0.62)
-    head: Float = np.maximum((0.8 * np.abs(y) + 0.62 * (x - 0.98)) / slope, 0.18 - x)
-    return np.minimum(head, _box(x + 0.37, y, 0.59, 0.24))
-
-
-def _hammer(x: Float, y: Float, _: Float) -> Float:
-    return np.minimum(_box(x - 0.55, y, 0.25, 0.58), _box(x + 0.3, y, 0.66, 0.21))
-
-
-def _spoon(x: Float, y: Float, _: Float) -> Float:
-    return np.minimum(_circle(x - 0.5, y, 0.48), _capsule(x, y, -0.79, 0.5, 0.2))
-
-
-def _key(x: Float, y: Float, _: Float) -> Float:
-    ring = np.abs(_circle(x + 0.55, y, 0.31)) - 0.13
-    teeth = np.minimum(_box(x - 0.8, y - 0.15, 0.1, 0.28), _box(x - 0.44, y - 0.15, 0.1, 0.28))
-    return np.minimum(np.minimum(ring, _box(x - 0.35, y, 0.6, 0.12)), teeth)
-
-
-def _boomerang(x: Float, y: Float, _: Float) -> Float:
-    return np.minimum(_box(x + 0.055, y - 0.42, 0.695, 0.18), _box(x - 0.46, y + 0.05, 0.18, 0.65))
-
-
-def _mouth(x: Float, y: Float, opening: Float) -> Float:
-    half = (0.04 + 0.96 * opening) * math.radians(62)
-    distance: Float = np.maximum(_circle(x, y, 1.0), np.sin(half) * x - np.cos(half) * np.abs(y))
-    return distance
-
-
-def _tongs(x: Float, y: Float, opening: Float) -> Float:
-    half = math.radians(9) + opening * math.radians(41)
-    x, y = x + 0.6, np.abs(y)
-    arm = _capsule(np.cos(half) * x + np.sin(half) * y, np.cos(half) * y - np.sin(half) * x, 0.0, 1.08, 0.16)
-    return np.minimum(arm, _circle(x, y, 0.28))
-
-
-def _doors(x: Float, y: Float, opening: Float) -> Float:
-    # Each leaf runs from the edge of the gap to the jamb at 0.72.
-    gap = 0.01 + 0.56 * opening
-    return _box(np.abs(x) - (gap + 0.72) / 2, y, (0.72 - gap) / 2, 0.64)
-
-
-SHAPES: dict[str, Distance] = {
-    "disc": lambda x, y, _: _circle(x, y, 1.0),
-    "square": lambda x, y, _: _box(x, y, 0.7, 0.7),
-    "triangle": lambda x, y, _: _polygon(x, y, 3, 0.5),
-    "star": lambda x, y, _: _polygon(x, y, 5, 0.45),
-    "ring": lambda x, y, _: np.abs(_circle(x, y, 0.75)) - 0.25,
-    "hexagon": lambda x, y, _: _polygon(x, y, 6, math.cos(math.pi / 6)),
-    "cross": lambda x, y, _: np.minimum(_box(x, y, 0.95, 0.31), _box(x, y, 0.31, 0.95)),
-    "diamond": lambda x, y, _: _polygon(x, 1.4 * y, 4, math.cos(math.pi / 4)),
-    "crescent": lambda x, y, _: np.maximum(_circle(x, y, 1.0), -_circle(x - 0.5, y, 0.75)),
-    "arrow": _arrow,
-    "hammer": _hammer,
-    "spoon": _spoon,
-    "key": _key,
-    "boomerang": _boomerang,
-    "mouth": _mouth,
-    "tongs": _tongs,
-    "doors": _doors,
-    "doorway": lambda x, y, _: _box(x, y, 0.74, 0.66),
-}

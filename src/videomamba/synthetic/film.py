@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 
 from videomamba.files import write_atomically
 from videomamba.schema import VideoMambaError
-from videomamba.synthetic.dataset import ACTIONS
+from videomamba.synthetic.actions import ACTIONS
 from videomamba.synthetic.draw import draw_moments
-from videomamba.synthetic.scene import Part, Scene, Span, Timing, sample_scene
+from videomamba.synthetic.sample import sample_scene
+from videomamba.synthetic.scene import Part, Scene, Span, Timing
 from videomamba.video.encode import write_video
 
 _CLIP_SECONDS = 2.0  # drift, shake and flicker are drawn for a clip of this length

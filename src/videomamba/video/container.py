@@ -1,4 +1,4 @@
-"""Opens a file, an address or a device with FFmpeg, whichever PyAV is installed."""
+"""Opens a file, an address or a device with FFmpeg, whichever PyAV is installed, and chooses the video in it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from typing import Any, BinaryIO
 
 import av
 from av.container import InputContainer
+from av.stream import Discard, Disposition
+from av.video.stream import VideoStream
+
+from videomamba.schema import VideoError
 
 # Tags may hold bytes that are not UTF-8. PyAV 19 keeps them as surrogate escapes; before it, strict decoding was the default.
 _LENIENT: dict[str, Any] = {} if int(av.__version__.split(".")[0]) >= 19 else {"metadata_errors": "ignore"}
@@ -26,3 +30,43 @@ def open_container(
     """
     container: InputContainer = av.open(source, format=format, options=dict(options or {}), timeout=timeout, **_LENIENT)
     return container
+
+
+# FFmpeg draws text files with these, which nobody means as a video.
+_TEXT_FORMATS = frozenset({"adf", "bin", "idf", "tty", "xbin"})
+
+# Codecs that gain from threads and that damaged files were not seen to hang: HEVC with several frames at once (AUTO)
+# does, FFV1 did once. The rest decode with one thread.
+_THREADING = {"av1": "SLICE", "h264": "AUTO", "hevc": "SLICE", "vp9": "AUTO"}
+
+# FFmpeg's limit.
+_MAX_THREADS = 16
+
+
+def choose_stream(container: InputContainer, name: object) -> VideoStream:
+    """The video of `container`: its first video stream that is not a cover picture. The packets of all others are dropped.
+
+    Raises VideoError, which begins with `name`, when there is none or FFmpeg does not know its codec.
+    """
+    if container.format.name in _TEXT_FORMATS:
+        raise VideoError(name, "not a readable video (FFmpeg takes it for text); give one with moving pictures")
+    streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+    if not streams:
+        kinds = ", ".join(sorted({s.type for s in container.streams})) or "nothing"
+        raise VideoError(name, f"holds no video, only {kinds}; give one with moving pictures")
+    if getattr(streams[0], "codec_context", None) is None:
+        raise VideoError(name, "its codec is unknown to this FFmpeg; encode it with another, for example H.264")
+    for other in container.streams:
+        if other is not streams[0]:
+            other.discard = Discard.all
+    return streams[0]
+
+
+def use_threads(stream: VideoStream, threads: int, *, at_once: bool) -> None:
+    """Decode with `threads` threads where the codec gains from them, else with one.
+
+    `at_once` lets each thread decode a picture of its own, which delays the first pictures by as many.
+    """
+    kind = _THREADING.get(stream.codec.canonical_name, "NONE")
+    stream.codec_context.thread_type = "SLICE" if kind == "AUTO" and not at_once else kind
+    stream.codec_context.thread_count = 1 if kind == "NONE" else min(threads, _MAX_THREADS)

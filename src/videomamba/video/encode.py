@@ -32,7 +32,7 @@ def write_video(
 ) -> None:
     """Encode (t, h, w, 3) uint8 RGB frames to `path` as yuv420p, in the container that the suffix names.
 
-    A long film may come in pieces of one picture size, which are encoded as they come and not kept. Equal frames give
+    A long video may come in pieces of one picture size, which are encoded as they come and not kept. Equal frames give
     equal bytes. The file appears complete or not at all: it is written beside `path` under a hidden name, then renamed.
     `codec` is libx264 or libx265, `crf` 0 (best) to 51.
 

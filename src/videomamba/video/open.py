@@ -58,7 +58,7 @@ def open_video(path: str | Path, backend: Backend = "pyav", *, fps: float = 1.0,
 def find_videos(path: str | Path) -> list[Path]:
     """The videos at `path`: itself if it is a file, else all video files below the folder, sorted by path.
 
-    A folder that holds images, but neither video files nor folders, is one video. Hidden ones are passed over.
+    A folder that holds images, but neither video files nor folders, is one video. Hidden ones are ignored.
     Raises VideoError when there is no such file or folder, or no video in it.
     """
     path = _existing(path)

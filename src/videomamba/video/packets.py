@@ -12,11 +12,10 @@ import av.error
 import torch
 from av.container import InputContainer
 from av.packet import Packet
-from av.stream import Discard, Disposition
 from av.video.stream import VideoStream
 
 from videomamba.schema import VideoError
-from videomamba.video.container import open_container
+from videomamba.video.container import choose_stream, open_container, use_threads
 from videomamba.video.frame_table import FrameTable, PacketInfo
 
 # Codecs whose key frames are true entry points; those of every intra-only codec are so by nature. In others (GIF, APNG,
@@ -26,16 +25,8 @@ ENTRY_AT_KEY = frozenset(
     | {"vp8", "vp9", "wmv1", "wmv2"}
 )
 
-# Codecs that gain from threads and that damaged files were not seen to hang: HEVC with several frames at once (AUTO)
-# does, FFV1 did once. The rest decode with one thread.
-_THREADING = {"av1": "SLICE", "h264": "AUTO", "hevc": "SLICE", "vp9": "AUTO"}
-
-# Pixels from which on threads pay: two took 0.57 of the time at 1920x1080, 0.8 to 1.2 at 320x240. And FFmpeg's limit.
+# Pixels from which on threads pay: two took 0.57 of the time at 1920x1080, 0.8 to 1.2 at 320x240.
 _WORTH_THREADS = 500_000
-_MAX_THREADS = 16
-
-# FFmpeg draws text files with these; what it draws is nobody's video.
-_TEXT_FORMATS = frozenset({"adf", "bin", "idf", "tty", "xbin"})
 
 # PyAV's demuxer raises the second where damage makes FFmpeg find another stream half way.
 READ_ERRORS = (av.error.FFmpegError, IndexError)
@@ -142,28 +133,12 @@ def _open(path: Path, threads: int | None) -> tuple[InputContainer, VideoStream]
     except (av.error.FFmpegError, OSError) as error:
         raise VideoError(path, f"not a readable video ({error.strerror}); check the file with a player") from error
     try:
-        stream = _video_stream(path, container)
+        stream = choose_stream(container, path)
     except VideoError:
         container.close()
         raise
-    for other in container.streams:
-        if other is not stream:
-            other.discard = Discard.all
-    codec = stream.codec_context
     if threads is None:
-        threads = torch.get_num_threads() if codec.width * codec.height >= _WORTH_THREADS else 1
-    codec.thread_type = _THREADING.get(stream.codec.canonical_name, "NONE")
-    codec.thread_count = min(threads, _MAX_THREADS) if stream.codec.canonical_name in _THREADING else 1
+        pixels = stream.codec_context.width * stream.codec_context.height
+        threads = torch.get_num_threads() if pixels >= _WORTH_THREADS else 1
+    use_threads(stream, threads, at_once=True)
     return container, stream
-
-
-def _video_stream(path: Path, container: InputContainer) -> VideoStream:
-    if container.format.name in _TEXT_FORMATS:
-        raise VideoError(path, "not a readable video (FFmpeg takes it for text); give a file with moving pictures")
-    streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
-    if not streams:
-        kinds = ", ".join(sorted({s.type for s in container.streams})) or "nothing"
-        raise VideoError(path, f"holds no video, only {kinds}; give a file with moving pictures")
-    if getattr(streams[0], "codec_context", None) is None:
-        raise VideoError(path, "its codec is unknown to this FFmpeg; re-encode it, for example as H.264")
-    return streams[0]

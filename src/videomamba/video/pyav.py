@@ -57,7 +57,7 @@ class PyavVideo(Video):
 
     @property
     def track(self) -> int:
-        """Index of the video track in the file: the first that is no cover picture."""
+        """Index of the video track in the file: the first that is not a cover picture."""
         return self._source.stream.index
 
     def close(self) -> None:

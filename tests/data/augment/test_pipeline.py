@@ -13,8 +13,10 @@ from videomamba.data.augment.pipeline import augment_clip, check_augmentation, c
 from videomamba.data.clips.transforms import to_clip
 from videomamba.data.settings import Augmentation
 from videomamba.schema import (
+    ClassLabel,
     Clip,
     Frames,
+    Number,
     Preprocess,
     Symmetries,
     VideoError,
@@ -145,8 +147,8 @@ def test_no_frames() -> None:
 
 
 class TestCheck:
-    classes = VideoSet("train", (VideoRecord("a.mp4", 0),), ("a", "b"), Symmetries(mirror=(0, 1)))
-    values = VideoSet("views", (VideoRecord("a.mp4", target=0.5),), (), Symmetries(mirror=()))
+    classes = VideoSet("train", (VideoRecord("a.mp4", ClassLabel(0)),), ("a", "b"), Symmetries(mirror=(0, 1)))
+    values = VideoSet("views", (VideoRecord("a.mp4", Number(0.5)),), (), Symmetries(mirror=()))
 
     def test_good(self) -> None:
         check_augmentation(FULL.model_copy(update={"flip": "on", "mixup": 0.8, "label_smoothing": 0.1}), self.classes)
@@ -168,9 +170,10 @@ class TestCheck:
             check_augmentation(Augmentation().model_copy(update=change), self.classes)
 
     @pytest.mark.parametrize("name", ["mixup", "cutmix", "label_smoothing"])
-    def test_values_are_not_mixed(self, name: str) -> None:
-        with pytest.raises(VideoMambaError, match=f"augment.{name}: views has values"):
-            check_augmentation(Augmentation().model_copy(update={name: 0.1}), self.values)
+    def test_only_classes_are_mixed(self, name: str) -> None:
+        for videos in (self.values, VideoSet("views", (VideoRecord("a.mp4"),), (), Symmetries(mirror=()))):
+            with pytest.raises(VideoMambaError, match=f"augment.{name}: views has no classes to mix"):
+                check_augmentation(Augmentation().model_copy(update={name: 0.1}), videos)
 
     @pytest.mark.parametrize("mirror", [(0,), (0, 2)])
     def test_classes_of_another_data_set(self, mirror: tuple[int, ...]) -> None:

@@ -120,7 +120,7 @@ class TestDense:
         preprocess = Preprocess(num_frames=4, sampling="dense", sampling_rate=4)
         assert evaluation_clips(preprocess, 116) == [(50, 55, 60, 65)]
 
-    def evaluation_clips(self) -> None:
+    def test_three_clips(self) -> None:
         preprocess = Preprocess(num_frames=4, sampling="dense", sampling_rate=4)
         assert evaluation_clips(preprocess, 37, 3) == [(0, 4, 8, 12), (10, 14, 18, 22), (21, 25, 29, 33)]
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from videomamba.data.clips.transforms import cover_size, crop_offset, to_clip
+from videomamba.data.clips.transforms import Covering, cover_size, crop_clip, crop_offset, to_clip
 from videomamba.schema import IMAGENET_MEAN, IMAGENET_STD, Frames, Preprocess
 
 sides = st.integers(8, 300)
@@ -141,3 +141,5 @@ class TestClip:
                 to_clip(make(1, 32, 32), Preprocess(), crop=crop, num_crops=num_crops)
         with pytest.raises(ValueError, match="no frames"):
             to_clip(make(0, 32, 32), Preprocess())
+        with pytest.raises(ValueError, match="32x40 are not scaled to cover 32x32"):
+            crop_clip(Covering(make(1, 32, 40)), Preprocess(image_size=(32, 32), crop_ratio=0.5))

@@ -17,7 +17,7 @@ from videomamba.data.loading.cache import FrameCache
 from videomamba.data.loading.dataset import EvaluationBatch, EvaluationClips
 from videomamba.data.loading.record_video import open_record
 from videomamba.data.settings import DataSettings
-from videomamba.schema import Preprocess, VideoError, VideoMambaError, VideoRecord
+from videomamba.schema import Preprocess, VideoError, VideoMambaError, VideoRecord, Views
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def test_kept_frames_are_those_of_the_video(clip: Callable[[str], Path], tmp_pat
     pictures = read_plainly(path)
     kept = FrameCache(tmp_path / "new" / "cache", num_frames=10, size=256)
     for _ in range(2):
-        with kept.open(VideoRecord(str(path), label=0)) as source:
+        with kept.open(VideoRecord(str(path))) as source:
             assert source.num_frames == 10
             frames = source.frames([9, 0, 0])
         assert frames.indices == (28, 1, 1)  # middles of ten parts of three
@@ -50,10 +50,10 @@ def test_kept_frames_are_those_of_the_video(clip: Callable[[str], Path], tmp_pat
 
 
 def test_short_videos_are_kept_whole_and_repeat_frames(clip: Callable[[str], Path], tmp_path: Path) -> None:
-    record = VideoRecord(str(clip("h264.mp4")), label=0, span=(0.4, 0.48))
+    record = VideoRecord(str(clip("h264.mp4")), span=(0.4, 0.48))
     with FrameCache(tmp_path, num_frames=32, size=256).open(record) as source:
         assert source.num_frames == 3
-    settings = {"preprocess": Preprocess(num_frames=8, image_size=(32, 32)), "views": (1, 1)}
+    settings = {"preprocess": Preprocess(num_frames=8, image_size=(32, 32)), "views": Views()}
     plain = EvaluationClips(**settings, data=DataSettings())[[(0, record)]]
     kept = EvaluationClips(**settings, data=DataSettings(cache=tmp_path))[[(0, record)]]
     assert isinstance(plain, EvaluationBatch)
@@ -63,7 +63,7 @@ def test_short_videos_are_kept_whole_and_repeat_frames(clip: Callable[[str], Pat
 
 
 def test_frames_only_shrink(clip: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    record = VideoRecord(str(clip("h264.mp4")), label=0)
+    record = VideoRecord(str(clip("h264.mp4")))
     with FrameCache(tmp_path, num_frames=7, size=24).open(record) as source:
         small = source.frames(range(7))
     assert tuple(small.data.shape) == (7, 24, 32, 3)
@@ -81,12 +81,15 @@ def test_another_span_date_or_setting_is_another_file(
 ) -> None:
     path = tmp_path / "video.mp4"
     path.write_bytes(clip("h264.mp4").read_bytes())
-    record = VideoRecord(str(path), label=0)
+    record = VideoRecord(str(path))
     cases = [
         (FrameCache(tmp_path, num_frames=4, size=32), record),
         (FrameCache(tmp_path, num_frames=5, size=32), record),
         (FrameCache(tmp_path, num_frames=4, size=16), record),
-        (FrameCache(tmp_path, num_frames=4, size=32), VideoRecord(str(path), label=0, span=(0.0, 0.5))),
+        (
+            FrameCache(tmp_path, num_frames=4, size=32),
+            VideoRecord(str(path), span=(0.0, 0.5)),
+        ),
     ]
     for count, (kept, one) in enumerate(cases, 1):
         for _ in range(2):
@@ -102,7 +105,10 @@ def test_another_span_date_or_setting_is_another_file(
 def test_a_damaged_file_is_made_again(
     clip: Callable[[str], Path], tmp_path: Path, opened: list[str], damage: bytes
 ) -> None:
-    kept, record = FrameCache(tmp_path, num_frames=4, size=16), VideoRecord(str(clip("h264.mp4")), label=0)
+    kept, record = (
+        FrameCache(tmp_path, num_frames=4, size=16),
+        VideoRecord(str(clip("h264.mp4"))),
+    )
     with kept.open(record) as source:
         expected = source.frames(range(4)).data
     (file,) = tmp_path.rglob("*.npy")
@@ -121,9 +127,9 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", half)
-    record = VideoRecord(str(clip("h264.mp4")), label=0)
+    record = VideoRecord(str(clip("h264.mp4")))
     clips = EvaluationClips(
-        preprocess=Preprocess(num_frames=2, image_size=(16, 16)), views=(1, 1), data=DataSettings(cache=tmp_path)
+        preprocess=Preprocess(num_frames=2, image_size=(16, 16)), views=Views(), data=DataSettings(cache=tmp_path)
     )
     error = clips[[(0, record)]]
     assert isinstance(error, VideoMambaError)
@@ -138,13 +144,16 @@ def test_a_folder_that_cannot_be(clip: Callable[[str], Path], tmp_path: Path) ->
     (tmp_path / "file").touch()
     kept = FrameCache(tmp_path / "file" / "cache", num_frames=2, size=16)
     told = r"file.cache: decoded frames cannot be kept here \(Not a directory\)"
-    with pytest.raises(VideoMambaError, match=told), kept.open(VideoRecord(str(clip("h264.mp4")), label=0)):
+    with (
+        pytest.raises(VideoMambaError, match=told),
+        kept.open(VideoRecord(str(clip("h264.mp4")))),
+    ):
         pass
 
 
 def test_a_video_that_cannot_be_read_is_not_kept(tmp_path: Path) -> None:
     kept = FrameCache(tmp_path / "cache", num_frames=4, size=16)
-    absent, broken = (VideoRecord(str(tmp_path / name), label=0) for name in ("absent.mp4", "broken.mp4"))
+    absent, broken = (VideoRecord(str(tmp_path / name)) for name in ("absent.mp4", "broken.mp4"))
     with pytest.raises(VideoError, match=r"absent.mp4: cannot be opened \(No such file"), kept.open(absent):
         pass
     (tmp_path / "broken.mp4").write_text("not a video")

@@ -17,7 +17,20 @@ from videomamba.data.loading.dataset import Batch, EvaluationBatch, EvaluationCl
 from videomamba.data.loading.order import Place, sample_generator
 from videomamba.data.loading.record_video import open_record
 from videomamba.data.settings import Augmentation, DataSettings
-from videomamba.schema import Clip, Frames, Preprocess, Symmetries, VideoError, VideoMambaError, VideoRecord
+from videomamba.schema import (
+    Captions,
+    ClassLabel,
+    Clip,
+    Frames,
+    Number,
+    Preprocess,
+    Symmetries,
+    Task,
+    VideoError,
+    VideoMambaError,
+    VideoRecord,
+    Views,
+)
 from videomamba.video.picture import write_png
 from videomamba.video.pyav import PyavVideo
 
@@ -46,20 +59,22 @@ def plain_augment(
     return Clip(clip.data * float(generator.uniform(0.5, 1.5)), clip.indices, clip.path), changed
 
 
-def train_clips(monkeypatch: pytest.MonkeyPatch, *, regression: bool = False, **settings: object) -> TrainClips:
+def train_clips(monkeypatch: pytest.MonkeyPatch, *, task: Task = "classification", **settings: object) -> TrainClips:
     monkeypatch.setattr(dataset, "augment_clip", plain_augment)
     return TrainClips(
         preprocess=PREPROCESS,
         augmentation=Augmentation(repeats=int(str(settings.pop("repeats", 1)))),
-        symmetries=Symmetries(mirror=None if regression else (1, 0, 2)),
+        symmetries=Symmetries(mirror=(1, 0, 2) if task == "classification" else None),
         data=DataSettings.model_validate(settings),
         seed=5,
-        regression=regression,
+        task=task,
     )
 
 
-def sample(path: Path, position: int = 0, *, record: int = 0, label: int | None = 0, **fields: object) -> Sample:
-    return Sample(Place(0, position, record), VideoRecord(str(path), label=label, **fields))  # type: ignore[arg-type]
+def sample(
+    path: Path, position: int = 0, *, record: int = 0, known: object = ClassLabel(0), **fields: object
+) -> Sample:
+    return Sample(Place(0, position, record), VideoRecord(str(path), known, **fields))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -78,7 +93,7 @@ def test_a_span_in_seconds_is_a_range_of_frames(
 ) -> None:
     path = clip("h264.mp4")
     pictures = read_plainly(path)
-    with open_record(VideoRecord(str(path), label=0, span=span)) as opened:
+    with open_record(VideoRecord(str(path), span=span)) as opened:
         assert (opened.first, opened.num_frames) == (first, count)
         frames = opened.frames([count - 1, 0])
         assert frames.indices == (first + count - 1, first)
@@ -88,7 +103,7 @@ def test_a_span_in_seconds_is_a_range_of_frames(
 
 
 def test_a_span_outside_of_the_video(clip: Callable[[str], Path], frames_folder: Path) -> None:
-    record = VideoRecord(str(clip("h264.mp4")), label=0, span=(1.2, 2.0))
+    record = VideoRecord(str(clip("h264.mp4")), span=(1.2, 2.0))
     with (
         pytest.raises(VideoError, match=r"h264_mp4.mp4: the span 1.2 to 2 s is outside .* lasts 1.20 s"),
         open_record(record),
@@ -96,7 +111,7 @@ def test_a_span_outside_of_the_video(clip: Callable[[str], Path], frames_folder:
         pass
     with (
         pytest.raises(VideoError, match="images have no times"),
-        open_record(VideoRecord(str(frames_folder), label=0, span=(0.0, 1.0))),
+        open_record(VideoRecord(str(frames_folder), span=(0.0, 1.0))),
     ):
         pass
 
@@ -106,7 +121,7 @@ def test_listed_frames_are_opened_by_their_names(frames_folder: Path, monkeypatc
         raise AssertionError("the folder was listed")
 
     monkeypatch.setattr(Path, "iterdir", no_listing)
-    record = VideoRecord(str(frames_folder), label=0, num_frames=3, frame_name="img_{:05}.png")
+    record = VideoRecord(str(frames_folder), num_frames=3, frame_name="img_{:05}.png")
     with open_record(record) as opened:
         assert opened.num_frames == 3
         data = opened.frames([2, 0]).data.numpy()
@@ -118,27 +133,31 @@ def test_listed_frames_are_opened_by_their_names(frames_folder: Path, monkeypatc
 def test_a_listed_frame_that_is_missing(frames_folder: Path, count: int, missing: str) -> None:
     (frames_folder / missing).unlink(missing_ok=True)
     record = VideoRecord(
-        str(frames_folder), label=0, num_frames=count, frame_name="img_{:05}.png", origin="train.csv, line 7"
+        str(frames_folder),
+        annotation=ClassLabel(0),
+        num_frames=count,
+        frame_name="img_{:05}.png",
+        origin="train.csv, line 7",
     )
-    told = f"{missing}: there is no such frame, of {count} by train.csv, line 7"
+    told = f"{missing}: no such frame, one of {count} according to train.csv, line 7"
     with pytest.raises(VideoError, match=told), open_record(record) as opened:
         opened.frames([count - 1])
 
 
 def test_frame_names_that_name_nothing(frames_folder: Path) -> None:
     for name in ("{}_{}.jpg", "{x}.jpg", "{:05"):
-        record = VideoRecord(str(frames_folder), label=0, num_frames=3, frame_name=name)
+        record = VideoRecord(str(frames_folder), num_frames=3, frame_name=name)
         with pytest.raises(VideoMambaError, match=r"frame_name .* must hold one place"), open_record(record):
             pass
     with (
-        pytest.raises(VideoError, match="has no frames by its list"),
-        open_record(VideoRecord(str(frames_folder), label=0, num_frames=0, frame_name="{}.png")),
+        pytest.raises(VideoError, match="has 0 frames according to its list"),
+        open_record(VideoRecord(str(frames_folder), num_frames=0, frame_name="{}.png")),
     ):
         pass
 
 
 def test_a_sample_is_drawn_from_its_place(clip: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    batch = train_clips(monkeypatch)[[sample(clip("h264.mp4"), 3, record=8, label=1, span=(0.4, 1.0))]]
+    batch = train_clips(monkeypatch)[[sample(clip("h264.mp4"), 3, record=8, known=ClassLabel(1), span=(0.4, 1.0))]]
     assert isinstance(batch, Batch)
     generator = sample_generator(Place(0, 3, 8), 5)
     chosen = [10 + i for i in train_clip(PREPROCESS, 16, generator)]
@@ -162,12 +181,18 @@ def test_repeats_are_decoded_once(clip: Callable[[str], Path], monkeypatch: pyte
     assert len({float(one.sum()) for one in batch.video}) == 6
 
 
-def test_regression_has_targets(clip: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    batch = train_clips(monkeypatch, regression=True, repeats=2)[[sample(clip("h264.mp4"), label=None, target=1.5)]]
+def test_regression_has_targets_and_other_tasks_have_neither(
+    clip: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = train_clips(monkeypatch, task="regression", repeats=2)[[sample(clip("h264.mp4"), known=Number(1.5))]]
     assert isinstance(batch, Batch)
     assert batch.labels is None
     assert batch.targets is not None
     assert batch.targets.tolist() == [1.5, 1.5]
+    for task, known in (("unlabelled", None), ("captions", Captions(("a man runs",)))):
+        batch = train_clips(monkeypatch, task=task)[[sample(clip("h264.mp4"), known=known, record=3)]]
+        assert isinstance(batch, Batch)
+        assert (batch.labels, batch.targets, batch.records, len(batch.video)) == (None, None, (3,), 1)
 
 
 def test_a_broken_video_stops_or_is_skipped(
@@ -212,9 +237,9 @@ def test_other_errors_are_not_swallowed(clip: Callable[[str], Path], monkeypatch
 
 def test_evaluation_sees_all_views_and_lists_what_it_missed(clip: Callable[[str], Path], tmp_path: Path) -> None:
     broken = tmp_path / "absent.mp4"
-    clips = EvaluationClips(preprocess=PREPROCESS, views=(2, 3), data=DataSettings())
-    record = VideoRecord(str(clip("h264.mp4")), label=0, span=(0.4, 1.0))
-    batch = clips[[(6, record), (7, VideoRecord(str(broken), label=0)), (8, record)]]
+    clips = EvaluationClips(preprocess=PREPROCESS, views=Views(2, 3), data=DataSettings())
+    record = VideoRecord(str(clip("h264.mp4")), span=(0.4, 1.0))
+    batch = clips[[(6, record), (7, VideoRecord(str(broken))), (8, record)]]
     assert isinstance(batch, EvaluationBatch)
     assert batch.records == (6, 8)
     assert [index for index, _ in batch.failures] == [7]
@@ -229,8 +254,8 @@ def test_evaluation_sees_all_views_and_lists_what_it_missed(clip: Callable[[str]
 
 
 def test_a_block_that_is_all_missing_is_empty(tmp_path: Path) -> None:
-    clips = EvaluationClips(preprocess=PREPROCESS, views=(1, 1), data=DataSettings(on_error="stop"))
-    batch = clips[[(0, VideoRecord(str(tmp_path / "absent.mp4"), label=0))]]
+    clips = EvaluationClips(preprocess=PREPROCESS, views=Views(), data=DataSettings(on_error="stop"))
+    batch = clips[[(0, VideoRecord(str(tmp_path / "absent.mp4")))]]
     assert isinstance(batch, EvaluationBatch)
     assert (tuple(batch.video.shape), len(batch), len(batch.failures)) == ((0, 3, 4, 32, 32), 0, 1)
 
@@ -254,7 +279,7 @@ def test_symmetries_begin_with_their_epoch(clip: Callable[[str], Path]) -> None:
         data=DataSettings(),
         seed=5,
     )
-    record = VideoRecord(str(clip("h264.mp4")), label=0)
+    record = VideoRecord(str(clip("h264.mp4")), ClassLabel(0))
     before, after = (clips[[Sample(Place(epoch, 0, 0), record)]] for epoch in (1, 2))
     assert isinstance(before, Batch) and isinstance(after, Batch)
     assert before.labels is not None and after.labels is not None

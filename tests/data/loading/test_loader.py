@@ -18,7 +18,7 @@ from tests.video.clips import Recipe, draw, encode
 from videomamba.data.loading.dataset import Batch
 from videomamba.data.loading.loader import EvaluationLoader, TrainLoader
 from videomamba.data.settings import Augmentation, DataSettings
-from videomamba.schema import Preprocess, VideoError, VideoMambaError, VideoRecord, VideoSet
+from videomamba.schema import ClassLabel, Preprocess, VideoError, VideoMambaError, VideoRecord, VideoSet, Views
 
 PREPROCESS = Preprocess(num_frames=2, image_size=(32, 32))
 NUM_VIDEOS = 11
@@ -37,9 +37,9 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def video_set(folder: Path, *, broken: bool = False) -> VideoSet:
-    records = [VideoRecord(str(folder / f"{i}.mp4"), label=i % 2) for i in range(NUM_VIDEOS)]
+    records = [VideoRecord(str(folder / f"{i}.mp4"), ClassLabel(i % 2)) for i in range(NUM_VIDEOS)]
     if broken:
-        records[BROKEN] = VideoRecord(str(folder / "broken.mp4"), label=1)
+        records[BROKEN] = VideoRecord(str(folder / "broken.mp4"), ClassLabel(1))
     return VideoSet("videos", tuple(records), ("a", "b"))
 
 
@@ -195,7 +195,7 @@ def test_blocks_of_an_evaluation_are_dealt_to_the_processes(videos: Path, block:
         return EvaluationLoader(
             broken,
             preprocess=PREPROCESS,
-            views=(2, 3),
+            views=Views(2, 3),
             data=DataSettings(workers=0),
             rank=rank,
             world=world,
@@ -215,10 +215,10 @@ def test_blocks_of_an_evaluation_are_dealt_to_the_processes(videos: Path, block:
 
 
 @pytest.mark.parametrize(
-    ("frames", "views", "block"), [(8, (1, 1), 4), (8, (4, 3), 4), (16, (4, 3), 2), (64, (10, 3), 1)]
+    ("frames", "views", "block"), [(8, Views(), 4), (8, Views(4, 3), 4), (16, Views(4, 3), 2), (64, Views(10, 3), 1)]
 )
-def test_blocks_of_an_evaluation_are_bounded_in_memory(frames: int, views: tuple[int, int], block: int) -> None:
-    many = VideoSet("val", tuple(VideoRecord(f"{i}.mp4", label=0) for i in range(12)), ("a",))
+def test_blocks_of_an_evaluation_are_bounded_in_memory(frames: int, views: Views, block: int) -> None:
+    many = VideoSet("val", tuple(VideoRecord(f"{i}.mp4", ClassLabel(0)) for i in range(12)), ("a",))
     with EvaluationLoader(
         many, preprocess=Preprocess(num_frames=frames), views=views, data=DataSettings(workers=0)
     ) as loader:

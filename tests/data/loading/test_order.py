@@ -41,7 +41,7 @@ def test_every_place_draws_its_own_numbers() -> None:
     places = [Place(epoch, position, record=0) for epoch in range(3) for position in range(20)]
     draws = {sample_generator(place, seed).integers(2**60) for place in places for seed in range(3)}
     assert len(draws) == 3 * 3 * 20
-    # the order's own generator is none of them
+    # the order's own generator is not one of them
     assert not np.array_equal(sample_generator(Place(1, 0, 0), 5).permutation(30), epoch_order(30, 5, 1))
 
 

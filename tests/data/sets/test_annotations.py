@@ -12,9 +12,10 @@ import pytest
 import torch
 
 from videomamba.data.sets.annotations import read_dataset
+from videomamba.data.sets.formats.entry import Split
 from videomamba.data.sets.symmetry import mirrored_classes
 from videomamba.data.settings import DataSettings
-from videomamba.schema import VideoMambaError, VideoSet
+from videomamba.schema import Symmetries, VideoMambaError, VideoSet
 from videomamba.video.encode import write_video
 from videomamba.video.picture import write_png
 
@@ -117,30 +118,30 @@ class TestList:
     @pytest.mark.parametrize(
         ("text", "message"),
         [
-            ("a.mp4,0\nb.mp4\n", r"train\.csv, line 2: has 1 columns, expected path,label; mend the line, or begin"),
+            ("a.mp4,0\nb.mp4\n", r"train\.csv, line 2: has 1 columns, expected path,label; fix the line, or begin"),
             (
                 "a.mp4,0,9\n",
                 r"train\.csv, line 1: has 3 columns, expected path,label; .* begin the file with a line that",
             ),
             (
                 "path,label\na.mp4,0\nb.mp4,1,2\n",
-                r"train\.csv, line 3: has 3 columns, expected path,label; mend the line",
+                r"train\.csv, line 3: has 3 columns, expected path,label; fix the line",
             ),
             ("path,label\na.mp4,\n", r"train\.csv, line 2: there is no label; the columns are path"),
             ("path,label\na.mp4,1\nb.mp4,\n", r"train\.csv, line 3: has no label"),
-            ('path,label\n"a.mp4,1\nb.mp4,0\n', r"train\.csv, line 2: is cut wrong .*check its quotes"),
+            ('path,label\n"a.mp4,1\nb.mp4,0\n', r"train\.csv, line 2: cannot be split into columns .*check its quotes"),
             ("path,kind\na.mp4,1\n", r"train\.csv, line 2: there is no label; the columns are path, kind; name one"),
             ("path,label,label\na.mp4,1,1\n", r"train\.csv, line 1: names a column twice"),
             (
                 "a.mp4,0.5\nb.mp4,1.5\n",
-                r"train\.csv, line 1: label 0\.5 is no class; for regression begin .*path,target",
+                r"train\.csv, line 1: label 0\.5 is not a class; for regression begin .*path,target",
             ),
-            ("path,target\na.mp4,nan\n", r"train\.csv, line 2: the target 'nan' is no number"),
-            ("path,target\na.mp4,1\nb.mp4,x\n", r"train\.csv, line 3: the target 'x' is no number"),
+            ("path,target\na.mp4,nan\n", r"train\.csv, line 2: the target 'nan' is not a number"),
+            ("path,target\na.mp4,1\nb.mp4,x\n", r"train\.csv, line 3: the target 'x' is not a number"),
             ("a.mp4,-1\nb.mp4,0\n", r"train\.csv, line 1: label -1 is below 0; number the classes from 0"),
-            ("path,label,start,end\na.mp4,0,5,3\n", r"train\.csv, line 2: from 5 to 3 s is no part of a video"),
+            ("path,label,start,end\na.mp4,0,5,3\n", r"train\.csv, line 2: from 5 to 3 s is not a part of a video"),
             ("path,label,start\na.mp4,0,5\n", r"train\.csv, line 2: has a start but neither end nor duration"),
-            ("path,label,num_frames\na,0,2.5\n", r"train\.csv, line 2: 2\.5 is no number of frames"),
+            ("path,label,num_frames\na,0,2.5\n", r"train\.csv, line 2: 2\.5 is not a number of frames"),
             ("path,label,duration\na.mp4,0,0\n", r"train\.csv, line 2: the duration 0 is not above 0"),
             (
                 "path,label,name\na.mp4,0,x\nb.mp4,0,y\n",
@@ -151,9 +152,12 @@ class TestList:
             ("", r"train\.csv: holds no videos; give one a line"),
             ("path,label\n", r"train\.csv: holds no videos; give one a line"),
             ("clip,label\na.mp4,1\n", r"train\.csv, line 2: there is no path; the columns are clip, label; name one"),
-            ("a.mp4,0\nb.mp4,1600000000\n", r"line 2: label 1600000000 is no index of a class; number the classes"),
-            ("path,label,num_frames\na,0,30000000\n", r"line 2: 3e\+07 is no number of frames"),
-            ("a.mp4,0\nb\0.mp4,1\n", r"train\.csv: is no UTF-8 text \(null characters\)"),
+            (
+                "a.mp4,0\nb.mp4,1600000000\n",
+                r"line 2: label 1600000000 is not the index of a class; count from 0",
+            ),
+            ("path,label,num_frames\na,0,30000000\n", r"line 2: 3e\+07 is not a number of frames"),
+            ("a.mp4,0\nb\0.mp4,1\n", r"train\.csv: is not UTF-8 text \(null characters\)"),
         ],
     )
     def test_broken(self, tmp_path: Path, text: str, message: str) -> None:
@@ -165,8 +169,8 @@ class TestList:
 
     def test_broken_json(self, tmp_path: Path) -> None:
         for text, message in (
-            ('{"path": "a.mp4", "label": 0}\n{"path": \n', r"train\.jsonl, line 2: is no JSON"),
-            ('["a.mp4", 0]\n', r"train\.jsonl, line 1: is no JSON object"),
+            ('{"path": "a.mp4", "label": 0}\n{"path": \n', r"train\.jsonl, line 2: is not valid JSON"),
+            ('["a.mp4", 0]\n', r"train\.jsonl, line 1: is not a JSON object"),
             ('{"path": "a.mp4", "label": 0}\n{"label": 1}\n', r"train\.jsonl, line 2: has no path"),
             ('{"path": "a.mp4", "label": 0}\n{"path": "", "label": 1}\n', r"train\.jsonl, line 2: has no path"),
             ('{"path": "a.mp4", "label": 0}\n{"path": "b.mp4", "label": [1, 2]}\n', r"line 2: has no label"),
@@ -177,7 +181,7 @@ class TestList:
 
     def test_not_text(self, tmp_path: Path) -> None:
         (tmp_path / "train.csv").write_bytes(b"\xff\xfe\x00a")
-        with pytest.raises(VideoMambaError, match=r"train\.csv: is no UTF-8 text"):
+        with pytest.raises(VideoMambaError, match=r"train\.csv: is not UTF-8 text"):
             read_dataset(DataSettings(root=tmp_path), "train")
 
     def test_labels_that_validation_alone_has(self, tmp_path: Path) -> None:
@@ -187,7 +191,9 @@ class TestList:
             read_dataset(DataSettings(root=tmp_path), "val")
         (tmp_path / "train.csv").write_text("a.mp4,run\nb.mp4,sit\n")
         (tmp_path / "val.csv").write_text("c.mp4,sit\nd.mp4,rum\n")
-        with pytest.raises(VideoMambaError, match=r"val\.csv, line 2: class 'rum' is none of the 2 classes .*run, sit"):
+        with pytest.raises(
+            VideoMambaError, match=r"val\.csv, line 2: class 'rum' is not one of the 2 classes .*run, sit"
+        ):
             read_dataset(DataSettings(root=tmp_path), "val")
         (tmp_path / "val.csv").write_text("path,target\nc.mp4,0\n")
         with pytest.raises(VideoMambaError, match=r"val\.csv, line 2: has a target where the training list has labels"):
@@ -222,6 +228,72 @@ class TestList:
                 read_dataset(DataSettings(root=tmp_path, frame_name=name), "train")
 
 
+class TestUnlabelled:
+    """Without annotations a set is neither classification nor regression, and what lists say of videos is ignored."""
+
+    def read(self, root: Path, split: Split = "train", **settings: object) -> VideoSet:
+        videos = read_dataset(DataSettings.model_validate({"root": root, **settings}), split, annotated=False)
+        assert (videos.task, videos.labels, {record.annotation for record in videos.records}) == (
+            "unlabelled",
+            (),
+            {None},
+        )
+        return videos
+
+    @pytest.mark.parametrize(
+        ("name", "text"),
+        [
+            ("train.csv", "a b.mp4\nc.mp4\n"),
+            ("train.txt", "path\na b.mp4\nc.mp4\n"),
+            ("train.txt", "a b.mp4 0\nc.mp4 12\n"),
+            ("train.tsv", "a b.mp4\nc.mp4\n"),
+            ("train.csv", "a b.mp4,run\nc.mp4,sit\n"),
+            ("train.csv", "path,kind\na b.mp4,1\nc.mp4,\n"),
+            ("train.csv", "path,label\na b.mp4,1\nc.mp4,\n"),
+            ("train.csv", "path,target\na b.mp4,1.5\nc.mp4,2\n"),
+            ("train.jsonl", '{"path": "a b.mp4"}\n{"file": "c.mp4", "label": 2}\n'),
+        ],
+    )
+    def test_lists(self, tmp_path: Path, name: str, text: str) -> None:
+        (tmp_path / name).write_text(text)
+        (tmp_path / "val.csv").write_text("v.mp4\n")
+        assert names_of(self.read(tmp_path)) == ["a b.mp4", "c.mp4"]
+        assert self.read(tmp_path).symmetries == Symmetries((), (), ()), "no class can change"
+
+    def test_any_folder_of_videos(self, tmp_path: Path) -> None:
+        touch(tmp_path, "a.mp4", "b.mp4", "walks/c.mp4", "walks/deep/d.webm", "frames/e/1.jpg", "frames/e/2.jpg")
+        train, val = (names_of(self.read(tmp_path, split, val_fraction=0.4)) for split in ("train", "val"))
+        assert (len(train), len(val)) == (3, 2)
+        assert sorted([*train, *val]) == ["a.mp4", "b.mp4", "c.mp4", "d.webm", "e"]
+        with pytest.raises(VideoMambaError, match="needs a class or a number for each video, but is unlabelled; give"):
+            _ = self.read(tmp_path).outputs
+
+    def test_the_same_videos_are_held_out(self, tmp_path: Path) -> None:
+        touch(tmp_path, *(f"{name}/{i}.mp4" for name in "ab" for i in range(9)))
+        labelled = read_dataset(DataSettings(root=tmp_path), "val")
+        assert names_of(self.read(tmp_path, "val")) == names_of(labelled) and len(labelled) == 4
+
+    def test_split_folders(self, tmp_path: Path) -> None:
+        touch(tmp_path, "train/1.mp4", "train/deep/2.mp4", "val/3.mp4")
+        assert (names_of(self.read(tmp_path)), names_of(self.read(tmp_path, "val"))) == (["1.mp4", "2.mp4"], ["3.mp4"])
+
+    def test_a_labelled_data_set(self, tmp_path: Path) -> None:
+        """Its own format is read as always; videos that are never mirrored are not mirrored here."""
+        (tmp_path / "train.csv").write_text("a.mp4,0\nb.mp4,173\n")
+        (tmp_path / "val.csv").write_text("c.mp4,0\n")
+        videos = self.read(tmp_path, format="ssv2")
+        assert (names_of(videos), videos.symmetries.mirror) == (["a.mp4", "b.mp4"], None)
+
+    def test_nothing_there(self, tmp_path: Path) -> None:
+        for text, message in (("", "holds no videos"), ("label\n1\n", "there is no path")):
+            (tmp_path / "train.csv").write_text(text)
+            with pytest.raises(VideoMambaError, match=message):
+                self.read(tmp_path)
+        (tmp_path / "train.csv").unlink()
+        with pytest.raises(VideoMambaError, match="no videos in this folder"):
+            self.read(tmp_path)
+
+
 class TestFolder:
     def test_videos_frames_images(self, tmp_path: Path) -> None:
         touch(tmp_path, "run/b10.mp4", "run/b9.MP4", "run/deep/er/c.webm", "run/.hidden.mp4", "run/notes.txt")
@@ -251,7 +323,7 @@ class TestFolder:
 
     def test_a_folder_beside_split_folders(self, tmp_path: Path) -> None:
         touch(tmp_path, *(f"{split}/{name}/1.mp4" for split in ("train", "val") for name in "ab"), "runs/out/1.mp4")
-        with pytest.raises(VideoMambaError, match="beside train and val lies runs, which is no split; move it out"):
+        with pytest.raises(VideoMambaError, match="beside train and val lies runs, which is not a split; move it out"):
             read_dataset(DataSettings(root=tmp_path), "train")
 
     def test_a_class_called_test(self, tmp_path: Path) -> None:
@@ -272,7 +344,7 @@ class TestFolder:
         fails(r"--train lists\.csv: no such file, neither here nor in", train=Path("lists.csv"))
         fails(r"--train: format folder has folders and no lists", train=Path("lists.csv"), format="folder")
         (tmp_path / "train.json").write_text("[]")
-        fails(r"train\.json: is no list; give \.jsonl", train=Path("train.json"))
+        fails(r"train\.json: is not a list; give \.jsonl", train=Path("train.json"))
         touch(tmp_path, "a/1.mp4", "b/1.mp4", "b/2.mp4")
         fails(r"a/1\.mp4: is the only video of class 'a', and one must be held out")
         fails(r"no list here; looked for train, val, test and annotations", format="list")
@@ -281,7 +353,7 @@ class TestFolder:
         touch(tmp_path, "c/1.mp4")
         os.renames(tmp_path / "c", tmp_path / "d" / "val" / "c")
         touch(tmp_path, "d/train/a/1.mp4")
-        fails(r"class 'c' is none of the 1 classes of the training videos \(a\)", root=tmp_path / "d")
+        fails(r"class 'c' is not one of the 1 classes of the training videos \(a\)", root=tmp_path / "d")
         touch(tmp_path, "d/validation/a/1.mp4")
         fails(r"both val and validation hold videos for val", root=tmp_path / "d")
 

@@ -156,6 +156,18 @@ class TestReport:
         assert (report.splits[0].targets, report.splits[0].classes) == (Spread(1, 3, 5), ())
         assert report.ok
 
+    def test_unlabelled(self, tmp_path: Path, videos: Path) -> None:
+        (tmp_path / "train.csv").write_text(f"{videos}/0.mp4\n{videos}/1.mp4\n{videos}/0.mp4\n{videos}/gone.mp4\n")
+        (tmp_path / "val.csv").write_text(f"{videos}/1.mp4\n")
+        report = check_dataset(DataSettings(root=tmp_path), annotated=False)
+        train = report.splits[0]
+        assert (train.task, train.records, train.videos, train.classes, train.targets) == ("unlabelled", 4, 3, (), None)
+        assert kinds(report) == [
+            ("missing", True, "train", "gone.mp4"),
+            ("duplicate", False, "train", "0.mp4"),
+            ("leak", True, "val", "1.mp4"),
+        ]
+
     def test_bad_workers(self, tmp_path: Path) -> None:
         with pytest.raises(VideoMambaError, match="workers: 0 is too few"):
             check_dataset(DataSettings(root=tmp_path), workers=0)
@@ -178,6 +190,17 @@ class TestCommand:
             for line in out.splitlines()
         )
         assert err == ""
+
+    def test_unlabelled(self, tmp_path: Path, videos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        for i in range(5):
+            (tmp_path / f"{i}.mp4").symlink_to(videos / f"{i}.mp4")
+        assert self.run(str(tmp_path)) == 1
+        assert "no data set found" in capsys.readouterr().err
+        assert self.run(str(tmp_path), "--unlabelled") == 0
+        out = capsys.readouterr().out
+        rows = [line.split() for line in out.splitlines()]
+        assert ["annotations", "unlabelled", "unlabelled"] in rows and ["records", "4", "1"] in rows
+        assert "classes" not in out
 
     def test_problems(self, tmp_path: Path, videos: Path, capsys: pytest.CaptureFixture[str]) -> None:
         many = "".join(f"@gone{i}.mp4,run\n" for i in range(25))

@@ -91,7 +91,7 @@ class TestKinetics:
         with pytest.raises(VideoMambaError, match="no Kinetics here"):
             read(tmp_path, "kinetics")
         write(tmp_path / "train.csv", self.HEADER, "run,abc,0,10,train", "run,abc,x,10,train")
-        with pytest.raises(VideoMambaError, match=r"train\.csv, line 3: the time_start 'x' is no number"):
+        with pytest.raises(VideoMambaError, match=r"train\.csv, line 3: the time_start 'x' is not a number"):
             read(tmp_path, "kinetics", val=tmp_path / "train.csv")
         write(tmp_path / "train.csv", "youtube_id,time_start,time_end,split", "abc,0,10,test")
         with pytest.raises(VideoMambaError, match=r"train\.csv, line 2: has no label, as Kinetics' test list"):
@@ -165,11 +165,11 @@ class TestSomethingSomething:
             read(tmp_path, "ssv2")
         (tmp_path / "train.json").write_text('[{"id": "1", "template": "Zooming out"}]')
         with pytest.raises(
-            VideoMambaError, match=r"train\.json, entry 1: class 'Zooming out' is none of the 3 classes"
+            VideoMambaError, match=r"train\.json, entry 1: class 'Zooming out' is not one of the 3 classes"
         ):
             read(tmp_path, "ssv2")
         (tmp_path / "train.json").write_text("[{]")
-        with pytest.raises(VideoMambaError, match=r"train\.json: is no JSON"):
+        with pytest.raises(VideoMambaError, match=r"train\.json: is not valid JSON"):
             read(tmp_path, "ssv2")
         self.put(tmp_path, "", "")
         for table in ('{"Zooming in": "0", "Zooming out": "2"}', "{}"):
@@ -325,7 +325,7 @@ class TestLvu:
         file = tmp_path / "view_count" / "train.csv"
         for lines, message in (
             (("view_count youtube_id imdb_id", "10 a t", "0 b t"), r"train\.csv, line 3: view_count must be above 0"),
-            (("view_count youtube_id imdb_id", "x a t"), r"train\.csv, line 2: view_count 'x' is no number"),
+            (("view_count youtube_id imdb_id", "x a t"), r"train\.csv, line 2: view_count 'x' is not a number"),
             ((self.HEADER, "0 x a t"), r"train\.csv, line 2: has no view_count; is this the list of another task"),
             (
                 ("view_count youtube_id imdb_id", "10 a"),

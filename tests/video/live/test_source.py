@@ -407,7 +407,7 @@ def test_a_file_that_is_still_being_written(clip: Clip, tmp_path: Path) -> None:
     ("source", "message"),
     [
         ("absent.mp4", "absent.mp4: cannot be opened .No such file"),
-        (".", "is no file"),
+        (".", "is not a file"),
         ("/dev/video93", "no such camera"),
         ("ftp://me:word@host/film.ts", r"^ftp://\*\*\*@host/film.ts: ftp:// cannot be watched"),
         ("a\0b", "cannot be opened"),

@@ -87,9 +87,7 @@ def check_augmentation(augmentation: Augmentation, video_set: VideoSet) -> None:
         if not 0 < low <= high <= top:
             allowed = "0 < low <= high" + (" <= 1" if top == 1 else "")
             raise VideoMambaError(f"augment.{name}: got {low} {high}; give two numbers, {allowed}")
-    if video_set.regression:
+    if video_set.task != "classification":
         for name in ("mixup", "cutmix", "label_smoothing"):
             if getattr(augmentation, name):
-                raise VideoMambaError(
-                    f"augment.{name}: {video_set.name} has values, not classes, and values are not mixed; set it to 0"
-                )
+                raise VideoMambaError(f"augment.{name}: {video_set.name} has no classes to mix; set it to 0")

@@ -1,11 +1,14 @@
 """From frames to what the network sees, at test time: resize, crop, normalise. Deterministic, one record of settings.
 
-Training resizes and normalises with the same functions.
+Frames are scaled once: `covering` makes `Covering` frames, and only those can be cropped. Training resizes and normalises
+with the same functions.
 
 Shape letters: t frames, h height, w width.
 """
 
 from __future__ import annotations
+
+from typing import NewType
 
 import torch
 import torch.nn.functional as F
@@ -13,32 +16,43 @@ from torch import Tensor
 
 from videomamba.schema import Clip, Frames, Preprocess
 
+Covering = NewType("Covering", Frames)
+"""Frames scaled so that they just cover what a `Preprocess` crops from."""
+
 
 def to_clip(frames: Frames, preprocess: Preprocess, *, crop: int = 0, num_crops: int = 1) -> Clip:
-    """Scale the frames to cover, crop view `crop` of `num_crops`, normalise: (3, t, h, w) float32, contiguous.
+    """The clip of frames of any size: `crop_clip` of them once they are scaled. Raises what it raises."""
+    return crop_clip(covering(frames, preprocess), preprocess, crop=crop, num_crops=num_crops)
+
+
+def crop_clip(frames: Covering, preprocess: Preprocess, *, crop: int = 0, num_crops: int = 1) -> Clip:
+    """Crop view `crop` of `num_crops` and normalise: (3, t, h, w) float32, contiguous.
 
     One crop is the centre. More lie evenly along the dimension that sticks out farther (left, centre, right of a wide
     picture; top, middle, bottom of a tall one) and are centred along the other, as in the original multi-crop test.
 
-    Raises ValueError when `crop` is not in [0, num_crops) or there are no frames.
+    Raises ValueError when `crop` is not in [0, num_crops), or there are no frames, or they have another size.
     """
     if not 0 <= crop < num_crops:
         raise ValueError(f"crop {crop} of {num_crops}: count from 0")
     if len(frames) == 0:
         raise ValueError(f"{frames.path}: no frames to make a clip of")
     height, width = preprocess.image_size
-    pictures = covering(frames, preprocess).data.permute(0, 3, 1, 2)
+    size = frames.data.shape[1], frames.data.shape[2]
+    if size != cover_size(size, preprocess):
+        raise ValueError(f"{frames.path}: pictures of {size[0]}x{size[1]} are not scaled to cover {height}x{width}")
+    pictures = frames.data.permute(0, 3, 1, 2)
     excess = pictures.shape[2] - height, pictures.shape[3] - width
     top, left = crop_offset(excess, crop, num_crops)
     window = pictures[:, :, top : top + height, left : left + width]
     return Clip(normalise(window, preprocess), frames.indices, frames.path)
 
 
-def covering(frames: Frames, preprocess: Preprocess) -> Frames:
+def covering(frames: Frames, preprocess: Preprocess) -> Covering:
     """The frames scaled to just cover what `preprocess` crops from; what has that size is left as it is."""
     height, width = frames.data.shape[1:3]
     scaled = resize(frames.data.permute(0, 3, 1, 2), cover_size((height, width), preprocess), preprocess)
-    return Frames(scaled.permute(0, 2, 3, 1).contiguous(), frames.indices, frames.timestamps, frames.path)
+    return Covering(Frames(scaled.permute(0, 2, 3, 1).contiguous(), frames.indices, frames.timestamps, frames.path))
 
 
 def cover_size(size: tuple[int, int], preprocess: Preprocess) -> tuple[int, int]:
@@ -65,10 +79,6 @@ def crop_offset(excess: tuple[int, int], crop: int, num_crops: int) -> tuple[int
     elif num_crops > 1:
         left = int(crop * (columns / (num_crops - 1)))
     return top, left
-
-
-def _size(data: Tensor) -> tuple[int, int]:
-    return data.shape[1], data.shape[2]
 
 
 def resize(pictures: Tensor, size: tuple[int, int], preprocess: Preprocess) -> Tensor:

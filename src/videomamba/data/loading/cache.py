@@ -89,12 +89,15 @@ class FrameCache:
         count = min(self.num_frames, opened.num_frames)
         # The middles of `count` equal parts, all frames if there are no more.
         chosen = [(2 * i + 1) * opened.num_frames // (2 * count) for i in range(count)]
-        parts = [self._small(opened.frames(chosen[i : i + AT_ONCE])) for i in range(0, count, AT_ONCE)]
-        height, width = parts[0].data.shape[1:3]
-        rows = np.empty(count, [("index", "<i8"), ("time", "<f8"), ("picture", "u1", (height, width, 3))])
-        rows["index"] = [index for part in parts for index in part.indices]
-        rows["time"] = [time for part in parts for time in part.timestamps]
-        rows["picture"] = np.concatenate([part.data.numpy() for part in parts])
+        rows: NDArray[np.void] | None = None
+        for start in range(0, count, AT_ONCE):
+            part = self._small(opened.frames(chosen[start : start + AT_ONCE]))
+            if rows is None:
+                shape = tuple(part.data.shape[1:])
+                rows = np.empty(count, [("index", "<i8"), ("time", "<f8"), ("picture", "u1", shape)])
+            mine = rows[start : start + len(part)]
+            mine["index"], mine["time"], mine["picture"] = part.indices, part.timestamps, part.data.numpy()
+        assert rows is not None
         return rows
 
     def _small(self, frames: Frames) -> Frames:

@@ -25,16 +25,16 @@ from videomamba.data.loading.cache import FrameCache
 from videomamba.data.loading.order import Place, sample_generator
 from videomamba.data.loading.record_video import FrameSource, open_record
 from videomamba.data.settings import Augmentation, DataSettings
-from videomamba.schema import Clip, Preprocess, Symmetries, VideoError, VideoMambaError, VideoRecord
+from videomamba.schema import Clip, Preprocess, Symmetries, Task, VideoError, VideoMambaError, VideoRecord, Views
 
 
 @dataclass(frozen=True, repr=False)
 class Batch:
     """The clips of one micro-batch: `video` (n, 3, t, h, w) float32, and `labels` (n,) int64 or `targets` (n,) float32.
 
-    `records[i]` is the index of clip i in the data set's records; the `augmentation.repeats` clips of one video follow one
-    another. `failures` are the (path, reason) of videos that were skipped. `planned` is the number of clips without them:
-    n may be smaller, even 0.
+    Sets without classes and numbers give neither. `records[i]` is the index of clip i in the data set's records; the
+    `augmentation.repeats` clips of one video follow one another. `failures` are the (path, reason) of videos that were
+    skipped. `planned` is the number of clips with those of skipped videos: n may be smaller, even 0.
     """
 
     video: Tensor
@@ -57,10 +57,10 @@ class Batch:
 
 @dataclass(frozen=True, repr=False)
 class EvaluationBatch:
-    """All views of a block of videos: `video` (len(records) * clips * crops, 3, t, h, w) float32.
+    """All views of a block of videos: `video` (len(records) * v, 3, t, h, w) float32 for v views.
 
-    The views of `records[i]` (an index into the data set's records) are rows i * v ... (i + 1) * v - 1, clips outermost,
-    v = clips * crops. `failures` are the (record index, reason) of videos that could not be read.
+    The views of `records[i]` (an index into the data set's records) are rows i * v ... (i + 1) * v - 1, clips outermost.
+    `failures` are the (record index, reason) of videos that could not be read.
     """
 
     video: Tensor
@@ -89,7 +89,7 @@ class TrainClips(Dataset[Batch | VideoMambaError]):
     """Item `samples` is their batch, or the error that stops the run.
 
     A video is decoded once; frames and all changes are drawn from the generator of its place. With
-    `data.on_error == "skip"` a video that cannot be read is left out of the batch and listed in its failures.
+    `data.on_error == "skip"` a video that cannot be read is skipped and listed in its failures.
     """
 
     def __init__(
@@ -100,14 +100,14 @@ class TrainClips(Dataset[Batch | VideoMambaError]):
         symmetries: Symmetries,
         data: DataSettings,
         seed: int,
-        regression: bool = False,
+        task: Task = "classification",
     ) -> None:
         self._preprocess = preprocess
         self._augmentation = augmentation
         self._symmetries = symmetries
         self._data = data
         self._seed = seed
-        self._regression = regression
+        self._task = task
 
     def __getitem__(self, samples: Sequence[Sample]) -> Batch | VideoMambaError:
         clips: list[tuple[Clip, int | None]] = []
@@ -129,8 +129,10 @@ class TrainClips(Dataset[Batch | VideoMambaError]):
                 values += [record.target] * repeats
         return Batch(
             video=_stack([clip for clip, _ in clips], self._preprocess),
-            labels=None if self._regression else torch.tensor([label for _, label in clips], dtype=torch.int64),
-            targets=torch.tensor(values, dtype=torch.float32) if self._regression else None,
+            labels=torch.tensor([label for _, label in clips], dtype=torch.int64)
+            if self._task == "classification"
+            else None,
+            targets=torch.tensor(values, dtype=torch.float32) if self._task == "regression" else None,
             records=tuple(records),
             failures=tuple(failures),
             planned=len(samples) * repeats,
@@ -152,20 +154,20 @@ class EvaluationClips(Dataset[EvaluationBatch | VideoMambaError]):
     A video that cannot be read is never an error here: it counts as missed, and is listed.
     """
 
-    def __init__(self, *, preprocess: Preprocess, views: tuple[int, int], data: DataSettings) -> None:
+    def __init__(self, *, preprocess: Preprocess, views: Views, data: DataSettings) -> None:
         self._preprocess = preprocess
-        self._num_clips, self._num_crops = views
+        self._views = views
         self._data = data
 
     def __getitem__(self, block: Sequence[tuple[int, VideoRecord]]) -> EvaluationBatch | VideoMambaError:
-        preprocess, of_each = self._preprocess, self._num_clips * self._num_crops
+        preprocess, of_each = self._preprocess, len(self._views)
         # Each view is written where it stays: a list of them and the batch made of it would be gigabytes twice.
         video = torch.empty((len(block) * of_each, 3, preprocess.num_frames, *preprocess.image_size))
         records: list[int] = []
         failures: list[tuple[int, str]] = []
         for index, record in block:
             try:
-                for row, view in enumerate(self._views(record), len(records) * of_each):
+                for row, view in enumerate(self._seen(record), len(records) * of_each):
                     video[row] = view.data
             except VideoError as error:
                 failures.append((index, _reason(record, error)))
@@ -175,11 +177,9 @@ class EvaluationClips(Dataset[EvaluationBatch | VideoMambaError]):
                 records.append(index)
         return EvaluationBatch(video[: len(records) * of_each], tuple(records), tuple(failures))
 
-    def _views(self, record: VideoRecord) -> Iterator[Clip]:
+    def _seen(self, record: VideoRecord) -> Iterator[Clip]:
         with _open(record, self._data) as source:
-            yield from iter_views(
-                source.frames, source.num_frames, self._preprocess, clips=self._num_clips, crops=self._num_crops
-            )
+            yield from iter_views(source.frames, source.num_frames, self._preprocess, self._views)
 
 
 def _open(record: VideoRecord, data: DataSettings) -> AbstractContextManager[FrameSource]:

@@ -27,7 +27,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from videomamba.data.loading.dataset import Batch, EvaluationBatch, EvaluationClips, Sample, TrainClips
 from videomamba.data.loading.order import check_batch, epoch_order, step_places, steps_per_epoch
 from videomamba.data.settings import Augmentation, DataSettings
-from videomamba.schema import Preprocess, VideoMambaError, VideoRecord, VideoSet
+from videomamba.schema import Preprocess, VideoMambaError, VideoRecord, VideoSet, Views
 
 T = TypeVar("T", Batch, EvaluationBatch)
 
@@ -73,7 +73,7 @@ class TrainLoader:
             symmetries=video_set.symmetries,
             data=data,
             seed=seed,
-            regression=video_set.regression,
+            task=video_set.task,
         )
         self._workers = _Workers[Batch](clips, workers=data.workers, pin_memory=pin_memory)
 
@@ -112,8 +112,8 @@ class TrainLoader:
 class EvaluationLoader:
     """All views of all videos of a data set, in blocks of `block` consecutive records: block i is for process i % world.
 
-    What is in a forward pass therefore does not depend on the number of processes. `views` is (clips, crops). None: four
-    records, fewer where their views would take more than 256 MB. Iterating gives the blocks of this process, as often as it
+    What is in a forward pass therefore does not depend on the number of processes. `block` None: four records, fewer where
+    their views would take more than 256 MB. Iterating gives the blocks of this process, as often as it
     is done. `waited` counts the seconds its user has waited.
     """
 
@@ -122,7 +122,7 @@ class EvaluationLoader:
         video_set: VideoSet,
         *,
         preprocess: Preprocess,
-        views: tuple[int, int] = (1, 1),
+        views: Views = Views(),
         data: DataSettings,
         rank: int = 0,
         world: int = 1,
@@ -131,7 +131,7 @@ class EvaluationLoader:
     ) -> None:
         if block is None:
             view = 3 * preprocess.num_frames * preprocess.image_size[0] * preprocess.image_size[1] * 4
-            block = max(min(_BLOCK_BYTES // (views[0] * views[1] * view), 4), 1)
+            block = max(min(_BLOCK_BYTES // (len(views) * view), 4), 1)
         if block < 1 or not 0 <= rank < world:
             raise ValueError(f"blocks of {block} records for rank {rank} of {world}")
         self._records = video_set.records

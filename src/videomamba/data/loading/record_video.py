@@ -52,7 +52,7 @@ def open_record(record: VideoRecord, *, threads: int | None = None) -> Iterator[
     that a list counts are opened by their names, without listing the folder.
 
     Raises VideoError when the video cannot be opened, a listed frame is missing or the span lies outside of the video;
-    VideoMambaError for a frame name that is no template of a number.
+    VideoMambaError for a frame name that is not a template of a number.
     """
     if record.num_frames is not None and record.frame_name is not None:
         video: Video = _listed_frames(record, record.num_frames, record.frame_name)
@@ -75,7 +75,9 @@ def _listed_frames(record: VideoRecord, num_frames: int, frame_name: str) -> Vid
             f"frame_name {frame_name!r}: must hold one place for a number, for example img_{{:05}}.jpg"
         ) from None
     if not images:
-        raise VideoError(record.path, f"has no frames by {record.origin or 'its list'}; mend that line or remove it")
+        raise VideoError(
+            record.path, f"has 0 frames according to {record.origin or 'its list'}; fix that line or remove it"
+        )
     try:
         return ImageVideo(folder, images, fps=1.0)
     except VideoError as error:
@@ -87,7 +89,7 @@ def _missing_frame(record: VideoRecord, error: VideoError) -> VideoError | None:
         return None
     source = record.origin or "its list"
     return VideoError(
-        error.path, f"there is no such frame, of {record.num_frames} by {source}; mend it or add the file"
+        error.path, f"no such frame, one of {record.num_frames} according to {source}; fix it or add the file"
     )
 
 
@@ -101,6 +103,6 @@ def _range(record: VideoRecord, video: Video) -> tuple[int, int]:
     start, end = record.span
     if start >= max(video.info.duration, EXACT_TIMES):
         lasts = f"outside of the video, which lasts {video.info.duration:.2f} s"
-        raise VideoError(record.path, f"the span {start:g} to {end:g} s is {lasts}; mend the list")
+        raise VideoError(record.path, f"the span {start:g} to {end:g} s is {lasts}; fix the list")
     begin, finish = shown(video.timestamps, record.span, EXACT_TIMES).tolist()
     return max(begin, 0), max(finish, 0)

@@ -16,7 +16,7 @@ from videomamba.data.loading.record_video import open_record
 from videomamba.data.sets.annotations import read_dataset
 from videomamba.data.sets.formats.entry import Split
 from videomamba.data.settings import DataSettings
-from videomamba.schema import VideoError, VideoMambaError, VideoRecord, VideoSet
+from videomamba.schema import Task, VideoError, VideoMambaError, VideoRecord, VideoSet
 from videomamba.video.images import ImageVideo
 
 Kind = Literal["missing", "unreadable", "span", "label", "leak", "duplicate", "class"]
@@ -28,7 +28,7 @@ _TOLERANCE = 1.0
 
 @dataclass(frozen=True)
 class Problem:
-    """`serious`: training or testing on it fails or deceives. `split` and `path` are empty where it is about more."""
+    """`serious`: training or testing would fail or mislead. `split` and `path` are empty where it is about more."""
 
     kind: Kind
     serious: bool
@@ -57,6 +57,7 @@ class SplitReport:
     """
 
     split: str
+    task: Task
     records: int
     videos: int
     classes: tuple[tuple[str, int], ...]
@@ -90,7 +91,7 @@ class Report:
 
 @dataclass(frozen=True)
 class _Facts:
-    """What opening a video told, or why it could not be done."""
+    """What was found on opening a video, or why it could not be opened."""
 
     frames: int = 0
     seconds: float | None = None
@@ -103,6 +104,7 @@ def check_dataset(
     settings: DataSettings,
     splits: Sequence[Split] = ("train", "val", "test"),
     *,
+    annotated: bool = True,
     decode: bool = False,
     workers: int = 1,
     progress: Callable[[int, int], None] | None = None,
@@ -112,6 +114,8 @@ def check_dataset(
     With `decode`, 8 pictures that are spread over the video are decoded. `workers` threads do this, and `progress(done,
     total)` is called after each video. Nothing is changed or cached.
 
+    Without `annotated`, labels are neither needed nor looked at.
+
     Raises VideoMambaError for what stops the reading of a list; what is wrong with single videos is in the report.
     """
     if workers < 1:
@@ -119,7 +123,7 @@ def check_dataset(
     reading = settings.model_copy(
         update={"on_error": "skip"}
     )  # a video that does not open is reported, with all others
-    sets = [read_dataset(reading, split) for split in splits]
+    sets = [read_dataset(reading, split, annotated=annotated) for split in splits]
     validated = next((s.records for s in sets if s.name == "val"), None)
     sets = [s for s in sets if s.name != "test" or s.records != validated]  # a data set without "test" tests on "val"
     videos = {_identity(record): record for s in sets for record in s.records}
@@ -180,13 +184,13 @@ def _open(record: VideoRecord, *, decode: bool) -> _Facts:
 
 def _of_videos(videos: VideoSet, facts: Mapping[_Identity, _Facts]) -> Iterator[Problem]:
     """Each video once, not each of its windows."""
-    told: set[tuple[str, Kind]] = set()
+    reported: set[tuple[str, Kind]] = set()
     for record in videos.records:
         fact = facts[_identity(record)]
         found = (*fact.failure, True) if fact.failure else _of_span(record, fact)
-        if found is not None and (record.path, found[0]) not in told:
+        if found is not None and (record.path, found[0]) not in reported:
             kind, reason, serious = found
-            told.add((record.path, kind))
+            reported.add((record.path, kind))
             where = f" ({record.origin})" if record.origin else ""
             yield Problem(kind, serious, videos.name, record.path, f"{reason}{where}")
 
@@ -196,7 +200,7 @@ def _of_span(record: VideoRecord, fact: _Facts) -> tuple[Kind, str, bool] | None
         return None
     start, end = record.span
     if fact.seconds is None:
-        return "span", "is no video file, so that seconds mean nothing", True
+        return "span", "is not a video file, so a span in seconds means nothing", True
     if start >= fact.seconds:
         return "span", f"{start:g} to {end:g} s lies outside of the video, which lasts {fact.seconds:.2f} s", True
     if end > fact.seconds + _TOLERANCE:
@@ -211,11 +215,11 @@ def _of_repeats(videos: VideoSet) -> Iterator[Problem]:
     for first, *others in groups.values():
         if others:
             places = ", ".join(record.origin or record.path for record in (first, *others))
-            if any((record.label, record.target) != (first.label, first.target) for record in others):
-                yield Problem("label", True, videos.name, first.path, f"is there with different labels: {places}")
+            if any(record.annotation != first.annotation for record in others):
+                yield Problem("label", True, videos.name, first.path, f"is listed with different annotations: {places}")
             else:
                 yield Problem(
-                    "duplicate", False, videos.name, first.path, f"is there {len(others) + 1} times: {places}"
+                    "duplicate", False, videos.name, first.path, f"is listed {len(others) + 1} times: {places}"
                 )
 
 
@@ -228,7 +232,7 @@ def _of_leaks(sets: Sequence[VideoSet]) -> Iterator[Problem]:
 
 
 def _of_classes(videos: VideoSet) -> Iterator[Problem]:
-    if videos.regression:
+    if videos.task != "classification":
         return
     counts = _counts(videos)
     empty = [name for name, count in counts if count == 0]
@@ -255,6 +259,7 @@ def _report(videos: VideoSet, facts: Mapping[_Identity, _Facts]) -> SplitReport:
     opened = [fact for fact in known.values() if fact.failure is None]
     return SplitReport(
         split=videos.name,
+        task=videos.task,
         records=len(videos),
         videos=len(known),
         classes=tuple(_counts(videos)),

@@ -1,4 +1,4 @@
-"""What mirroring does to the meaning of a class, told from the names of the classes."""
+"""What mirroring does to the meaning of a class, derived from the names of the classes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def swapped_classes(labels: Sequence[str], pairs: Sequence[tuple[str, str]]) -> 
     """Entry i is the class whose name is that of class i with the words of each pair swapped.
 
     A name without such words stays what it is. None when a name has such a word and no class, or more than one, has the
-    swapped name: then nobody can say what a changed video of that class shows. Case, and what stands between the words
+    swapped name: then the class of a changed video is unknown. Case, and what stands between the words
     ("turn_left", "Turn left", "TurnLeft", "left2"), do not matter; anticlockwise and counter-clockwise mean
     counterclockwise. A word with one of these words in it counts where another class has the swapped word: turnleft where
     there is turnright, and bright never.

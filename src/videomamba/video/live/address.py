@@ -84,7 +84,7 @@ def _file(source: str, follow: bool) -> Address:
         reason = getattr(error, "strerror", None) or str(error)
         raise VideoError(source, f"cannot be opened ({reason}); give a file, an address, a camera or -") from None
     if not (stat.S_ISREG(mode) or stat.S_ISFIFO(mode)):
-        raise VideoError(source, "is no file; give a file, an address, a camera or - for a pipe")
+        raise VideoError(source, "is not a file; give a file, an address, a camera or - for a pipe")
     options = {"protocol_whitelist": "file"} | ({"follow": "1"} if follow else {})
     return Address(source, f"file:{source}", options=options, recorded=stat.S_ISREG(mode) and not follow)
 

@@ -23,12 +23,11 @@ import av.error
 import torch
 from av.container import InputContainer
 from av.packet import Packet
-from av.stream import Discard, Disposition
 from av.video.stream import VideoStream
 from torch import Tensor
 
 from videomamba.schema import VideoError
-from videomamba.video.container import open_container
+from videomamba.video.container import choose_stream, open_container, use_threads
 from videomamba.video.live.address import Address, parse_address
 from videomamba.video.live.buffer import Drop, LiveBuffer, LivePicture
 from videomamba.video.live.clock import StreamClock
@@ -49,17 +48,11 @@ _FRUITLESS = 1000
 # Formats without times: FFmpeg numbers their pictures at 25 a second, whatever the camera does.
 _UNTIMED = frozenset({"h264", "hevc", "image2pipe", "jpeg_pipe", "m4v", "mjpeg", "mpjpeg"})
 
-# FFmpeg draws text with these; what it draws is nobody's video.
-_TEXT_FORMATS = frozenset({"adf", "bin", "idf", "tty", "xbin"})
-
 # Segments come whole, seconds at a time, and are meant to be played in real time.
 _SEGMENTED = frozenset({"dash", "hls"})
 
 # Streams that no sender ends: where the connection closes, it may come back.
 _ENDLESS = frozenset({"mpjpeg", "rtsp"})
-
-# Codecs that several threads can decode slice by slice. A picture for each thread would be a picture's delay for each.
-_SLICED = frozenset({"av1", "h264", "hevc", "vp9"})
 
 _CLOSED = "the connection was closed"
 
@@ -266,7 +259,8 @@ class _Decoder:
     """The video stream of a container, decoded packet by packet; "latest" may pass over packets to catch up."""
 
     def __init__(self, name: str, container: InputContainer, *, drop: Drop) -> None:
-        self.stream = _video_stream(name, container)
+        self.stream = choose_stream(container, name)
+        use_threads(self.stream, torch.get_num_threads(), at_once=False)
         self.fruitless = 0
         self._drop = drop
         self._late = False
@@ -300,22 +294,6 @@ class _Decoder:
     def seconds(self, ticks: int | None) -> float | None:
         # By the stream's unit: a picture that is flushed out has none of its own.
         return None if ticks is None else float(ticks * (self.stream.time_base or 1))
-
-
-def _video_stream(name: str, container: InputContainer) -> VideoStream:
-    streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
-    if not streams or container.format.name in _TEXT_FORMATS:
-        raise VideoError(name, "holds no video; give a source with moving pictures")
-    stream = streams[0]
-    codec = getattr(stream, "codec_context", None)
-    if codec is None:
-        raise VideoError(name, "its codec is unknown to this FFmpeg; have it sent in another, for example H.264")
-    for other in container.streams:
-        if other is not stream:
-            other.discard = Discard.all
-    codec.thread_type = "SLICE" if stream.codec.canonical_name in _SLICED else "NONE"
-    codec.thread_count = torch.get_num_threads() if stream.codec.canonical_name in _SLICED else 1
-    return stream
 
 
 def _advice(address: Address) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from videomamba.data.sets.formats.entry import Entry, Source, Split
-from videomamba.data.sets.formats.file_index import Listing
+from videomamba.data.sets.formats.file_index import FileIndex
 from videomamba.data.sets.formats.folder import the_root
 from videomamba.data.sets.formats.lists import PATH_LABEL_DURATION, default_lists, given_lists, labels_beside, read_list
 from videomamba.data.sets.formats.table import read_json
@@ -43,7 +43,7 @@ def find_breakfast(settings: DataSettings) -> Source:
     lists = default_lists(root) | given_lists(settings)
     if not lists:
         raise VideoMambaError(f"{root}: no Breakfast here; looked for train.csv; name it with data.train")
-    videos = cache(partial(Listing, root, depth=3))
+    videos = cache(partial(FileIndex, root, depth=3))
     roots = cache(lambda: ["", *(f"{path.name}/" for path in sorted(root.iterdir()) if path.is_dir())])
 
     def locate(name: str) -> str:
@@ -75,7 +75,7 @@ def find_coin(settings: DataSettings) -> Source:
         )
     if official is None:
         raise VideoMambaError(f"{root}: no COIN here; looked for COIN.json, also in annotations, and for train.csv")
-    videos = cache(partial(Listing, root, depth=2))
+    videos = cache(partial(FileIndex, root, depth=2))
     splits: tuple[Split, Split] = ("train", "test")
     return _published({s: cache(partial(_coin, official, s, videos)) for s in splits}, labels)
 
@@ -86,13 +86,13 @@ def _published(parts: dict[Split, Callable[[], Sequence[Entry]]], labels: Callab
     return Source(parts, labels=labels, nameless_mirror=True)
 
 
-def _coin(file: Path, split: Split, videos: Callable[[], Listing]) -> list[Entry]:
+def _coin(file: Path, split: Split, videos: Callable[[], FileIndex]) -> list[Entry]:
     entries = []
     for video, facts in _coin_database(file).items():
         origin = f"{file.name}, {video}"
         subset, kind = str(facts.get("subset")), str(facts["recipe_type"])
         if subset not in _COIN_SPLITS:
-            raise VideoMambaError(f"{origin}: subset is {subset!r}, not training or testing; mend it")
+            raise VideoMambaError(f"{origin}: subset is {subset!r}, not training or testing; fix it")
         if _COIN_SPLITS[subset] == split:
             places = (f"{below}{path}" for path in (f"{kind}/{video}", video) for below in ("", "videos/"))
             duration = facts.get("duration")
@@ -114,7 +114,7 @@ def _coin_labels(file: Path) -> Sequence[str]:
     for video, facts in _coin_database(file).items():
         name = names.setdefault(facts["recipe_type"], facts["class"])
         if name != facts["class"]:
-            raise VideoMambaError(f"{file.name}, {video}: recipe_type {facts['recipe_type']} is also {name}; mend it")
+            raise VideoMambaError(f"{file.name}, {video}: recipe_type {facts['recipe_type']} is also {name}; fix it")
     return [names.get(i, f"class_{i}") for i in range(max(names) + 1)]
 
 
@@ -125,7 +125,7 @@ def _coin_database(file: Path) -> dict[str, dict[str, Any]]:
         raise VideoMambaError(f"{file}: has no table database of videos; copy it again")
     for video, facts in database.items():
         if not isinstance(facts, dict) or not isinstance(facts.get("recipe_type"), int) or facts["recipe_type"] < 0:
-            raise VideoMambaError(f"{file.name}, {video}: has no recipe_type, the index of its class; mend it")
+            raise VideoMambaError(f"{file.name}, {video}: has no recipe_type, the index of its class; fix it")
         if not isinstance(facts.get("class"), str):
-            raise VideoMambaError(f"{file.name}, {video}: has no class, the name of its recipe_type; mend it")
+            raise VideoMambaError(f"{file.name}, {video}: has no class, the name of its recipe_type; fix it")
     return database

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from videomamba.data.sets.formats.entry import Entry, Source
 from videomamba.data.sets.formats.table import read_names
 from videomamba.data.settings import DataSettings
-from videomamba.schema import VideoMambaError
+from videomamba.schema import ClassLabel, Number, VideoMambaError
 
 _INDEX = re.compile(r"[+-]?[0-9]{1,18}")  # longer ones are names: int() refuses the longest
 _FRACTION = re.compile(r"[+-]?[0-9]*\.[0-9]+")
@@ -28,27 +28,30 @@ class Classes:
     by_name: Mapping[str, int] | None
 
     @property
-    def tell(self) -> bool:
-        """Whether the names say anything of the classes."""
+    def named(self) -> bool:
+        """Whether the names describe the classes, and are not class_0, class_1, ..."""
         return not all(map(_UNNAMED.fullmatch, self.names))
 
-    def index(self, entry: Entry) -> int | None:
-        """The class of an entry, None in regression. Raises VideoMambaError for an unknown name or the other kind."""
+    def annotation(self, entry: Entry) -> ClassLabel | Number:
+        """What an entry says of its video. Raises VideoMambaError for an unknown class name or the other kind."""
         where = entry.origin or entry.path
         if not self.names:
             if entry.target is None:
-                raise VideoMambaError(f"{where}: has no target, unlike the training list; mend the line")
-            return None
+                raise VideoMambaError(f"{where}: has no target, unlike the training list; fix the line")
+            return Number(entry.target)
         if entry.label is None:
-            raise VideoMambaError(f"{where}: has a target where the training list has labels; mend the line")
-        if self.by_name is None and _INDEX.fullmatch(entry.label):
-            return int(entry.label)
-        index = None if self.by_name is None else self.by_name.get(entry.label)
+            raise VideoMambaError(f"{where}: has a target where the training list has labels; fix the line")
+        return ClassLabel(self._index(entry.label, where))
+
+    def _index(self, label: str, where: str) -> int:
+        if self.by_name is None and _INDEX.fullmatch(label):
+            return int(label)
+        index = None if self.by_name is None else self.by_name.get(label)
         if index is None:
             some = ", ".join(self.names[:4]) + (", ..." if len(self.names) > 4 else "")
             raise VideoMambaError(
-                f"{where}: class {entry.label!r} is none of the {len(self.names)} classes of the training videos ({some}); "
-                "mend it, or name all classes with data.labels"
+                f"{where}: class {label!r} is not one of the {len(self.names)} classes of the training videos ({some}); "
+                "fix it, or name all classes with data.labels"
             )
         return index
 
@@ -58,7 +61,7 @@ def find_classes(
 ) -> Classes:
     """The classes of a data set, whichever split `entries` are of; see `read_dataset` for the order of preference.
 
-    Raises VideoMambaError when nothing tells them, or a name stands for two of them.
+    Raises VideoMambaError when nothing names them, or a name stands for two of them.
     """
     of_train = source.parts.get("train")
     deciding = entries if of_train is None else of_train()
@@ -80,7 +83,7 @@ def find_classes(
     fraction = next((e for e in deciding if e.label is not None and _FRACTION.fullmatch(e.label)), None)
     if fraction is not None:
         raise VideoMambaError(
-            f"{fraction.origin}: label {fraction.label} is no class; for regression begin the list with a line path,target"
+            f"{fraction.origin}: label {fraction.label} is not a class; for regression begin the list with a line path,target"
         )
     names = tuple(sorted(written))
     return Classes(names, _mapping(names))
@@ -89,7 +92,7 @@ def find_classes(
 def _known_names(
     source: Source, settings: DataSettings, labels: Sequence[str] | None
 ) -> tuple[tuple[str, ...], str] | None:
-    """(names, where they stand) if something other than the training list tells them."""
+    """(names, their source) if something other than the training list names the classes."""
     if labels is not None:
         return tuple(labels), "labels"
     if settings.labels is not None:
@@ -103,7 +106,7 @@ def _mapping(names: Sequence[str]) -> dict[str, int]:
 
 
 def _names_beside(entries: Sequence[Entry]) -> tuple[str, ...]:
-    """The names that stand beside the indices, class_<index> where none does."""
+    """The names beside the indices, class_<index> where none does."""
     firsts: dict[int, Entry] = {}
     for entry in entries:
         if entry.label is not None:
@@ -119,7 +122,7 @@ def _names_beside(entries: Sequence[Entry]) -> tuple[str, ...]:
         )
     if max(firsts) >= _MOST_CLASSES:
         raise VideoMambaError(
-            f"{firsts[max(firsts)].origin}: label {max(firsts)} is no index of a class; number the classes from 0, or name them"
+            f"{firsts[max(firsts)].origin}: label {max(firsts)} is not the index of a class; count from 0, or use names"
         )
     names = tuple((e.name if (e := firsts.get(i)) else None) or f"class_{i}" for i in range(max(firsts) + 1))
     _check_distinct(names, entries[0].origin)

@@ -51,5 +51,5 @@ def number(text: str, what: str, origin: str) -> float:
     except ValueError:
         value = float("nan")
     if value - value != 0:  # neither NaN nor infinite
-        raise VideoMambaError(f"{origin}: {what} {text!r} is no number; mend the line")
+        raise VideoMambaError(f"{origin}: {what} {text!r} is not a number; fix the line")
     return value

@@ -10,7 +10,7 @@ from videomamba.schema import VideoError
 from videomamba.video.open import VIDEO_SUFFIXES
 
 
-class Listing:
+class FileIndex:
     """The video files below `root`, at most `depth` folders down, by their path without the suffix."""
 
     def __init__(self, root: Path, *, depth: int) -> None:

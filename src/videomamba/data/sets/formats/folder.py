@@ -15,10 +15,8 @@ from videomamba.data.sets.formats.table import read_names
 from videomamba.data.sets.symmetry import LEFT_RIGHT, UP_DOWN, swapped_classes
 from videomamba.data.settings import DataSettings
 from videomamba.schema import Symmetries, VideoMambaError
-from videomamba.synthetic.dataset import ACTIONS, reversed_action
+from videomamba.synthetic.dataset import ACTIONS, SETTINGS_FILE, reversed_action
 from videomamba.video.open import IMAGE_SUFFIXES, find_videos
-
-SETTINGS_FILE = "synthetic.json"
 
 
 def find_folder(settings: DataSettings) -> Source:
@@ -32,6 +30,17 @@ def find_folder(settings: DataSettings) -> Source:
     parts = _split_folders(root) or {"train": root}
     labels = partial(_classes, parts["train"]) if "train" in parts else None
     return Source({split: cache(partial(_videos, folder)) for split, folder in parts.items()}, labels=labels)
+
+
+def find_videos_of_folder(settings: DataSettings) -> Source:
+    """All videos below the root, or below root/train, root/val and root/test, whatever folders they lie in.
+
+    What counts as a video is what `video.open.find_videos` finds. The folder at the top stands for a class, so that a share
+    that is held out for validation is the same one as with classes.
+    """
+    root = the_root(settings)
+    parts = _split_folders(root) or {"train": root}
+    return Source({split: cache(partial(_all_videos, folder)) for split, folder in parts.items()})
 
 
 def find_imagenet(settings: DataSettings) -> Source:
@@ -85,12 +94,12 @@ def has_class_folders(root: Path) -> bool:
 
 
 def the_root(settings: DataSettings) -> Path:
-    """Raises VideoMambaError when there is no root or it is no folder."""
+    """Raises VideoMambaError when there is no root or it is not a folder."""
     root = settings.root
     if root is None:
         raise VideoMambaError(f"root: format {settings.format} needs the folder of the data set; give it as data.root")
     if not root.is_dir():
-        raise VideoMambaError(f"{root}: {'is no folder' if root.exists() else 'no such folder'}; check the spelling")
+        raise VideoMambaError(f"{root}: {'is not a folder' if root.exists() else 'no such folder'}; check the spelling")
     return root
 
 
@@ -100,7 +109,7 @@ def _split_folders(root: Path) -> dict[Split, Path] | None:
     others = [name for name in names if name not in named]
     if others and len(named) > 1 and all(folders_in(root / name) for name in named):
         raise VideoMambaError(
-            f"{root}: beside {' and '.join(named)} lies {others[0]}, which is no split; "
+            f"{root}: beside {' and '.join(named)} lies {others[0]}, which is not a split; "
             "move it out of the folder, or give lists with data.train and data.val"
         )
     if others or not named:
@@ -123,6 +132,11 @@ def _classes(folder: Path) -> Sequence[str]:
 
 def _videos(folder: Path) -> list[Entry]:
     return [Entry(str(path), label=name) for name in _classes(folder) for path in _videos_of_class(folder / name)]
+
+
+def _all_videos(folder: Path) -> list[Entry]:
+    tops = {path: path.relative_to(folder).parts for path in find_videos(folder)}
+    return [Entry(str(path), label=top[0] if len(top) > 1 else None) for path, top in tops.items()]
 
 
 def _videos_of_class(folder: Path) -> list[Path]:

@@ -11,10 +11,13 @@ from videomamba.data.settings import DataSettings
 from videomamba.schema import VideoMambaError
 
 
-def held_out(entries: Sequence[Entry], settings: DataSettings) -> tuple[list[Entry], list[Entry]]:
+def held_out(
+    entries: Sequence[Entry], settings: DataSettings, *, annotated: bool = True
+) -> tuple[list[Entry], list[Entry]]:
     """The entries for training and those held out, each in its order; the parts of one video stay together.
 
     Of each class the `val_fraction` of its videos whose path comes first, hashed with `split_seed`: at least one, not all.
+    Without `annotated`, a class with a single video is allowed: then the share is taken from all videos together.
     Raises VideoMambaError for a class with a single video, and for one whose videos are all held out for other classes.
     """
     start = os.path.normpath(settings.root or (settings.train.parent if settings.train is not None else ""))
@@ -26,6 +29,9 @@ def held_out(entries: Sequence[Entry], settings: DataSettings) -> tuple[list[Ent
         digest = hashlib.sha256(f"{settings.split_seed}/{below}".encode("utf-8", "surrogateescape")).hexdigest()
         classes.setdefault(entry.label, {})[path] = digest
         firsts.setdefault(entry.label, entry)
+    if not annotated and min(map(len, classes.values())) < 2:
+        classes = {None: {path: digest for videos in classes.values() for path, digest in videos.items()}}
+        firsts[None] = entries[0]
     held: set[str] = set()
     for label, videos in classes.items():
         if len(videos) < 2:

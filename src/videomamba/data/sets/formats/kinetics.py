@@ -9,7 +9,7 @@ from itertools import chain
 from pathlib import Path
 
 from videomamba.data.sets.formats.entry import Entry, Source, Split, number
-from videomamba.data.sets.formats.file_index import Listing
+from videomamba.data.sets.formats.file_index import FileIndex
 from videomamba.data.sets.formats.folder import the_root
 from videomamba.data.sets.formats.lists import (
     MARKS,
@@ -42,12 +42,12 @@ def find_kinetics(settings: DataSettings) -> Source:
         raise VideoMambaError(
             f"{root}: no Kinetics here; looked for train.csv, also in annotations; name it with data.train"
         )
-    videos = cache(partial(Listing, root, depth=2))
+    videos = cache(partial(FileIndex, root, depth=2))
     parts = {split: cache(partial(_read, file, split, settings, videos)) for split, file in lists.items()}
     return Source(parts, labels=labels_beside(root), nameless_mirror=True)
 
 
-def _read(file: Path, split: Split, settings: DataSettings, videos: Callable[[], Listing]) -> Sequence[Entry]:
+def _read(file: Path, split: Split, settings: DataSettings, videos: Callable[[], FileIndex]) -> Sequence[Entry]:
     rows = read_rows(file, plain=PATH_LABEL, marks=MARKS, name=shown(file, settings.root))
     if not set(rows[0].cells) >= _OFFICIAL:
         return to_entries(rows, partial(os.path.join, str(settings.root)))
@@ -59,10 +59,10 @@ def _read(file: Path, split: Split, settings: DataSettings, videos: Callable[[],
     return [_entry(row, names, videos()) for row in rows]
 
 
-def _entry(row: Row, splits: Sequence[str], videos: Listing) -> Entry:
+def _entry(row: Row, splits: Sequence[str], videos: FileIndex) -> Entry:
     missing = ({"label"} | _OFFICIAL) - set(row.cells)
     if missing:
-        raise VideoMambaError(f"{row.origin}: has no {sorted(missing)[0]}; mend the line")
+        raise VideoMambaError(f"{row.origin}: has no {sorted(missing)[0]}; fix the line")
     start, end = (int(number(row.cells[key], f"the {key}", row.origin)) for key in ("time_start", "time_end"))
     label, stem = row.cells["label"], f"{row.cells['youtube_id']}_{start:06d}_{end:06d}"
     folders = (f"{label}/", f"{label.replace(' ', '_')}/", "")

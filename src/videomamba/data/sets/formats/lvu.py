@@ -1,4 +1,4 @@
-"""LVU, long-form video understanding: nine tasks on clips of films. Source of files and constants: ViS4mer, 2204.01692."""
+"""LVU, long-form video understanding: nine tasks on clips of movies. Source of files and constants: ViS4mer, 2204.01692."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from functools import cache, partial
 from pathlib import Path
 
 from videomamba.data.sets.formats.entry import Entry, Source, number
-from videomamba.data.sets.formats.file_index import Listing
+from videomamba.data.sets.formats.file_index import FileIndex
 from videomamba.data.sets.formats.folder import the_root
 from videomamba.data.sets.formats.lists import (
     MARKS,
@@ -61,7 +61,7 @@ def find_lvu(settings: DataSettings) -> Source:
     lists = default_lists(root, [str(Path(folder) / task) for folder in _FOLDERS]) | given_lists(settings)
     if not lists:
         raise VideoMambaError(f"{root}: no LVU task {task} here; looked for {task}/train.csv, also in lvu_1.0")
-    videos = cache(partial(Listing, root, depth=1))
+    videos = cache(partial(FileIndex, root, depth=1))
     durations = cache(partial(_durations, root))
     parts = {s: cache(partial(_read, f, task, settings, videos, durations)) for s, f in lists.items()}
     return Source(
@@ -87,7 +87,7 @@ def _read(
     file: Path,
     task: LvuTask,
     settings: DataSettings,
-    videos: Callable[[], Listing],
+    videos: Callable[[], FileIndex],
     durations: Callable[[], Mapping[str, float]],
 ) -> Sequence[Entry]:
     rows = _rows(file, settings)
@@ -96,7 +96,7 @@ def _read(
     return [_entry(row, task, videos(), durations()) for row in rows]
 
 
-def _entry(row: Row, task: LvuTask, videos: Listing, durations: Mapping[str, float]) -> Entry:
+def _entry(row: Row, task: LvuTask, videos: FileIndex, durations: Mapping[str, float]) -> Entry:
     video = _cell(row, "youtube_id")
     return Entry(
         path=videos.find(f"{folder}{video}" for folder in _VIDEO_FOLDERS),
@@ -111,7 +111,7 @@ def _target(row: Row, task: LvuTask) -> float:
     columns = ["view_count"] if task == "view_count" else ["like_count", "dislike_count"]
     counts = [number(_cell(row, column), column, row.origin) for column in columns]
     if min(counts) < 0 or sum(counts) <= 0:
-        raise VideoMambaError(f"{row.origin}: {' and '.join(columns)} must be above 0; mend the line")
+        raise VideoMambaError(f"{row.origin}: {' and '.join(columns)} must be above 0; fix the line")
     return view_target(*counts) if task == "view_count" else like_target(*counts)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from videomamba.data.sets.formats.entry import Entry, Source, Split
-from videomamba.data.sets.formats.file_index import Listing
+from videomamba.data.sets.formats.file_index import FileIndex
 from videomamba.data.sets.formats.folder import the_root
 from videomamba.data.sets.formats.lists import PATH_LABEL, default_lists, given_lists, labels_beside, read_list, shown
 from videomamba.data.sets.formats.table import read_json
@@ -80,7 +80,7 @@ def _read_labels(file: Path) -> Sequence[str]:
     try:
         names = {int(index): str(template) for template, index in table.items()}
     except (AttributeError, TypeError, ValueError):
-        raise VideoMambaError(f'{file}: is no table {{"template": "index", ...}}; copy it again') from None
+        raise VideoMambaError(f'{file}: is not a table {{"template": "index", ...}}; copy it again') from None
     if not names or sorted(names) != list(range(len(table))):
         raise VideoMambaError(f"{file}: its indices do not count from 0 on, each once; copy it again")
     return [names[i] for i in range(len(names))]
@@ -91,7 +91,7 @@ def _read_json(file: Path, settings: DataSettings, *, frames: bool) -> list[Entr
     name = shown(file, settings.root)
     table = read_json(file)
     if not isinstance(table, list) or not table:
-        raise VideoMambaError(f"{name}: is no list of videos; copy it again")
+        raise VideoMambaError(f"{name}: is not a list of videos; copy it again")
     videos = list(_videos(table, name))
     locate = _frame_folders(root, videos[0][0]) if frames else _video_files(root)
     return [Entry(locate(video), label=label, origin=origin) for video, label, origin in videos]
@@ -102,14 +102,12 @@ def _videos(table: Sequence[Any], name: str) -> Iterator[tuple[str, str, str]]:
     for place, video in enumerate(table, start=1):
         origin = f"{name}, entry {place}"
         if not isinstance(video, dict) or not {"id", "template"} <= set(video):
-            raise VideoMambaError(
-                f"{origin}: needs id and template, as the training and validation files have; mend it"
-            )
+            raise VideoMambaError(f"{origin}: needs id and template, as the training and validation files have; fix it")
         yield str(video["id"]), str(video["template"]).replace("[", "").replace("]", ""), origin
 
 
 def _video_files(root: Path) -> Callable[[str], str]:
-    videos = Listing(root, depth=1)
+    videos = FileIndex(root, depth=1)
     return lambda video: videos.find(f"{folder}{video}" for folder in _VIDEO_FOLDERS)
 
 

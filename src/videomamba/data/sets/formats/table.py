@@ -17,11 +17,12 @@ SUFFIXES = (".csv", ".tsv", ".jsonl", ".txt")
 
 _NO_NAME = re.compile(r"[./\\]|^[+-]?[0-9]+$")
 """A file or folder, or a number: not the name of a column."""
+_INDEXED = re.compile(r"\s[+-]?[0-9]+\s*$")
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line: its cells by the name of their column, in lower case; an empty cell is left out."""
+    """One line: its cells by the name of their column, in lower case; empty cells are dropped."""
 
     origin: str
     cells: dict[str, str]
@@ -32,22 +33,22 @@ def read_text(file: Path) -> str:
     try:
         text = file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise VideoMambaError(f"{file}: is no UTF-8 text ({error.reason}); save it as UTF-8") from None
+        raise VideoMambaError(f"{file}: is not UTF-8 text ({error.reason}); save it as UTF-8") from None
     except OSError as error:
         raise VideoMambaError(
             f"{file}: cannot be read ({error.strerror}); check the name and the permissions"
         ) from None
     if "\0" in text:  # UTF-16 without its mark, or a damaged file; no path may hold it
-        raise VideoMambaError(f"{file}: is no UTF-8 text (null characters); save it as UTF-8")
+        raise VideoMambaError(f"{file}: is not UTF-8 text (null characters); save it as UTF-8")
     return text
 
 
 def read_json(file: Path) -> Any:
-    """Raises VideoMambaError, one line that begins with the file, when it is no JSON."""
+    """Raises VideoMambaError, one line that begins with the file, when it is not valid JSON."""
     try:
         return json.loads(read_text(file))
     except ValueError as error:
-        raise VideoMambaError(f"{file}: is no JSON ({error}); copy it again") from None
+        raise VideoMambaError(f"{file}: is not valid JSON ({error}); copy it again") from None
 
 
 def read_names(file: Path) -> tuple[str, ...]:
@@ -70,7 +71,7 @@ def read_rows(file: Path, *, plain: Mapping[int, Sequence[str]], marks: Sequence
     A first line that holds one of `marks`, but no number, file or folder, is a header; spaces in its names count as
     underscores. Without one, a line of n columns has the columns `plain[n]`. The separator is a tab, a comma or a semicolon if
     most of the first lines have it, else white space; then the last columns are cut off first, so that a path may hold
-    spaces. Of JSON, values that are lists or objects are passed over. `name` is what errors call the file.
+    spaces. Of JSON, values that are lists or objects are ignored. `name` is what errors call the file.
 
     Raises VideoMambaError for a file without lines or that cannot be read, and for a line that does not fit, by number.
     """
@@ -93,9 +94,9 @@ def _objects(text: str, name: str) -> Iterator[Row]:
         try:
             cells = json.loads(content)
         except ValueError as error:
-            raise VideoMambaError(f"{origin}: is no JSON ({error}); give one object a line") from None
+            raise VideoMambaError(f"{origin}: is not valid JSON ({error}); give one object a line") from None
         if not isinstance(cells, dict):
-            raise VideoMambaError(f'{origin}: is no JSON object; give {{"path": ..., "label": ...}}')
+            raise VideoMambaError(f'{origin}: is not a JSON object; give {{"path": ..., "label": ...}}')
         written = {k: str(v).strip() for k, v in cells.items() if v is not None and not isinstance(v, dict | list)}
         yield Row(origin, {_column(key): value for key, value in written.items() if value})
 
@@ -107,9 +108,12 @@ def _lines(
     separator = next(
         (s for s in ("\t", ",", ";") if first and 2 * sum(s in line for line in first) >= len(first)), None
     )
-    if tab and first and separator != "\t":
+    if tab and first and separator != "\t" and 1 not in plain:
         raise VideoMambaError(f"{name}: has lines without a tab; separate the columns of a .tsv file by tabs")
     columns: Sequence[str] | None = None
+    spaces = min(plain) - 1
+    if spaces == 0 and all(_INDEXED.search(line) for line in first):
+        spaces = 1  # paths may hold spaces, but hardly do all of them end in a space and a number
     numbered = _separated(text, separator, name) if separator else _spaced(text)
     for place, (line, cells) in enumerate(numbered):
         origin = f"{name}, line {line}"
@@ -120,7 +124,7 @@ def _lines(
                     raise VideoMambaError(f"{origin}: names a column twice; name each column once")
                 continue
         if not separator:
-            cells = cells[0].rsplit(None, (len(columns) if columns else min(plain)) - 1)
+            cells = cells[0].rsplit(None, len(columns) - 1 if columns else spaces)
         fitting = columns or plain.get(len(cells), ())
         if len(cells) != len(fitting):
             expected = [columns] if columns else list(plain.values())
@@ -130,7 +134,7 @@ def _lines(
 
 
 def _advice(columns: Sequence[str] | None) -> str:
-    return "mend the line" if columns else "mend the line, or begin the file with a line that names its columns"
+    return "fix the line" if columns else "fix the line, or begin the file with a line that names its columns"
 
 
 def _header(cells: Sequence[str], marks: Sequence[str]) -> Sequence[str] | None:
@@ -151,7 +155,9 @@ def _separated(text: str, separator: str, name: str) -> Iterator[tuple[int, list
                 yield line, cells
             line = reader.line_num + 1
     except csv.Error as error:
-        raise VideoMambaError(f'{name}, line {line}: is cut wrong ({error}); check its quotes (")') from None
+        raise VideoMambaError(
+            f'{name}, line {line}: cannot be split into columns ({error}); check its quotes (")'
+        ) from None
 
 
 def _spaced(text: str) -> Iterator[tuple[int, list[str]]]:
