@@ -32,10 +32,11 @@ from videomamba.data.clips.sampling import train_clip
 from videomamba.data.loading.cache import FrameCache
 from videomamba.data.loading.dataset import Batch, Sample, TrainClips
 from videomamba.data.loading.loader import TrainLoader
-from videomamba.data.loading.order import Place, sample_generator
+from videomamba.data.loading.order import Place
 from videomamba.data.settings import Augmentation, DataSettings
 from videomamba.models.precision import MasterWeights
 from videomamba.schema import ClassLabel, Frames, Preprocess, Symmetries, VideoRecord, VideoSet
+from videomamba.training.draws import Draws
 
 HEIGHT, WIDTH, FPS, SECONDS = 256, 340, 30, 10
 PREPROCESS = Preprocess(num_frames=8, image_size=(224, 224), antialias=False)
@@ -82,7 +83,7 @@ def _write(path: Path, gop: int, *, seed: int) -> Path:
 
 def ours(records: list[VideoRecord], augmentation: Augmentation) -> Callable[[int], object]:
     clips = TrainClips(
-        preprocess=PREPROCESS, augmentation=augmentation, symmetries=Symmetries(), data=DataSettings(), seed=0
+        preprocess=PREPROCESS, augmentation=augmentation, symmetries=Symmetries(), data=DataSettings(), draws=Draws(0)
     )
 
     def load(position: int) -> object:
@@ -97,7 +98,7 @@ def plain(records: list[VideoRecord], augmentation: Augmentation) -> Callable[[i
     """Every frame in turn as an array, then the chosen ones; the same clip from there on."""
 
     def load(position: int) -> object:
-        generator = sample_generator(Place(0, position, position), 0)
+        generator = Draws(0).sample(0, position)
         with av.open(records[position].path) as container:
             container.streams.video[0].codec_context.thread_count = 1
             pictures = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
@@ -165,7 +166,7 @@ def waiting(video_set: VideoSet, dtype: torch.dtype, augmentation: Augmentation,
         preprocess=PREPROCESS,
         augmentation=augmentation,
         data=DataSettings(workers=workers),
-        seed=0,
+        draws=Draws(0),
         batch_size=BATCH,
     ) as loader:
         batches = (batch for epoch in count() for (batch,) in loader.epoch(epoch))

@@ -15,11 +15,10 @@ import pytest
 
 from tests.cli.test_main import run
 from tests.recipes.runs import CLASSES, events, losses, same_weights, write_videos
-from videomamba.cli.train import train
+from videomamba.cli.train import train, train_config
 from videomamba.data.sets.annotations import read_dataset
 from videomamba.data.settings import DataSettings
 from videomamba.recipes import synthetic
-from videomamba.recipes.load import load_config
 from videomamba.training.step import Stepper
 
 SMALL = [
@@ -102,7 +101,7 @@ def test_print_config_reads_back(videos: Path, tmp_path: Path, capsys: pytest.Ca
     assert (code, told) == (0, "")
     file = tmp_path / "run.yaml"
     file.write_text(text)
-    assert load_config(["--config", str(file)]) == load_config([str(option) for option in options])
+    assert train_config(["--config", str(file)]) == train_config([str(option) for option in options])
     assert run(capsys, "train", "--config", file, "--print-config")[1] == text
 
 
@@ -117,7 +116,7 @@ def test_presets_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("options", "line"),
     [
-        (["--optim.lrr", "1"], "--optim.lrr: unknown option; did you mean --optim.lr?"),
+        (["--optim.lrr", "1"], "--optim.lrr: unknown option; did you mean '--optim.lr'?"),
         (["--preset", "k400-tiny-f61"], "preset k400-tiny-f61: unknown; did you mean 'k400-tiny-f64'?"),
         ([], "data.root: missing; "),
         (["--data.root", "gone"], "gone: no such folder; "),
@@ -155,7 +154,7 @@ def test_a_broken_video_is_one_line_and_the_run_goes_on_when_it_is_mended(
     assert (code, said) == (1, "") and line.startswith(f"videomamba: {path}: ") and told.count("videomamba: ") == 1
     code, _, told = run(capsys, "train", *small(root, out, "--data.on-error", "skip"))
     assert code == 0 and "failed videos 1" in told
-    assert any(message.startswith(f"left out {path}: ") for message in events(out))
+    assert any(message.startswith(f"skipped {path}: ") for message in events(out))
     path.write_bytes(whole)
     shutil.rmtree(out)
     assert run(capsys, "train", *small(root, out))[0] == 0

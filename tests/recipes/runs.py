@@ -11,6 +11,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from safetensors.torch import load_file
 
@@ -20,6 +21,7 @@ from videomamba.data.loading.dataset import Batch, TrainClips
 from videomamba.recipes.classify import train
 from videomamba.recipes.config import TrainConfig
 from videomamba.recipes.load import to_yaml
+from videomamba.schema import VideoMambaError
 from videomamba.training.tracking import read_metrics
 
 CLASSES = ("bend", "jump", "turn")
@@ -96,6 +98,28 @@ def spoilt(load: Callable[..., Any], is_bad: Callable[[int], bool]) -> Callable[
         return batch
 
     return spoil
+
+
+class Killed(BaseException):
+    """Ends a run where it stands: nothing in the library handles it."""
+
+
+def complaint(config: TrainConfig) -> str:
+    with pytest.raises(VideoMambaError) as caught:
+        train(config)
+    text = str(caught.value)
+    assert "\n" not in text
+    return text
+
+
+def at_call(number: int, function: Callable[..., Any], then: Callable[..., Any]) -> Callable[..., Any]:
+    """`function`, of whose calls the one with this number, counted from 1, is `then` instead."""
+    calls = count(1)
+    return lambda *given, **named: (then if next(calls) == number else function)(*given, **named)
+
+
+def die(*_: object, **__: object) -> None:
+    raise Killed
 
 
 def train_quietly(config: TrainConfig, log: Path) -> None:

@@ -18,18 +18,19 @@ from tests.cli.test_main import run
 from tests.recipes.films import COLOURS, LVU_WINDOWS, TARGETS, write_breakfast, write_coin, write_lvu
 from tests.recipes.runs import events, losses
 from videomamba import create_model
+from videomamba.cli.train import train_config
 from videomamba.data.clips.sampling import evaluation_clips
 from videomamba.data.clips.transforms import to_clip
 from videomamba.data.loading.record_video import open_record
 from videomamba.evaluation.report import write_report
 from videomamba.evaluation.results import ClassificationResult, RegressionResult
-from videomamba.recipes.classify import CHECKPOINTS, Trained, train
+from videomamba.recipes.classify import train
 from videomamba.recipes.config import TrainConfig
 from videomamba.recipes.evaluate import evaluate
-from videomamba.recipes.load import load_config
 from videomamba.recipes.presets import preset_names
 from videomamba.schema import Number, Preprocess, VideoRecord, Views
 from videomamba.training.checkpoint import checkpoints
+from videomamba.training.run import CHECKPOINTS, Trained
 from videomamba.training.tracking import read_metrics
 from videomamba.weights.bundle import read_bundle_metadata, save_bundle
 from videomamba.weights.pretrained import open_pretrained
@@ -72,7 +73,7 @@ def prepare(name: str, frames: int, root: Path, start: Path, out: Path) -> Train
     chosen = ["--preset", name, "--data.root", str(root), "--run.out", str(out), "--model.weights", str(start)]
     if name.startswith("lvu"):  # published for 32 frames only
         chosen += ["--clip.num-frames", str(frames)]
-    config = load_config([*chosen, *SMALL])
+    config = train_config([*chosen, *SMALL])
     assert config.clip.num_frames == frames and (config.data.window == 60) == name.endswith("windows")
     return config
 

@@ -24,6 +24,7 @@ from videomamba.recipes.config import TrainConfig
 from videomamba.recipes.evaluate import evaluate
 from videomamba.recipes.load import to_yaml
 from videomamba.training.checkpoint import checkpoints
+from videomamba.training.draws import Draws
 
 TIMEOUT = 120
 PLAIN: dict[str, dict[str, Any]] = {"model": {"drop_path": 0.0}, "optim": {"clip_grad": 0.5}}
@@ -73,7 +74,7 @@ def broken(videos: Path, root: Path, *, half: bool) -> Path:
     Path(read_dataset(data, "val").records[1].path).write_text("not a video")
     if half:
         records = read_dataset(data, "train").records
-        for place in epoch_order(len(records), 0, 0, 1)[2:4]:
+        for place in epoch_order(len(records), Draws(0).order(0))[2:4]:
             Path(records[place].path).write_text("not a video")
     return root
 
@@ -87,7 +88,7 @@ class Done:
         self.missing = broken(videos, folder / "missing", half=False)
         begun = tiny(videos, folder / "begun", **PLAIN, run={"max_steps": 3})
         train(begun)
-        order = epoch_order(12, 0, 0, 1)
+        order = epoch_order(12, Draws(0).order(0))
         tasks: list[dict[str, Any]] = [
             {"train": settings(tiny(videos, folder / "parts", **PLAIN, run={"micro_batch": 2}))},
             {"train": settings(tiny(videos, folder / "bf16", **PLAIN, run={"precision": "bf16"}))},
@@ -150,8 +151,8 @@ def test_a_process_without_a_readable_video_waits_for_none(done: Done, tmp_path:
 
 def test_a_sample_of_another_process_is_named(done: Done, videos: Path) -> None:
     """It is in the share of the second process, whose gradients spoil those of the first."""
-    path = read_dataset(DataSettings(root=videos), "train").records[epoch_order(12, 0, 0, 1)[2]].path
-    assert events(done.folder / "spoilt")[0] == f"step 1 was left out: the loss of {path} (and of 1 more) is not finite"
+    path = read_dataset(DataSettings(root=videos), "train").records[epoch_order(12, Draws(0).order(0))[2]].path
+    assert events(done.folder / "spoilt")[0] == f"skipped step 1: the loss of {path} (and of 1 more) is not finite"
     assert [answers[4]["skipped_steps"] for answers in done.ranks] == [2, 2]
 
 
@@ -187,10 +188,10 @@ def test_processes_that_are_asked_to_stop_go_on(videos: Path, tmp_path: Path) ->
 
 @pytest.mark.slow
 def test_an_error_of_one_process_ends_all(videos: Path, tmp_path: Path) -> None:
-    """A broken video in the share of the second: its line is told, nobody waits, and the run goes on once it is mended."""
+    """A broken video in the share of the second: its error is shown, no process waits, and once repaired it resumes."""
     root = shutil.copytree(videos, tmp_path / "videos")
     records = read_dataset(DataSettings(root=root), "train").records
-    path = Path(records[epoch_order(12, 0, 0, 1)[-1]].path)
+    path = Path(records[epoch_order(12, Draws(0).order(0))[-1]].path)
     path.write_text("not a video")
     (tmp_path / "run.yaml").write_text(to_yaml(tiny(root, tmp_path / "run", **PLAIN)))
     command = torchrun("-m", "videomamba", "train", "--config", tmp_path / "run.yaml")

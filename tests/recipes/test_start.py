@@ -12,11 +12,11 @@ from tests.recipes.runs import CLASSES, tiny
 from videomamba import create_model
 from videomamba.recipes.config import TrainConfig
 from videomamba.recipes.load import to_yaml
-from videomamba.recipes.start import build_model, check_same_data, check_same_run
+from videomamba.recipes.start import build_model, check_same_data, check_same_run, facts
 from videomamba.schema import ClassLabel, Number, VideoMambaError, VideoRecord, VideoSet
 from videomamba.weights.bundle import save_bundle
 
-HERE = Path("run")
+HERE, FILE = Path("run"), Path("file")
 
 
 def video_set(*labels: str, number: int = 4) -> VideoSet:
@@ -119,7 +119,7 @@ def changed(**sections: dict[str, Any]) -> TrainConfig:
     ids=str,
 )
 def test_what_changes_no_weight_may_change(free: dict[str, Any]) -> None:
-    check_same_run(changed(**free), to_yaml(changed()), "file")
+    check_same_run(changed(**free), to_yaml(changed()), FILE)
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_what_changes_no_weight_may_change(free: dict[str, Any]) -> None:
 )
 def test_what_makes_another_run_is_named(section: str, name: str, value: object) -> None:
     with pytest.raises(VideoMambaError) as caught:
-        check_same_run(changed(**{section: {name: value}}), to_yaml(changed()), "step_00000003.pt")
+        check_same_run(changed(**{section: {name: value}}), to_yaml(changed()), Path("step_00000003.pt"))
     text = str(caught.value)
     assert text.startswith(f"step_00000003.pt: belongs to a run with {section}.{name} ") and "\n" not in text
     assert text.endswith("; choose another folder, or the same settings to resume it")
@@ -152,19 +152,20 @@ def test_what_makes_another_run_is_named(section: str, name: str, value: object)
     [
         (video_set("a", "b", number=5), "belongs to a run of 4 training videos, not 5; "),
         (video_set("a", "c"), "belongs to a run of 2 classes, not these 2 ('b' is in one of them only); "),
-        (video_set("b", "a"), "belongs to a run of 2 classes, not these 2 (their order is another); "),
+        (video_set("b", "a"), "belongs to a run of 2 classes, not these 2 (their order differs); "),
         (video_set(), "belongs to a run of 2 classes, not these 0 ('a' is in one of them only); "),
     ],
 )
 def test_other_data_are_another_run(now: VideoSet, reason: str) -> None:
-    check_same_data(video_set("a", "b"), ("a", "b"), 4, "file")
+    before = facts(video_set("a", "b"))
+    check_same_data(facts(video_set("a", "b")), before, FILE)
     with pytest.raises(VideoMambaError) as caught:
-        check_same_data(now, ("a", "b"), 4, "file")
+        check_same_data(facts(now), before, FILE)
     assert str(caught.value).startswith(f"file: {reason}choose another folder")
 
 
 def test_kept_frames_are_other_pixels_wherever_they_are_kept() -> None:
     kept = to_yaml(changed(data={"cache": "here"}))
-    check_same_run(changed(data={"cache": "there"}), kept, "file")
+    check_same_run(changed(data={"cache": "there"}), kept, FILE)
     with pytest.raises(VideoMambaError, match=r"data\.cache a folder, not None"):
-        check_same_run(changed(), kept, "file")
+        check_same_run(changed(), kept, FILE)

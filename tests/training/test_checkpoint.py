@@ -14,6 +14,7 @@ from videomamba.schema import VideoMambaError
 from videomamba.training.checkpoint import (
     Progress,
     RunState,
+    check_same,
     checkpoints,
     load_checkpoint,
     optimizer_state,
@@ -22,12 +23,14 @@ from videomamba.training.checkpoint import (
     versions,
 )
 
+FACTS = {"names": ("a", "b"), "number": 12}
+
 
 def state(step: int = 3) -> RunState:
     progress = Progress(seed=7, epoch=1, step_in_epoch=1, step=step, best=0.5, skipped_steps=1)
     progress.failed_videos["a.mp4"] = "is broken"
     moments = {"weight": {"step": torch.tensor(3.0), "exp_avg": torch.randn(2, 2)}}
-    return RunState(progress, {"weight": torch.randn(2, 2)}, moments, None, "optim: {}\n", ("a", "b"), 12, versions())
+    return RunState(progress, {"weight": torch.randn(2, 2)}, moments, None, "optim: {}\n", FACTS, versions())
 
 
 def network() -> nn.Module:
@@ -41,7 +44,7 @@ def test_what_is_saved_comes_back(tmp_path: Path) -> None:
     assert path == tmp_path / "deep" / "folder" / "step_00000003.pt"
     found = load_checkpoint(path)
     assert found.progress == saved.progress
-    assert (found.config, found.labels, found.num_videos, found.ema) == ("optim: {}\n", ("a", "b"), 12, None)
+    assert (found.config, found.data, found.ema) == ("optim: {}\n", FACTS, None)
     assert found.versions["torch"] == str(torch.__version__) and set(found.versions) == {
         "videomamba",
         "torch",
@@ -52,7 +55,23 @@ def test_what_is_saved_comes_back(tmp_path: Path) -> None:
         assert torch.equal(found.optimizer["weight"][name], tensor)
 
 
-def test_a_step_counts_what_it_left_out() -> None:
+@pytest.mark.parametrize(
+    ("config", "data", "line"),
+    [
+        ("a: 2", {"n": 3}, "belongs to a run with other settings; choose another folder, or the same settings"),
+        ("a: 1", {"n": 4}, "belongs to a run with n 3, not 4; choose another folder, or the same data"),
+        ("a: 1", {}, "belongs to a run with n 3, not None; "),
+    ],
+)
+def test_another_run_is_refused(config: str, data: dict[str, object], line: str) -> None:
+    saved = RunState(Progress(seed=0), {}, {}, None, "a: 1", {"n": 3}, versions())
+    check_same(saved, "a: 1", {"n": 3}, Path("file"))
+    with pytest.raises(VideoMambaError) as caught:
+        check_same(saved, config, data, Path("file"))
+    assert str(caught.value).startswith(f"file: {line}") and "\n" not in str(caught.value)
+
+
+def test_a_step_counts_what_it_skipped() -> None:
     progress = Progress(seed=0)
     progress.count_step([("a.mp4", "is broken")], finite=True)
     progress.count_step([("a.mp4", "is broken"), ("b.mp4", "is gone")], finite=False)
@@ -133,7 +152,7 @@ def test_a_folder_that_cannot_be_one(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(VideoMambaError) as caught:
         save_checkpoint(tmp_path / "file" / "folder", state(), keep=1)
-    assert str(caught.value).startswith(f"{tmp_path / 'file' / 'folder'}: cannot be made a folder (")
+    assert str(caught.value).startswith(f"{tmp_path / 'file' / 'folder'}: cannot be created (")
 
 
 @pytest.mark.parametrize("fused", [True, False])
@@ -157,7 +176,7 @@ def test_an_optimiser_goes_on_bit_for_bit(fused: bool, tmp_path: Path) -> None:
     steps(first, optimizer, 4)
     moments = optimizer_state(optimizer, first.named_parameters())
     assert list(moments) == [name for name, _ in first.named_parameters()]
-    kept = RunState(Progress(seed=0, step=4), first.state_dict(), moments, None, "", (), 1, versions())
+    kept = RunState(Progress(seed=0, step=4), first.state_dict(), moments, None, "", {}, versions())
     found = load_checkpoint(save_checkpoint(tmp_path, kept, keep=1))
     steps(first, optimizer, 1)  # what was kept is a copy
 

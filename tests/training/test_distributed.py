@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
 
+import videomamba
 from videomamba.schema import VideoMambaError
 from videomamba.training.distributed import Processes, like, whole
 
@@ -44,7 +49,22 @@ def test_a_device_that_is_not_there(device: str) -> None:
 def test_sharding_needs_several_processes() -> None:
     with pytest.raises(VideoMambaError) as caught:
         Processes(device="cpu", strategy="fsdp")
-    assert str(caught.value).startswith("run.strategy: fsdp shares the weights among processes; start several")
+    assert str(caught.value).startswith("run.strategy: fsdp shards the weights over processes; start several")
+
+
+def test_several_processes_name_what_they_need(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "lightning_fabric", None)
+    assert Processes(device="cpu").world == 1
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(VideoMambaError, match=r"needs Lightning Fabric; pip install 'videomamba\[train\]'"):
+        Processes(device="cpu")
+
+
+def test_what_one_file_imports_no_other_does() -> None:
+    """import-linter sees packages, not `torch.utils.tensorboard`; and a private class is no import of its own."""
+    source = {path.name: path.read_text() for path in Path(videomamba.__file__).parent.rglob("*.py")}
+    assert [name for name, text in source.items() if "torch.utils.tensorboard" in text] == ["tensorboard.py"]
+    assert not re.search(r"lightning_fabric\S* import .*\b_|_Fabric", source["distributed.py"])
 
 
 def test_layout() -> None:

@@ -1,4 +1,4 @@
-"""The average of the weights: its formula, swapping in and back, and resuming."""
+"""The average of the weights: its formula, its precision, and resuming."""
 
 from __future__ import annotations
 
@@ -37,23 +37,6 @@ def test_the_average_follows_its_formula() -> None:
         torch.testing.assert_close(average.double(), expected[name], rtol=1e-6, atol=1e-6)
 
 
-def test_the_average_is_swapped_in_and_the_weights_come_back() -> None:
-    model = a_network()
-    ema = EMA(model.named_parameters(), 0.5)
-    move(model)
-    ema.update(model.named_parameters())
-    before = {name: p.detach().clone() for name, p in model.named_parameters()}
-    average = {name: value.clone() for name, value in ema.state_dict().items()}
-    with ema.applied(model.named_parameters()):
-        assert all(torch.equal(p, average[name]) for name, p in model.named_parameters())
-        assert not any(torch.equal(p, before[name]) for name, p in model.named_parameters())
-    with pytest.raises(KeyError), ema.applied(model.named_parameters()):
-        move(model)
-        raise KeyError("while evaluating")
-    assert all(torch.equal(p, before[name]) for name, p in model.named_parameters())
-    assert all(torch.equal(value, average[name]) for name, value in ema.state_dict().items())
-
-
 def test_small_steps_add_up_over_fp32_masters_of_a_bf16_model() -> None:
     torch.manual_seed(0)
     model = create_model("videomamba_micro", depth=1, num_classes=3, num_frames=2, image_size=32)
@@ -64,15 +47,10 @@ def test_small_steps_add_up_over_fp32_masters_of_a_bf16_model() -> None:
     with torch.no_grad():
         dict(masters.named_parameters())[name].mul_(1.001)  # in bf16 most of it would be rounded away
     masters.publish()
-    rounded = weight.detach().clone()
     for _ in range(3):
         ema.update(masters.named_parameters())
+    assert weight.dtype == torch.bfloat16
     torch.testing.assert_close(ema.state_dict()[name], before * (1 + 0.001 * (1 - 0.999**3)), rtol=1e-6, atol=0)
-    with ema.applied(masters.named_parameters()):
-        masters.publish()
-        assert torch.equal(weight, ema.state_dict()[name].bfloat16())
-    masters.publish()
-    assert torch.equal(weight, rounded)
 
 
 def test_a_resumed_average_goes_on_bit_for_bit() -> None:

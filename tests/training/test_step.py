@@ -12,22 +12,15 @@ from torch import Tensor, nn
 from videomamba.schema import VideoMambaError
 from videomamba.training.distributed import Processes
 from videomamba.training.guard import Guard
-from videomamba.training.step import Stepper, StepResult
+from videomamba.training.step import OwnWeights, Stepper, StepResult
 
 CLIPS = torch.randn(6, 3, generator=torch.Generator().manual_seed(0))
 
 
-class Plain:
-    """fp32 weights that are their own masters."""
+class Watched(OwnWeights):
+    """Counts how often the weights were published."""
 
-    def __init__(self, model: nn.Module) -> None:
-        self.model, self.published = model, 0
-
-    def named_parameters(self) -> object:
-        return self.model.named_parameters()
-
-    def collect_gradients(self) -> None:
-        pass
+    published = 0
 
     def publish(self) -> None:
         self.published += 1
@@ -39,14 +32,13 @@ class Bench:
     def __init__(self, *, clip_grad: float | None = None, max_bad_steps: int = 3, sums_itself: bool = False) -> None:
         torch.manual_seed(0)
         self.model = nn.Linear(3, 1)
-        self.masters = Plain(self.model)
-        self.stepper: Stepper[Tensor] = Stepper(
+        self.masters = Watched(self.model)
+        self.stepper = Stepper(
             self.model,
-            self.masters,  # type: ignore[arg-type]
+            self.masters,
             torch.optim.SGD(self.model.parameters(), lr=0.1),
             Processes(device="cpu"),
             Guard(max_bad_steps),
-            self.losses,
             sums_itself=sums_itself,
             clip_grad=clip_grad,
         )
@@ -61,7 +53,7 @@ class Bench:
         return self.model.weight.detach().clone()
 
     def step(self, *sizes: int, planned: int | None = None) -> StepResult:
-        return self.stepper.step(list(CLIPS[: sum(sizes)].split(sizes)), planned=planned or sum(sizes))
+        return self.stepper.step(list(CLIPS[: sum(sizes)].split(sizes)), self.losses, planned=planned or sum(sizes))
 
 
 def by_hand(number: int, *, norm: float | None = None) -> tuple[Tensor, float, float]:
@@ -119,12 +111,12 @@ def test_gradients_do_not_go_over_to_the_next_step() -> None:
     assert torch.allclose(bench.weight(), other.weight(), atol=1e-7)
 
 
-def test_a_step_that_is_not_finite_is_left_out() -> None:
+def test_a_step_that_is_not_finite_is_skipped() -> None:
     bench = Bench()
     before = bench.weight()
     poison = CLIPS[:4].clone()
     poison[1] = math.inf
-    result = bench.stepper.step([CLIPS[:2], poison], planned=6)
+    result = bench.stepper.step([CLIPS[:2], poison], bench.losses, planned=6)
     assert torch.equal(bench.weight(), before) and bench.masters.published == 0
     assert not result.verdict.finite and result.verdict.samples == ("1.mp4",)
     assert bench.step(6).verdict.finite and bench.stepper.guard.in_a_row == 0
@@ -134,6 +126,6 @@ def test_a_step_that_is_not_finite_is_left_out() -> None:
 def test_several_in_a_row_are_the_end() -> None:
     bench = Bench(max_bad_steps=2)
     poison = torch.full((2, 3), math.nan)
-    bench.stepper.step([poison], planned=2)
+    bench.stepper.step([poison], bench.losses, planned=2)
     with pytest.raises(VideoMambaError, match=r"2 steps in a row were not finite, the last because the loss of 0\.mp4"):
-        bench.stepper.step([poison], planned=2)
+        bench.stepper.step([poison], bench.losses, planned=2)

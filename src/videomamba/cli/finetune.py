@@ -8,8 +8,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from videomamba.cli.output import Json, note, print_json
-from videomamba.cli.train import measure
+from videomamba.cli.output import Json, counter, note, print_json
 
 
 def finetune(
@@ -24,53 +23,25 @@ def finetune(
         str | None,
         arg(metavar="WEIGHTS", help="zoo name or weights file to begin with; default: the best available"),
     ] = None,
-    epochs: Annotated[int | None, arg(help="times through the data; default: by its size")] = None,
-    seed: Annotated[int, arg(help="of everything that is drawn")] = 0,
+    epochs: Annotated[int | None, arg(help="passes over the data; default: by its size")] = None,
+    seed: Annotated[int, arg(help="of all random draws")] = 0,
     device: Annotated[str, arg(help="cpu, cuda, mps, ...; auto: the best there is")] = "auto",
     json: Json = False,
 ) -> int:
-    """Fine-tune on your own videos: choose the settings, train, evaluate, write a model that predict takes and a report.
+    """Fine-tune on your own videos: choose settings, train, evaluate, write a model for `predict` and a report.
 
-    Goes on where an interrupted run of the same folder stopped. All settings are in OUT/config.yaml: to change one, copy
-    the file and give it to `videomamba train --config`.
+    An interrupted run in the same folder is resumed. All settings are in OUT/config.yaml: to change one, copy the file and
+    give it to `videomamba train --config`.
     """
-    import shutil
-
-    from videomamba.evaluation.report import write_report
     from videomamba.evaluation.results import ClassificationResult
-    from videomamba.files import write_atomically
-    from videomamba.recipes.classify import CONFIG, train
-    from videomamba.recipes.finetune import plan
-    from videomamba.schema import VideoMambaError
-    from videomamba.training.tracking import read_metrics
+    from videomamba.recipes.finetune import finetune as run
 
-    if epochs is not None and epochs < 1:
-        raise VideoMambaError(f"--epochs {epochs}: give at least 1")
-    if seed < 0:
-        raise VideoMambaError(f"--seed {seed}: give 0 or more")
-    out = out or Path("runs/finetune") / folder.absolute().name
-    planned = plan(folder, out, weights=weights, epochs=epochs, seed=seed, device=device)
-    for reason in planned.reasons:
-        note(reason)
-    config = planned.config
-    trained = train(config)
-    chosen, result = measure(config, trained)
-    model, report = out / "model.safetensors", out / "report.html"
-    write_atomically(model, lambda target: shutil.copyfile(chosen, target))
-    write_report(
-        report,
-        title=f"Fine-tuned on {folder.absolute().name}",
-        config=config.model_dump(mode="json"),
-        result=result,
-        history=read_metrics(out),
-        skipped=tuple(trained.progress.failed_videos.items()),
-        note="; ".join(planned.reasons),
-    )
+    tuned = run(folder, out, weights=weights, epochs=epochs, seed=seed, device=device, notify=note, counter=counter)
     if json:
-        print_json({"model": str(model), "report": str(report), "config": str(out / CONFIG), **result.as_dict()})
+        print_json(tuned.as_dict())
         return 0
-    print(result)
-    print(f"model    {model}\nreport   {report}\nsettings {out / CONFIG}")
-    if isinstance(result, ClassificationResult):
-        print(f"\nNow:  videomamba predict FILES_OR_FOLDERS --model {shlex.quote(str(model))}")
+    print(tuned.result)
+    print(f"model    {tuned.model}\nreport   {tuned.report}\nsettings {tuned.settings}")
+    if isinstance(tuned.result, ClassificationResult):
+        print(f"\nNow:  videomamba predict FILES_OR_FOLDERS --model {shlex.quote(str(tuned.model))}")
     return 0

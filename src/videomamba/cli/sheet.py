@@ -35,6 +35,7 @@ def sheet(
     from videomamba.cli.output import progress
     from videomamba.data.augment.sheet import training_sheet
     from videomamba.schema import VideoMambaError
+    from videomamba.training.draws import Draws
     from videomamba.video.open import find_videos
     from videomamba.video.picture import write_png
 
@@ -46,15 +47,15 @@ def sheet(
     if like is not None:
         if (clip, augment) != (Preprocess(), Augmentation()):
             raise VideoMambaError("--like: takes clip and augment from a run; remove --like or those options")
-        from videomamba.recipes.load import load_config
+        from videomamba.recipes.presets import preset_or_file
 
-        config = load_config(["--config" if like.endswith((".yaml", ".yml")) else "--preset", like])
+        config = preset_or_file(like)
         clip, augment = config.clip, config.augment
     if seed < 0:
         raise VideoMambaError(f"--seed {seed}: give 0 or more")
     paths = [path for given in files for path in find_videos(given)][:videos]
     reading = progress(paths, total=len(paths), what="reading")
-    write_png(out, training_sheet(reading, clip, augment, samples=samples, seed=seed))
+    write_png(out, training_sheet(reading, clip, augment, samples=samples, draws=Draws(seed).sheet))
     for i, path in enumerate(paths):
         print(f"rows {i * samples + 1} to {(i + 1) * samples}: {path}")
     print(out)

@@ -1,4 +1,4 @@
-"""The whole of a supervised run as one record. What is printed by --print-config is what a YAML file may say."""
+"""The settings of a supervised run as one record. What --print-config prints is what a YAML file may say."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pydantic import Field
 
 from videomamba.data.settings import Augmentation, DataSettings
 from videomamba.models.config import Discretization, ScanOrder
-from videomamba.schema import Preprocess, Settings
+from videomamba.schema import Preprocess, Settings, VideoMambaError, Views
 from videomamba.training.settings import Optimisation, Run
 
 REGRESSION_TASKS = ("like_ratio", "view_count")
@@ -56,7 +56,7 @@ class Published(Settings):
 class TrainConfig(Settings):
     """One supervised run. Number of classes and their names come from the data."""
 
-    preset: str | None = Field(default=None, description="the published run that this begins as")
+    preset: str | None = Field(default=None, description="the published run whose settings are the defaults")
     model: ModelSettings = ModelSettings()
     clip: Preprocess = Preprocess()
     data: DataSettings = DataSettings()
@@ -69,3 +69,41 @@ class TrainConfig(Settings):
         """The fields of VideoMambaConfig that this run chooses: all but the number of classes, for `create_model`."""
         chosen = self.model.model_dump(exclude={"name", "weights"}, exclude_none=True)
         return {**chosen, "num_frames": self.clip.num_frames, "image_size": self.clip.image_size}
+
+
+def check_config(config: TrainConfig) -> None:
+    """Raises VideoMambaError, naming the key, where the sections do not go together. It reads no file.
+
+    What depends on the data set itself is checked when that has been read.
+    """
+    from videomamba.models.registry import build_config, list_models  # need PyTorch, which the settings alone do not
+
+    try:
+        build_config(config.model.name, config.network())
+    except ValueError as error:
+        where = "model and clip" if config.model.name in list_models() else "model.name"
+        raise VideoMambaError(f"{where}: {error}") from None
+    try:
+        Views.parse(config.eval.views)
+    except VideoMambaError as error:
+        raise VideoMambaError(f"eval.views: {error}") from None
+
+    data, augment, optim, micro_batch = config.data, config.augment, config.optim, config.run.micro_batch
+    if data.root is None and data.train is None:
+        raise VideoMambaError("data.root: missing; say where the data set lies, as in --data.root FOLDER")
+    if (data.format == "lvu") != (data.task is not None):
+        raise VideoMambaError(
+            f"data.task: {data.task or 'missing'}, with data.format {data.format}; format lvu needs one and no other has one"
+        )
+    if data.task in REGRESSION_TASKS:
+        for key in ("mixup", "cutmix", "label_smoothing"):
+            if getattr(augment, key) > 0:
+                raise VideoMambaError(f"augment.{key}: needs classes, and {data.task} is a number; set it to 0")
+    if optim.warmup_epochs >= optim.epochs:
+        raise VideoMambaError(
+            f"optim.warmup_epochs: {optim.warmup_epochs:g} leaves nothing of the {optim.epochs} optim.epochs; lower it"
+        )
+    if micro_batch is not None and optim.batch_size % micro_batch:
+        raise VideoMambaError(
+            f"run.micro_batch: {micro_batch} does not divide optim.batch_size {optim.batch_size}; change one of them"
+        )

@@ -28,11 +28,11 @@ def evaluate(
     precision: Literal["fp32", "bf16"] = "fp32",
     progress: Progress | None = None,
 ) -> Result:
-    """Shows every video of `split` to a network and counts. Under torchrun the processes share the videos; each has the result.
+    """The result of a network on every video of `split`. Under torchrun the processes share the videos; each has the result.
 
     `weights` is a zoo name or a weights file; `views` None takes its published protocol. `labels` are the network's class
-    names, instead of those of the file. A data set that names its classes is matched by name, whatever their order; it
-    may hold a part of the network's classes. Raises VideoMambaError when the classes are not the network's.
+    names, instead of those of the file. A data set that names its classes is matched by name, in any order; it may have only
+    some of the network's classes. Raises VideoMambaError when the classes are not the network's.
     """
     opened = weights if isinstance(weights, Pretrained) else open_pretrained(weights)
     if labels is not None:

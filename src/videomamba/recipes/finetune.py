@@ -1,7 +1,9 @@
-"""Settings for a small data set of one's own: which weights to begin with, how long, how gently."""
+"""Fine-tuning on a small data set of one's own: which weights to start from, how long, how gently; then model and report."""
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,25 +12,30 @@ import torch
 from videomamba.data.sets.annotations import read_dataset
 from videomamba.data.sets.durations import usual_clip_seconds
 from videomamba.data.settings import Augmentation, DataSettings
+from videomamba.files import write_atomically
 from videomamba.recipes.config import Evaluation, ModelSettings, TrainConfig
+from videomamba.recipes.supervised import Counter, silent, train_and_evaluate
+from videomamba.recipes.testing import Result
 from videomamba.schema import VideoMambaError, VideoSet, WeightsError
+from videomamba.training.run import CONFIG
 from videomamba.training.settings import Optimisation, Run
+from videomamba.training.tracking import read_metrics
 from videomamba.weights.pretrained import Pretrained, open_pretrained
 from videomamba.weights.zoo import find_weights, resolve_weights, zoo_entry, zoo_names
 
 PACKAGED = "videomamba_micro_synthetic"
 PREFERRED = {"cpu": "videomamba_tiny_k400_f8_224", "gpu": "videomamba_small_k400_f16_224"}
-"""The released weights to begin with, by the machine: on a CPU a step of the small ones would take minutes."""
+"""The released weights to start from, by the machine: on a CPU a step of the small network would take minutes."""
 
 VIDEOS, REPEATS = 8, 2
 """Of one step: videos, and clips of each."""
 MICRO_BATCH = 2
 """Videos in one forward pass of a released network, which is far larger than the packaged one."""
 CLIPS_SEEN = 6_000
-"""Clips that a run looks at, about; and no fewer epochs than FEWEST, no more than MOST."""
+"""The approximate number of clips that a run sees, in at least FEWEST and at most MOST epochs."""
 FEWEST, MOST = 10, 100
 CACHED = 2_000
-"""Data sets of no more videos than this are decoded once and kept."""
+"""Data sets of at most this many videos are decoded once and cached."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +44,67 @@ class Plan:
 
     config: TrainConfig
     reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Finetuned:
+    """A fine-tuned network: the bundle `model`, the page `report`, the `settings` of the run, and its `result`."""
+
+    model: Path
+    report: Path
+    settings: Path
+    result: Result
+
+    def as_dict(self) -> dict[str, object]:
+        """The JSON form: paths, and the numbers of the result."""
+        paths = {"model": str(self.model), "report": str(self.report), "config": str(self.settings)}
+        return {**paths, **self.result.as_dict()}
+
+
+def finetune(
+    folder: Path,
+    out: Path | None = None,
+    *,
+    weights: str | None = None,
+    epochs: int | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    notify: Callable[[str], None] = silent,
+    counter: Counter | None = None,
+) -> Finetuned:
+    """Fine-tunes on the data set in `folder`: chooses settings, trains, evaluates, writes model.safetensors and report.html.
+
+    `out` is runs/finetune/<name of the folder> by default; an interrupted run in it is resumed. `weights` is a zoo name or a
+    weights file, by default the best that can be found; `epochs` by default depends on the size of the data. `notify` gets
+    each finding and choice as a line, `counter` shows progress (`supervised.Counter`). Raises VideoMambaError as `plan` and
+    `classify.train` do.
+    """
+    from videomamba.evaluation.report import (
+        write_report,
+    )  # a missing matplotlib is an error now, not after the training
+
+    if epochs is not None and epochs < 1:
+        raise VideoMambaError(f"epochs {epochs}: give at least 1")
+    if seed < 0:
+        raise VideoMambaError(f"seed {seed}: give 0 or more")
+    folder, name = Path(folder), Path(folder).absolute().name
+    out = Path("runs/finetune") / name if out is None else Path(out)
+    planned = plan(folder, out, weights=weights, epochs=epochs, seed=seed, device=device)
+    for reason in planned.reasons:
+        notify(reason)
+    measured = train_and_evaluate(planned.config, notify=notify, counter=counter)
+    model, report = out / "model.safetensors", out / "report.html"
+    write_atomically(model, lambda target: shutil.copyfile(measured.weights, target))
+    write_report(
+        report,
+        title=f"Fine-tuned on {name}",
+        config=planned.config.model_dump(mode="json"),
+        result=measured.result,
+        history=read_metrics(out),
+        skipped=tuple(measured.progress.failed_videos.items()),
+        note="; ".join(planned.reasons),
+    )
+    return Finetuned(model, report, out / CONFIG, measured.result)
 
 
 def plan(
@@ -48,15 +116,16 @@ def plan(
     seed: int = 0,
     device: str = "auto",
 ) -> Plan:
-    """What `videomamba finetune` does with the data set in `folder`: a folder per class, lists, any format that is told
-    from its files.
+    """The run that `finetune` makes of the data set in `folder`: a folder per class, lists, or any format that its files show.
 
-    Raises VideoMambaError for a data set that cannot be read, has a single class, or weights that are not there.
+    Raises VideoMambaError for a data set that cannot be read or has a single class, and for weights that cannot be found.
     """
     data = DataSettings(root=folder, on_error="skip")
     train_set, val_set, test_set = (read_dataset(data, split) for split in ("train", "val", "test"))
     if len(train_set.labels) == 1:
-        raise VideoMambaError(f"{folder}: has one class, {train_set.labels[0]}; a network needs two to tell apart")
+        raise VideoMambaError(
+            f"{folder}: has only the class {train_set.labels[0]}; a network needs two or more to distinguish"
+        )
     name, reason = choose_weights(device) if weights is None else (weights, f"weights: {weights}, as asked")
     opened = open_pretrained(name, needs_head=False)
     packaged = name == PACKAGED
@@ -110,7 +179,7 @@ def plan(
 
 
 def choose_weights(device: str) -> tuple[str, str]:
-    """(zoo name, why): released Kinetics weights that are on this machine or can be fetched, else the packaged network."""
+    """(zoo name, reason): released Kinetics weights on this machine or that can be fetched, else the packaged network."""
     preferred = PREFERRED[
         "gpu" if device.startswith("cuda") or (device == "auto" and torch.cuda.is_available()) else "cpu"
     ]

@@ -2,7 +2,7 @@
 
 The numbers are those of the original's scripts; what is a fact of a released checkpoint (its start, its preprocessing, its
 views, its accuracy) is taken from the zoo. Where a script is at fault, the preset does what the authors' table and the
-released file say, and a note tells.
+released file say, and a note says so.
 
 Blocks at full rate with nearly frozen embeddings, and decayed A_log (both "legacy"), are how the released weights were made.
 """
@@ -17,6 +17,7 @@ from typing import Literal, get_args
 
 from videomamba.data.settings import Augmentation, DataSettings, Format, LvuTask
 from videomamba.recipes.config import REGRESSION_TASKS, Evaluation, ModelSettings, Published, TrainConfig
+from videomamba.recipes.load import load
 from videomamba.recipes.published import (
     BREAKFAST,
     COIN,
@@ -60,6 +61,13 @@ def preset(name: str) -> Preset:
     return known[name]
 
 
+def preset_or_file(name: str) -> TrainConfig:
+    """The settings of a preset, or of the YAML file `name`. Raises VideoMambaError with the nearest name, or file and key."""
+    if name.endswith((".yaml", ".yml")):
+        return load(TrainConfig, Path(name), presets=lambda one: preset(one).config)
+    return preset(name).config
+
+
 def presets_table() -> list[dict[str, str | float | None]]:
     """A row of each preset for a listing: what it trains, on what, for how long, and the published accuracy."""
     return [
@@ -69,7 +77,7 @@ def presets_table() -> list[dict[str, str | float | None]]:
             "clip": "x".join(map(str, (made.config.clip.num_frames, *made.config.clip.image_size))),
             "epochs": made.config.optim.epochs,
             "batch": made.config.optim.batch_size,
-            "begins with": made.config.model.weights,
+            "starts from": made.config.model.weights,
             "views": made.config.eval.views,
             "top-1": made.published.top1,
         }

@@ -1,6 +1,6 @@
 """The tables of the original's training scripts, a row a run, and what is wrong with some of the scripts.
 
-Rates stand as the scripts give them, before scaling; the global batch is GPUs x videos x accumulated passes.
+Rates are as the scripts give them, before scaling; the global batch is GPUs x videos x accumulated passes.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 Size = Literal["tiny", "small", "middle", "mask", "base"]
-"""`mask` is the middle network that begins with masked pre-training."""
+"""`mask` is the middle network that starts from masked pretraining."""
 
 
 class VideoRun(NamedTuple):

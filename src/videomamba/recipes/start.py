@@ -1,14 +1,19 @@
-"""What a run starts from: the network of its settings, with fresh weights or those of a weights file."""
+"""What a run starts from: the network with random weights or those of a file, or an earlier part of the same run."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+
 import yaml
 
+from videomamba.memory import return_large_blocks
 from videomamba.models.registry import build_config
 from videomamba.models.videomamba import VideoMamba
 from videomamba.recipes.config import TrainConfig
 from videomamba.recipes.load import to_yaml
-from videomamba.schema import VideoMambaError, VideoSet
+from videomamba.schema import Settings, VideoMambaError, VideoSet
+from videomamba.training.checkpoint import RunState
 from videomamba.weights.load import load_weights
 from videomamba.weights.read import WeightsFile, read_weights
 from videomamba.weights.report import LoadReport
@@ -16,13 +21,16 @@ from videomamba.weights.zoo import resolve_weights
 
 
 def build_model(config: TrainConfig, video_set: VideoSet, *, fresh: bool) -> tuple[VideoMamba, LoadReport | None]:
-    """The network for the classes of `video_set` (one output for regression), and what became of the weights it loaded.
+    """The network for the classes of `video_set` (one output for regression), and the report of the weights that it loaded.
 
     `fresh` false leaves the weights random: a checkpoint of the run is about to replace them all. Raises WeightsError when
-    the weights are not there or do not fit.
+    the weights cannot be found or do not fit.
     """
     outputs = video_set.outputs
     model = VideoMamba(build_config(config.model.name, {**config.network(), "num_classes": outputs}))
+    if config.run.recompute_blocks:
+        model.checkpoint_activations(min(config.run.recompute_blocks, model.config.depth))
+        return_large_blocks()
     if config.model.weights is None or not fresh:
         return model, None
     weights = read_weights(resolve_weights(config.model.weights))
@@ -49,14 +57,20 @@ def _known_rows(weights: WeightsFile, video_set: VideoSet, outputs: int) -> list
 
 
 FREE = ("preset", "eval", "run", "clip.clip_seconds", "data.root", "data.workers", "data.on_error")
-"""What may be another when a run is resumed: it changes no weight. Of `run`, seed and precision are not free."""
+"""What may change when a run is resumed, because it changes no weight. Of `run`, seed and precision are not free."""
 
 
-def check_same_run(config: TrainConfig, stored: str, path: object) -> None:
+def check_resumed(config: Settings, video_set: VideoSet, state: RunState, path: Path) -> None:
+    """Raises VideoMambaError when the checkpoint `state` at `path` is not of the run of `config` on `video_set`."""
+    check_same_run(config, state.config, path)
+    check_same_data(facts(video_set), state.data, path)
+
+
+def check_same_run(config: Settings, stored: str, path: Path) -> None:
     """Raises VideoMambaError naming the first key in which `config` and the stored YAML describe different runs."""
     ours, theirs = (_flat(yaml.safe_load(text)) for text in (to_yaml(config), stored))
-    for run in (ours, theirs):  # kept frames are other pixels than decoded ones, wherever they are kept
-        run["data.cache"] = "a folder" if run["data.cache"] else None
+    for run in (ours, theirs):  # cached frames are other pixels than decoded ones, wherever they are kept
+        run["data.cache"] = "a folder" if run.get("data.cache") else None
     for key in [*ours, *(key for key in theirs if key not in ours)]:
         free = any(key == name or key.startswith(name + ".") for name in FREE)
         if (not free or key in ("run.seed", "run.precision")) and ours.get(key) != theirs.get(key):
@@ -66,22 +80,31 @@ def check_same_run(config: TrainConfig, stored: str, path: object) -> None:
             )
 
 
-def check_same_data(video_set: VideoSet, labels: tuple[str, ...], num_videos: int, path: object) -> None:
-    """Raises VideoMambaError when the training data are not the `num_videos` videos of `labels` that a run began with.
+def facts(video_set: VideoSet) -> dict[str, object]:
+    """What identifies training data to a checkpoint. The order of an epoch depends on the number of videos."""
+    return {"labels": video_set.labels, "videos": len(video_set)}
 
-    The order of an epoch hangs on their number. That files were moved, or mended, is all right.
-    """
+
+def check_same_data(ours: Mapping[str, object], theirs: Mapping[str, object], path: Path) -> None:
+    """Raises VideoMambaError when the `facts` differ. Videos may have been moved or repaired."""
     advice = "choose another folder, or the same data to resume it"
-    if video_set.labels != labels:
-        changed = [name for name in (*labels, *video_set.labels) if (name in labels) != (name in video_set.labels)]
-        what = f"{changed[0]!r} is in one of them only" if changed else "their order is another"
+    labels, before = _names(ours), _names(theirs)
+    if labels != before:
+        changed = [name for name in (*before, *labels) if (name in before) != (name in labels)]
+        what = f"{changed[0]!r} is in one of them only" if changed else "their order differs"
         raise VideoMambaError(
-            f"{path}: belongs to a run of {len(labels)} classes, not these {len(video_set.labels)} ({what}); {advice}"
+            f"{path}: belongs to a run of {len(before)} classes, not these {len(labels)} ({what}); {advice}"
         )
-    if len(video_set) != num_videos:
+    if ours != theirs:
         raise VideoMambaError(
-            f"{path}: belongs to a run of {num_videos} training videos, not {len(video_set)}; {advice}"
+            f"{path}: belongs to a run of {theirs['videos']} training videos, not {ours['videos']}; {advice}"
         )
+
+
+def _names(known: Mapping[str, object]) -> tuple[str, ...]:
+    labels = known["labels"]
+    assert isinstance(labels, tuple)
+    return labels
 
 
 def _flat(tree: object, prefix: str = "") -> dict[str, object]:

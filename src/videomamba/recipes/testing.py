@@ -1,4 +1,4 @@
-"""A network against one split of a data set, by a protocol of views. What training and evaluation have in common."""
+"""A network tested on one split of a data set, by a protocol of views: what training and evaluation share."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Progress = Callable[[int, int], None]
 
 
 class Test:
-    """The videos of one split, ready to be shown to networks. Close it, or use it in a `with` statement.
+    """The videos of one split, ready to test networks on. Close it, or use it in a `with` statement.
 
     The result is the same, bit for bit, for any number of processes; every one of them must call.
     """

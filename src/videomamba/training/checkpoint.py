@@ -1,8 +1,7 @@
-"""What a run keeps to go on from: everything that the next step depends on, in one file that appears whole or not at all.
+"""The training state from which a run resumes: all that the next step depends on, in one file written whole or not at all.
 
-A run draws nothing from a generator with a history: every draw is made from (seed, step) or (seed, epoch, place in the
-epoch's order). So the state of all generators and of the sampler is three numbers, and a run that goes on from a checkpoint
-makes the same steps as one that was never stopped.
+No generator of a run has a history (`draws.py`). So the state of all generators and of the sampler is three numbers, and a
+resumed run makes the same steps as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ _NAME = re.compile(r"step_(\d{8})\.pt")
 
 @dataclass
 class Progress:
-    """Where a run stands: `epoch` and `step_in_epoch` are the next ones to be done, `step` counts all done ones."""
+    """How far a run is: `epoch` and `step_in_epoch` are the next ones, `step` counts the finished ones."""
 
     seed: int
     epoch: int = 0
@@ -38,7 +37,7 @@ class Progress:
     failed_videos: dict[str, str] = field(default_factory=dict)
 
     def count_step(self, failures: Sequence[tuple[str, str]], *, finite: bool) -> None:
-        """A step is done; `failures` are the (path, reason) of videos that it did without."""
+        """Counts a finished step; `failures` are the (path, reason) of the videos that it skipped."""
         self.step, self.step_in_epoch = self.step + 1, self.step_in_epoch + 1
         self.skipped_steps += not finite
         self.failed_videos.update(failures)
@@ -46,9 +45,10 @@ class Progress:
 
 @dataclass(frozen=True)
 class RunState:
-    """What a checkpoint file holds. Tensors are whole, fp32, on the CPU; `optimizer` is by parameter name.
+    """The content of a checkpoint file. Tensors are whole, fp32, on the CPU; `optimizer` is by parameter name.
 
-    `labels` and `num_videos` are those of the training data, in whose order a run goes on.
+    `config` is a text with the settings of the run, and `data` holds facts that identify its training data: strings,
+    numbers, and tuples of them. Only the recipe knows what they mean.
     """
 
     progress: Progress
@@ -56,8 +56,7 @@ class RunState:
     optimizer: Mapping[str, Mapping[str, Tensor]]
     ema: Mapping[str, Tensor] | None
     config: str
-    labels: tuple[str, ...]
-    num_videos: int
+    data: Mapping[str, object]
     versions: Mapping[str, str]
 
 
@@ -73,14 +72,14 @@ def versions() -> dict[str, str]:
 def save_checkpoint(folder: Path, state: RunState, *, keep: int) -> Path:
     """Writes `state` as folder/step_<step>.pt, then removes all but the last `keep` files.
 
-    Raises VideoMambaError when the disk refuses: nothing was removed, the checkpoints before are as they were.
+    Raises VideoMambaError when the file cannot be written: the earlier checkpoints are then unchanged.
     """
     path = folder / f"step_{state.progress.step:08}.pt"
     content = {**vars(state), "progress": asdict(state.progress)}
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise VideoMambaError(f"{folder}: cannot be made a folder ({error.strerror}); choose another folder") from error
+        raise VideoMambaError(f"{folder}: cannot be created ({error.strerror}); choose another folder") from error
     write_atomically(path, lambda target: torch.save(content, target))
     for old in checkpoints(folder)[:-keep]:
         old.unlink(missing_ok=True)
@@ -99,8 +98,22 @@ def load_checkpoint(path: Path) -> RunState:
         return RunState(**{**content, "progress": Progress(**content["progress"])})
     except Exception as error:  # a damaged file makes torch.load raise anything
         raise VideoMambaError(
-            f"{path}: is damaged or of another version and cannot be resumed from; remove it, the one before it then serves"
+            f"{path}: is damaged or of another version; remove it to resume from the checkpoint before it"
         ) from error
+
+
+def check_same(state: RunState, config: str, data: Mapping[str, object], path: Path) -> None:
+    """Raises VideoMambaError when the checkpoint `state` at `path` is not that of `config` and `data`, to the letter."""
+    for what in (*data, *(name for name in state.data if name not in data)):
+        if data.get(what) != state.data.get(what):
+            raise VideoMambaError(
+                f"{path}: belongs to a run with {what} {state.data.get(what)}, not {data.get(what)}; choose another folder, "
+                "or the same data to resume it"
+            )
+    if config != state.config:
+        raise VideoMambaError(
+            f"{path}: belongs to a run with other settings; choose another folder, or the same settings to resume it"
+        )
 
 
 def optimizer_state(

@@ -1,9 +1,10 @@
-"""The processes of a run: one, or as many as torchrun started. The one file that knows Lightning Fabric.
+"""The processes of a run: one, or as many as torchrun started. The one file that imports Lightning Fabric.
 
-Fabric starts the process group, picks the device, and wraps the network in PyTorch's DDP or FSDP2. Two things go straight to
-`torch.distributed`: Python objects are gathered by it, because Fabric gathers tensors only; and with products in bf16
-the gradients are summed by it, once a step and in fp32, because DDP would sum them in bf16 and between the backward passes of
-an accumulated step, before `MasterWeights` has collected them.
+A single process is plain PyTorch and needs no Fabric. With several, Fabric starts the process group, picks the device, and
+wraps the network in PyTorch's DDP or FSDP2. Two things go straight to `torch.distributed`: Python objects are gathered by
+it, because Fabric gathers tensors only; and with products in bf16 the gradients are summed by it, once a step and in fp32,
+because DDP would sum them in bf16 and between the backward passes of an accumulated step, before the fp32 master weights
+have collected them.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import contextlib
 import logging
 import os
 from collections.abc import Iterable, Sequence
-from typing import Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -23,13 +24,8 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from videomamba.schema import VideoMambaError
 
-try:
+if TYPE_CHECKING:
     from lightning_fabric import Fabric
-    from lightning_fabric.strategies.ddp import DDPStrategy
-    from lightning_fabric.strategies.model_parallel import ModelParallelStrategy
-    from lightning_fabric.wrappers import _FabricModule
-except ModuleNotFoundError as error:
-    raise VideoMambaError("training needs Lightning Fabric; pip install 'videomamba[train]'") from error
 
 Item = TypeVar("Item")
 _BUCKET = 2**24  # numbers that are summed over the processes in one go
@@ -40,60 +36,55 @@ class Processes:
 
     The process group is made once and lasts as long as the process: all runs and tests in it share one.
 
-    Raises VideoMambaError for a device that is not there, and for a strategy of several processes in a single one.
+    Raises VideoMambaError for a device that is not there, for a strategy of several processes in a single one, and for
+    several processes without Lightning Fabric.
     """
 
     def __init__(self, *, device: str = "auto", strategy: Literal["auto", "ddp", "fsdp"] = "auto") -> None:
-        world, local = (int(os.environ.get(name, "1")) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))
-        if world == 1 and strategy == "fsdp":
-            raise VideoMambaError("run.strategy: fsdp shares the weights among processes; start several with torchrun")
+        self.rank, self.world = 0, int(os.environ.get("WORLD_SIZE", "1"))
         self.sharded = strategy == "fsdp"
-        logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
-        plan: str | DDPStrategy | ModelParallelStrategy = "auto"
-        if self.sharded:
-            plan = ModelParallelStrategy(_shard, data_parallel_size=world, tensor_parallel_size=1)
-        elif world > 1:
-            plan = DDPStrategy()
-        accelerator, _, index = device.partition(":")
-        devices: int | list[int] = [int(index)] if index and world == 1 else local
+        self._fabric: Fabric | None = None
+        self._wrapped: Any = None  # the network as Fabric returned it, of a private class
+        if self.world == 1 and self.sharded:
+            raise VideoMambaError("run.strategy: fsdp shards the weights over processes; start several with torchrun")
         try:
-            self._fabric = Fabric(
-                accelerator={"auto": "auto", "cuda": "gpu"}.get(accelerator, accelerator),
-                devices=devices,
-                num_nodes=max(1, world // local),
-                strategy=plan,
-            )
-            self._fabric.launch()
-        except (RuntimeError, ValueError, TypeError) as error:
+            if self.world == 1:
+                self.device = _usable(device)
+            else:
+                self._fabric = _launched(device, self.world, sharded=self.sharded)
+                self.rank, self.device = self._fabric.global_rank, self._fabric.device
+        except (RuntimeError, ValueError, TypeError, AssertionError) as error:
             reason = str(error).splitlines()[0]
             raise VideoMambaError(f"device {device}: cannot be used here ({reason}); try cpu") from error
-        self.rank: int = self._fabric.global_rank
-        self.world: int = self._fabric.world_size
-        self.device: torch.device = self._fabric.device
 
     @property
     def main(self) -> bool:
         return self.rank == 0
 
     def wrap(self, model: nn.Module, *, sums_itself: bool) -> nn.Module:
-        """`model` on the device, ready for this many processes. `sums_itself`: the caller will call `sum_gradients`."""
+        """`model` on the device, ready for this many processes. `sums_itself`: the caller will call `average_gradients`."""
+        if self._fabric is None:
+            return model.to(self.device)
         if sums_itself and not self.sharded:
             model.to(self.device)
             for tensor in model.state_dict().values():
-                if self.world > 1:
-                    dist.broadcast(tensor, src=0)
+                dist.broadcast(tensor, src=0)
             return model
         wrapped: nn.Module = self._fabric.setup_module(model)
+        self._wrapped = wrapped
         return wrapped
 
     def backward(self, loss: Tensor) -> None:
-        self._fabric.backward(loss)
+        if self._fabric is None:
+            torch.autograd.backward(loss)
+        else:
+            self._fabric.backward(loss)
 
     def accumulating(self, module: nn.Module, enabled: bool) -> contextlib.AbstractContextManager[None]:
         """Inside, a backward pass leaves gradients to be summed over the processes by a later one."""
-        if self.world == 1 or not enabled or not isinstance(module, _FabricModule):
+        if self._fabric is None or module is not self._wrapped:
             return contextlib.nullcontext()
-        return self._fabric.no_backward_sync(module)
+        return self._fabric.no_backward_sync(module, enabled)
 
     @torch.no_grad()
     def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
@@ -137,6 +128,42 @@ class Processes:
         items: list[Item | None] = [None] * self.world
         dist.all_gather_object(items, item)
         return items  # type: ignore[return-value]
+
+
+def _usable(name: str) -> torch.device:
+    """The device called `name`, after trying it; auto: the best there is."""
+    device = torch.device(name) if name != "auto" else torch.accelerator.current_accelerator(check_available=True)
+    tried = torch.zeros(1, device=device or torch.device("cpu"))
+    tried.item()  # a device such as "meta" makes tensors that hold nothing
+    if tried.is_cuda:
+        torch.cuda.set_device(tried.device)
+    return tried.device
+
+
+def _launched(device: str, world: int, *, sharded: bool) -> Fabric:
+    """Fabric with its process group. `device` names a kind of device: each process gets one of its own."""
+    try:
+        from lightning_fabric import Fabric
+        from lightning_fabric.strategies.ddp import DDPStrategy
+        from lightning_fabric.strategies.model_parallel import ModelParallelStrategy
+    except ImportError as error:
+        raise VideoMambaError(
+            "training or evaluation by several processes needs Lightning Fabric; pip install 'videomamba[train]'"
+        ) from error
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    plan: DDPStrategy | ModelParallelStrategy = DDPStrategy()
+    if sharded:
+        plan = ModelParallelStrategy(_shard, data_parallel_size=world, tensor_parallel_size=1)
+    accelerator = device.partition(":")[0]
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    fabric = Fabric(
+        accelerator={"cuda": "gpu"}.get(accelerator, accelerator),
+        devices=local,
+        num_nodes=max(1, world // local),
+        strategy=plan,
+    )
+    fabric.launch()
+    return fabric
 
 
 def _shard(model: nn.Module, mesh: DeviceMesh) -> nn.Module:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -26,24 +25,10 @@ class EMA:
 
     @torch.no_grad()
     def update(self, named_parameters: Iterable[tuple[str, nn.Parameter]]) -> None:
-        """Takes in the weights after a step. Raises ValueError when the names are not those that it was made with."""
+        """Adds the weights after a step. Raises ValueError when the names are not those that it was made with."""
         weights = self._matched(named_parameters)
         averages = list(self._averages.values())
         torch._foreach_lerp_(averages, [weight.detach().float() for weight in weights], 1 - self.decay)
-
-    @contextlib.contextmanager
-    def applied(self, named_parameters: Iterable[tuple[str, nn.Parameter]]) -> Iterator[None]:
-        """Within the context the parameters hold the average; then, whatever happened, what they held before.
-
-        Where the model computes with rounded copies of them, the caller publishes inside and again afterwards.
-        """
-        weights = self._matched(named_parameters)
-        kept = [weight.detach().clone() for weight in weights]
-        try:
-            _copy(weights, self._averages.values())
-            yield
-        finally:
-            _copy(weights, kept)
 
     def state_dict(self) -> dict[str, Tensor]:
         """{name: average}, fp32; the averages themselves, not copies."""
@@ -59,7 +44,8 @@ class EMA:
                 f"the checkpoint's averaged weights are not of this network, the first {wrong[0]}; "
                 "resume with the run's own config"
             )
-        _copy(self._averages.values(), [state[name] for name in self._averages])
+        for name, average in self._averages.items():
+            average.copy_(state[name])
 
     def _matched(self, named_parameters: Iterable[tuple[str, nn.Parameter]]) -> list[nn.Parameter]:
         """The parameters in the averages' order."""
@@ -68,9 +54,3 @@ class EMA:
             first = sorted(found.keys() ^ self._averages.keys())[0]
             raise ValueError(f"{first}: not among both the averaged and the given parameters")
         return [found[name] for name in self._averages]
-
-
-@torch.no_grad()
-def _copy(targets: Iterable[Tensor], sources: Iterable[Tensor]) -> None:
-    for target, source in zip(targets, sources, strict=True):
-        target.copy_(source)

@@ -1,4 +1,4 @@
-"""What happens when numbers stop being finite: find where, skip the step, and stop when it does not pass."""
+"""Losses and gradients that are not finite: find where, skip the step, and stop the run after too many in a row."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class Guard:
 
 
 def first_cause(verdicts: Sequence[Verdict]) -> Verdict:
-    """Of what all processes found at one bad step the one that tells most: a sample's loss spoils the gradients of all."""
+    """The most informative verdict of all processes at one bad step: a sample's loss spoils the gradients of all."""
     return max(verdicts, key=lambda verdict: (bool(verdict.samples), bool(verdict.parameters)))
 
 

@@ -39,7 +39,7 @@ def scaled_rates(settings: Optimisation, repeats: int) -> Rates:
 
 
 def layer_id(name: str, *, depth: int, mode: Literal["true", "legacy"]) -> int:
-    """The place of a parameter between 0, the input, and depth + 1, what stands behind the blocks.
+    """The place of a parameter between 0, the input, and depth + 1, what follows the blocks.
 
     "true" puts block i at i + 1. "legacy" is what the original computes, its line for the blocks being commented out and
     the name of the temporal embedding misspelt: the input of the image network at 0, all else at depth + 1.
@@ -67,7 +67,7 @@ def parameter_groups(
     """Groups for an optimiser, from input to output, each with `name`, `params`, `lr_scale` and `weight_decay`.
 
     `named_parameters` has the names of a VideoMamba of `depth` blocks, without any wrapper's prefix; what needs no
-    gradient is left out. `lr_scale` is layer_decay^(depth + 1 - id); without layer decay all parameters share one id.
+    gradient is skipped. `lr_scale` is layer_decay^(depth + 1 - id); without layer decay all parameters share one id.
     """
     groups: dict[tuple[int, bool], dict[str, object]] = {}
     members: dict[tuple[int, bool], list[nn.Parameter]] = {}

@@ -1,4 +1,4 @@
-"""What can be chosen about optimisation and about the run around it."""
+"""Settings of the optimisation and of the run around it."""
 
 from __future__ import annotations
 
@@ -43,27 +43,29 @@ class Optimisation(Settings):
 
 
 class Run(Settings):
-    """Where a run writes, on what it runs, and what it keeps."""
+    """Where a run writes, on what it runs, and how often it saves and evaluates."""
 
     out: Path = Field(default=Path("runs/train"), description="folder of the run")
-    seed: int = Field(default=0, ge=0, description="of everything that is drawn")
+    seed: int = Field(default=0, ge=0, description="of all random draws")
     device: str = Field(default="auto", description="cpu, cuda, mps; auto: the best there is")
     strategy: Literal["auto", "ddp", "fsdp"] = Field(default="auto", description="over several processes (torchrun)")
     precision: Literal["fp32", "bf16"] = Field(default="fp32", description="of the matrix products; weights stay fp32")
     micro_batch: int | None = Field(
         default=None, ge=1, description="videos in one forward pass of one process; default: all of its share of a step"
     )
-    activation_checkpointing: int = Field(
-        default=0, ge=0, description="first blocks whose activations are computed again instead of kept"
+    recompute_blocks: int = Field(
+        default=0,
+        ge=0,
+        description="first blocks whose activations are recomputed in the backward pass, to save memory",
     )
-    resume: bool = Field(default=True, description="go on from the last checkpoint in `out`, if there is one")
+    resume: bool = Field(default=True, description="resume from the last checkpoint in `out`, if there is one")
     checkpoint_minutes: float = Field(default=10.0, ge=0, description="minutes between checkpoints")
     keep: int = Field(default=2, ge=1, description="checkpoints that are kept; older ones are removed")
     evaluate_every: int = Field(default=1, ge=0, description="epochs between evaluations while training; 0: none")
     max_bad_steps: int = Field(
-        default=5, ge=1, description="steps in a row without finite numbers before the run stops"
+        default=5, ge=1, description="steps in a row with numbers that are not finite before the run stops"
     )
-    max_steps: int | None = Field(default=None, ge=1, description="stop after so many steps, for trying things out")
+    max_steps: int | None = Field(default=None, ge=1, description="stop after this many steps, to try things out")
     tensorboard: bool = Field(
         default=False, description="write TensorBoard events beside metrics.jsonl and metrics.csv"
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -20,17 +20,62 @@ class Masters(Protocol):
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]: ...
     def collect_gradients(self) -> None: ...
     def publish(self) -> None: ...
+    def state_dict(self) -> dict[str, Tensor]: ...
 
 
-MicroBatch = TypeVar("MicroBatch")
+class OwnWeights:
+    """The weights of an fp32 network, which are their own masters."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self._model = model
+
+    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        return self._model.named_parameters()
+
+    def collect_gradients(self) -> None:
+        pass
+
+    def publish(self) -> None:
+        pass
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return self._model.state_dict()
+
+
+class MicroBatch(Protocol):
+    """The samples of one forward pass. `planned` counts them as if none had failed; `failures` are (path, reason)."""
+
+    @property
+    def planned(self) -> int: ...
+    @property
+    def failures(self) -> Sequence[tuple[str, str]]: ...
+
+
+Batch = TypeVar("Batch")
+BatchOut = TypeVar("BatchOut", bound=MicroBatch, covariant=True)
+Losses = Callable[[Batch], tuple[Tensor, Sequence[str]]]
+"""The forward pass of a micro-batch: one loss per sample (n,), and the samples' names."""
+
+
+class Loader(Protocol[BatchOut]):
+    """`epoch(e, first)` gives this process's micro-batches of each step of epoch e, from step `first` on.
+
+    `waited` is how many seconds its user has waited for batches so far.
+    """
+
+    @property
+    def steps_per_epoch(self) -> int: ...
+    @property
+    def waited(self) -> float: ...
+    def epoch(self, epoch: int, first_step: int) -> Iterator[Sequence[BatchOut]]: ...
 
 
 @dataclass(frozen=True)
 class StepResult:
-    """What a step came to, over all processes: mean `loss` of `samples` clips, `grad_norm` before clipping. `missing` clips
+    """The result of a step over all processes: mean `loss` of `samples` clips, `grad_norm` before clipping. `missing` clips
     could not be read.
 
-    `verdict.finite` is False where the step was skipped: the weights are then as before. So they are where no video could be
+    `verdict.finite` is False where the step was skipped: the weights are then unchanged. So they are where no video could be
     read: `samples` is 0, `loss` NaN.
     """
 
@@ -41,8 +86,8 @@ class StepResult:
     verdict: Verdict
 
 
-class Stepper(Generic[MicroBatch]):
-    """Makes the steps of a run. `losses_of(batch)` is the forward pass: one loss per clip (n,), with their names.
+class Stepper:
+    """Makes the steps of a run.
 
     The gradient is that of the mean over all clips of the step, whichever process and micro-batch they stood in. Raises
     VideoMambaError after as many bad steps in a row as the guard allows.
@@ -55,22 +100,21 @@ class Stepper(Generic[MicroBatch]):
         optimizer: torch.optim.Optimizer,
         processes: Processes,
         guard: Guard,
-        losses_of: Callable[[MicroBatch], tuple[Tensor, Sequence[str]]],
         *,
         sums_itself: bool,
         clip_grad: float | None,
     ) -> None:
         self.module, self.masters, self.optimizer = module, masters, optimizer
-        self.processes, self.guard, self.losses_of = processes, guard, losses_of
+        self.processes, self.guard = processes, guard
         self.sums_itself, self.clip_grad = sums_itself, clip_grad
 
-    def step(self, batches: Sequence[MicroBatch], *, planned: int) -> StepResult:
+    def step(self, batches: Sequence[Batch], losses_of: Losses[Batch], *, planned: int) -> StepResult:
         """One update from this process's micro-batches. `planned` is the number of clips in them all if none failed."""
         self.optimizer.zero_grad(set_to_none=True)
         samples, total = 0, torch.zeros((), device=self.processes.device)
         for i, batch in enumerate(batches):
             with self.processes.accumulating(self.module, i + 1 < len(batches)):
-                losses, names = self.losses_of(batch)
+                losses, names = losses_of(batch)
                 self.guard.check(losses[: len(names)], names)
                 self.processes.backward(losses.sum() / planned)
             self.masters.collect_gradients()

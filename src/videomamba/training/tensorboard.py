@@ -11,7 +11,9 @@ try:
 except ImportError as error:
     raise VideoMambaError("TensorBoard events need tensorboard; pip install 'videomamba[train]'") from error
 
+EventWriter = SummaryWriter
 
-def open_events(folder: Path, *, first_step: int) -> SummaryWriter:
-    """A writer of a new event file in `folder`. TensorBoard then hides what older files say of `first_step` and later."""
-    return SummaryWriter(folder, purge_step=first_step)
+
+def open_events(folder: Path, *, first_step: int) -> EventWriter:
+    """A writer of a new event file in `folder`. TensorBoard then hides the older records of `first_step` and later."""
+    return EventWriter(folder, purge_step=first_step)

@@ -1,8 +1,8 @@
-"""What a run tells about itself: metrics.jsonl, metrics.csv, TensorBoard events, and a bar or lines on stderr.
+"""The records of a run: metrics.jsonl, metrics.csv, TensorBoard events, and a bar or lines on stderr.
 
 A record is one line of metrics.jsonl: "kind" (step, epoch or event), "step" (optimiser steps done by then), "epoch" (of a
-step or an epoch), and the values. A number that is not finite stands as the string "nan", "inf" or "-inf", since JSON has
-none. A run that was killed and resumed leaves the records of an uninterrupted one: those after its checkpoint are cut off.
+step or an epoch), and the values. A number that is not finite is written as the string "nan", "inf" or "-inf", since JSON has
+none. A run that was killed and resumed has the records of an uninterrupted one: those after its checkpoint are removed.
 
 The bar shows the step values named loss, lr, samples_per_second and waiting (the share of the time spent on waiting for
 data, in [0, 1]).
@@ -26,7 +26,8 @@ from videomamba.schema import VideoMambaError
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
-    from torch.utils.tensorboard import SummaryWriter
+
+    from videomamba.training.tensorboard import EventWriter
 
 Value = float | int | str | None
 Record = dict[str, Any]
@@ -35,7 +36,7 @@ JSONL = "metrics.jsonl"
 CSV = "metrics.csv"
 EVENTS = "tensorboard"
 AVERAGED = ("loss", "samples_per_second", "waiting")
-"""Step values whose mean stands in the record of the epoch, unless the caller gives another."""
+"""Step values whose mean is in the record of the epoch, unless the caller gives another."""
 
 _NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
@@ -43,7 +44,7 @@ _NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 class Tracker:
     """Writes the records of one run into the folder `out`; a context manager.
 
-    `resume_step` is the step of the checkpoint that the run goes on from: records of later steps are removed. None starts
+    `resume_step` is the step of the checkpoint from which the run resumes: records of later steps are removed. None starts
     the files anew. An epoch's record belongs to the step before it, so it is written before the checkpoint is; where the
     order was the other one, the record that comes again takes the place of the first. In a distributed run the first
     process alone has a tracker.
@@ -71,7 +72,7 @@ class Tracker:
         self._epoch: int | None = None
         self._sums: dict[str, tuple[float, int]] = {}
         self._jsonl: FileIO | None = None
-        self._events: SummaryWriter | None = None
+        self._events: EventWriter | None = None
         self._bar: _Bar | None = None
 
     def __enter__(self) -> Self:
@@ -107,7 +108,7 @@ class Tracker:
                 with _saving(self._out / EVENTS):
                     self._events.close()
             except VideoMambaError:
-                if error is None:  # otherwise the error that ended the run is the one to be told
+                if error is None:  # otherwise the error that ended the run matters more
                     raise
 
     def step(self, step: int, *, epoch: int, **values: Value) -> None:
@@ -140,7 +141,7 @@ class Tracker:
                 print(line, file=sys.stderr, flush=True)
 
     def event(self, message: str, *, step: int | None = None, **values: Value) -> None:
-        """Records something that happened at `step`, by default the last: such as a step that was left out.
+        """Records something that happened at `step`, by default the last: such as a skipped step.
 
         A resume before that step removes it. What happens before `step()` is called for its step has to name it.
         """
@@ -171,7 +172,7 @@ class Tracker:
             raise
 
     def _take(self, record: Record) -> None:
-        """Accounts for a record that is in the file: the means and the epochs go on from it."""
+        """Counts a record that is in the file into the means and the epochs."""
         if record["kind"] == "epoch":
             self._epochs.append(record)
         elif record["kind"] == "step":
@@ -204,7 +205,7 @@ class Tracker:
 def read_metrics(out: Path) -> list[Record]:
     """The records of the run in the folder `out`, in order; none where it has not begun.
 
-    A last line that a kill has cut is left out. Raises VideoMambaError naming the file, and the line where another one is
+    A last line that a kill has cut is skipped. Raises VideoMambaError naming the file, and the line where another one is
     not a record.
     """
     path = Path(out) / JSONL
@@ -227,7 +228,7 @@ def read_metrics(out: Path) -> list[Record]:
 
 
 def describe(values: Mapping[str, Value]) -> str:
-    """Values on one line: "loss 0.5123, samples per second 31.2"; those that are None are left out."""
+    """Values on one line: "loss 0.5123, samples per second 31.2"; those that are None are skipped."""
     return ", ".join(
         f"{name.replace('_', ' ')} {value:.4g}" if isinstance(value, float) else f"{name.replace('_', ' ')} {value}"
         for name, value in values.items()
@@ -256,7 +257,7 @@ def _saving(path: Path) -> Iterator[None]:
     except OSError as error:
         reason = error.strerror or str(error)
         raise VideoMambaError(
-            f"{path}: the metrics cannot be saved ({reason}); mend that and start again: the run resumes"
+            f"{path}: the metrics cannot be saved ({reason}); fix that and start again: the run resumes"
         ) from error
 
 

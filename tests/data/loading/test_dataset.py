@@ -14,7 +14,7 @@ from videomamba.data.clips.sampling import evaluation_clips, train_clip
 from videomamba.data.clips.transforms import to_clip
 from videomamba.data.loading import dataset
 from videomamba.data.loading.dataset import Batch, EvaluationBatch, EvaluationClips, Sample, TrainClips
-from videomamba.data.loading.order import Place, sample_generator
+from videomamba.data.loading.order import Place
 from videomamba.data.loading.record_video import open_record
 from videomamba.data.settings import Augmentation, DataSettings
 from videomamba.schema import (
@@ -31,6 +31,7 @@ from videomamba.schema import (
     VideoRecord,
     Views,
 )
+from videomamba.training.draws import Draws
 from videomamba.video.picture import write_png
 from videomamba.video.pyav import PyavVideo
 
@@ -66,7 +67,7 @@ def train_clips(monkeypatch: pytest.MonkeyPatch, *, task: Task = "classification
         augmentation=Augmentation(repeats=int(str(settings.pop("repeats", 1)))),
         symmetries=Symmetries(mirror=(1, 0, 2) if task == "classification" else None),
         data=DataSettings.model_validate(settings),
-        seed=5,
+        draws=Draws(5),
         task=task,
     )
 
@@ -159,7 +160,7 @@ def test_frame_names_that_name_nothing(frames_folder: Path) -> None:
 def test_a_sample_is_drawn_from_its_place(clip: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
     batch = train_clips(monkeypatch)[[sample(clip("h264.mp4"), 3, record=8, known=ClassLabel(1), span=(0.4, 1.0))]]
     assert isinstance(batch, Batch)
-    generator = sample_generator(Place(0, 3, 8), 5)
+    generator = Draws(5).sample(0, 3)
     chosen = [10 + i for i in train_clip(PREPROCESS, 16, generator)]
     with PyavVideo(clip("h264.mp4")) as video:
         expected = to_clip(video.frames(chosen), PREPROCESS).data * float(generator.uniform(0.5, 1.5))
@@ -277,7 +278,7 @@ def test_symmetries_begin_with_their_epoch(clip: Callable[[str], Path]) -> None:
         augmentation=Augmentation(repeats=16, crop="shift", symmetries_from=2),
         symmetries=Symmetries(mirror=(1, 0)),
         data=DataSettings(),
-        seed=5,
+        draws=Draws(5),
     )
     record = VideoRecord(str(clip("h264.mp4")), ClassLabel(0))
     before, after = (clips[[Sample(Place(epoch, 0, 0), record)]] for epoch in (1, 2))

@@ -19,6 +19,7 @@ from videomamba.data.loading.dataset import Batch
 from videomamba.data.loading.loader import EvaluationLoader, TrainLoader
 from videomamba.data.settings import Augmentation, DataSettings
 from videomamba.schema import ClassLabel, Preprocess, VideoError, VideoMambaError, VideoRecord, VideoSet, Views
+from videomamba.training.draws import Draws
 
 PREPROCESS = Preprocess(num_frames=2, image_size=(32, 32))
 NUM_VIDEOS = 11
@@ -51,7 +52,7 @@ def train_loader(videos: VideoSet, *, batch_size: int = 4, micro_batch: int | No
         preprocess=PREPROCESS,
         augmentation=augmentation,
         data=DataSettings.model_validate({"workers": 0, **data}),
-        seed=1,
+        draws=Draws(1),
         batch_size=batch_size,
         micro_batch=micro_batch,
         **more,  # type: ignore[arg-type]

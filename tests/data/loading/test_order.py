@@ -11,11 +11,11 @@ from videomamba.data.loading.order import (
     Place,
     check_batch,
     epoch_order,
-    sample_generator,
     step_places,
     steps_per_epoch,
 )
 from videomamba.schema import VideoMambaError
+from videomamba.training.draws import Draws
 
 
 def test_steps_drop_what_is_left_over_but_there_is_always_one() -> None:
@@ -25,29 +25,16 @@ def test_steps_drop_what_is_left_over_but_there_is_always_one() -> None:
 
 
 def test_an_order_is_a_permutation_of_seed_and_epoch() -> None:
-    order = epoch_order(50, seed=3, epoch=2)
+    order = epoch_order(50, Draws(3).order(2))
     assert sorted(order) == list(range(50)) != list(order)
-    assert np.array_equal(order, epoch_order(50, seed=3, epoch=2))
-    assert not np.array_equal(order, epoch_order(50, seed=3, epoch=1))
-    assert not np.array_equal(order, epoch_order(50, seed=2, epoch=2))
+    assert np.array_equal(order, epoch_order(50, Draws(3).order(2)))
+    assert not np.array_equal(order, epoch_order(50, Draws(3).order(1)))
+    assert not np.array_equal(order, epoch_order(50, Draws(2).order(2)))
 
 
 def test_repeated_samples_stand_in_a_row_and_the_epoch_is_no_longer() -> None:
-    once, thrice = epoch_order(10, 0, 0), epoch_order(10, 0, 0, sample_repeats=3)
+    once, thrice = epoch_order(10, Draws(0).order(0)), epoch_order(10, Draws(0).order(0), sample_repeats=3)
     assert thrice.tolist() == [i for i in once[:4] for _ in range(3)][:10]
-
-
-def test_every_place_draws_its_own_numbers() -> None:
-    places = [Place(epoch, position, record=0) for epoch in range(3) for position in range(20)]
-    draws = {sample_generator(place, seed).integers(2**60) for place in places for seed in range(3)}
-    assert len(draws) == 3 * 3 * 20
-    # the order's own generator is not one of them
-    assert not np.array_equal(sample_generator(Place(1, 0, 0), 5).permutation(30), epoch_order(30, 5, 1))
-
-
-def test_the_record_and_the_process_do_not_change_the_numbers() -> None:
-    first, second = (sample_generator(Place(1, 7, record), 0).random(4) for record in (3, 9))
-    assert np.array_equal(first, second)
 
 
 @given(
@@ -58,7 +45,7 @@ def test_the_record_and_the_process_do_not_change_the_numbers() -> None:
 )
 def test_processes_and_micro_batches_only_cut_a_step(n: int, world: int, micro: int | None, count: int) -> None:
     batch = world * (micro or 1) * count
-    order = epoch_order(n, 0, 0)
+    order = epoch_order(n, Draws(0).order(0))
     together = {"epoch": 0, "batch_size": batch, "micro_batch": micro, "world": world}
     for step in range(steps_per_epoch(n, batch)):
         ((*alone,),) = step_places(order, epoch=0, step=step, batch_size=batch)
@@ -78,10 +65,10 @@ def test_a_batch_that_cannot_be_divided_says_what_could() -> None:
     with pytest.raises(VideoMambaError, match=r"batch_size 10 .* 4 processes = 4; take for example 8"):
         check_batch(10, None, 4)
     with pytest.raises(VideoMambaError, match=r"2 processes x micro_batch 4 = 8; take for example 8"):
-        step_places(epoch_order(9, 0, 0), epoch=0, step=0, batch_size=6, micro_batch=4, world=2)
+        step_places(epoch_order(9, Draws(0).order(0)), epoch=0, step=0, batch_size=6, micro_batch=4, world=2)
 
 
 @pytest.mark.parametrize(("step", "rank"), [(2, 0), (-1, 0), (0, 2)])
 def test_a_place_that_does_not_exist(step: int, rank: int) -> None:
     with pytest.raises(ValueError, match=r"step .* of 2, rank . of 2"):
-        step_places(epoch_order(9, 0, 0), epoch=0, step=step, batch_size=4, rank=rank, world=2)
+        step_places(epoch_order(9, Draws(0).order(0)), epoch=0, step=step, batch_size=4, rank=rank, world=2)

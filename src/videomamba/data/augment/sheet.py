@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +18,18 @@ from videomamba.video.picture import contact_sheet
 
 
 def training_sheet(
-    paths: Iterable[Path], preprocess: Preprocess, augment: Augmentation, *, samples: int, seed: int
+    paths: Iterable[Path],
+    preprocess: Preprocess,
+    augment: Augmentation,
+    *,
+    samples: int,
+    draws: Callable[[int, int], np.random.Generator],
 ) -> Tensor:
-    """A row for each of `samples` clips of each video, changed as in training, frames from left to right.
+    """A row for each of `samples` clips of each video, augmented as in training, frames from left to right.
 
-    (rows, columns, 3) uint8 RGB. The videos have no class here, so every symmetry that is asked for is shown; mixing needs a
-    batch and is not. Raises VideoMambaError for an augmentation that cannot be, VideoError for a video that cannot be read.
+    (rows, columns, 3) uint8 RGB. `draws(video, row)` gives the generator of a row. The videos have no class here, so every
+    symmetry can be shown; mixing needs a batch and is not shown. Raises VideoMambaError for an augmentation that is
+    impossible, VideoError for a video that cannot be read.
     """
     anything = VideoSet("sheet", (), ("any",), Symmetries(mirror=(0,), upside_down=(0,), backwards=(0,)))
     check_augmentation(augment, anything)
@@ -31,7 +37,7 @@ def training_sheet(
     for i, path in enumerate(paths):
         with open_video(path) as video:
             for sample in range(samples):
-                generator = np.random.default_rng((seed, i, sample))
+                generator = draws(i, sample)
                 frames = video.frames(train_clip(preprocess, video.info.num_frames, generator))
                 rows.append(augment_clip(frames, None, preprocess, augment, anything.symmetries, generator)[0].data)
     return contact_sheet(Clip(torch.cat(rows, 1)), columns=preprocess.num_frames, preprocess=preprocess)

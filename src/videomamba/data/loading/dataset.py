@@ -1,4 +1,4 @@
-"""From records to batches, in whichever process: what is in a batch depends on the records and the seed alone.
+"""From records to batches, in whichever process: what is in a batch depends on the records and their places alone.
 
 An item is a whole batch. It is asked for with the records themselves, so that a process that loads needs no copy of the
 list of a data set; and a mistake of the user's comes back as a value, because as an exception it would arrive with the
@@ -22,7 +22,7 @@ from videomamba.data.augment.pipeline import augment_clip
 from videomamba.data.clips.sampling import train_clip
 from videomamba.data.clips.views import iter_views
 from videomamba.data.loading.cache import FrameCache
-from videomamba.data.loading.order import Place, sample_generator
+from videomamba.data.loading.order import Draws, Place
 from videomamba.data.loading.record_video import FrameSource, open_record
 from videomamba.data.settings import Augmentation, DataSettings
 from videomamba.schema import Clip, Preprocess, Symmetries, Task, VideoError, VideoMambaError, VideoRecord, Views
@@ -99,15 +99,15 @@ class TrainClips(Dataset[Batch | VideoMambaError]):
         augmentation: Augmentation,
         symmetries: Symmetries,
         data: DataSettings,
-        seed: int,
+        draws: Draws,
         task: Task = "classification",
     ) -> None:
         self._preprocess = preprocess
         self._augmentation = augmentation
         self._symmetries = symmetries
         self._data = data
-        self._seed = seed
         self._task = task
+        self._draws = draws
 
     def __getitem__(self, samples: Sequence[Sample]) -> Batch | VideoMambaError:
         clips: list[tuple[Clip, int | None]] = []
@@ -139,7 +139,10 @@ class TrainClips(Dataset[Batch | VideoMambaError]):
         )
 
     def _clips(self, place: Place, record: VideoRecord) -> list[tuple[Clip, int | None]]:
-        generator, augmentation = sample_generator(place, self._seed), self._augmentation.of_epoch(place.epoch)
+        generator, augmentation = (
+            self._draws.sample(place.epoch, place.position),
+            self._augmentation.of_epoch(place.epoch),
+        )
         with _open(record, self._data) as source:
             frames = source.frames(train_clip(self._preprocess, source.num_frames, generator))
         return [

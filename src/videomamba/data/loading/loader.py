@@ -25,7 +25,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from videomamba.data.loading.dataset import Batch, EvaluationBatch, EvaluationClips, Sample, TrainClips
-from videomamba.data.loading.order import check_batch, epoch_order, step_places, steps_per_epoch
+from videomamba.data.loading.order import Draws, check_batch, epoch_order, step_places, steps_per_epoch
 from videomamba.data.settings import Augmentation, DataSettings
 from videomamba.schema import Preprocess, VideoMambaError, VideoRecord, VideoSet, Views
 
@@ -54,7 +54,7 @@ class TrainLoader:
         preprocess: Preprocess,
         augmentation: Augmentation,
         data: DataSettings,
-        seed: int,
+        draws: Draws,
         batch_size: int,
         micro_batch: int | None = None,
         rank: int = 0,
@@ -64,7 +64,7 @@ class TrainLoader:
         self.steps_per_epoch = steps_per_epoch(len(video_set), batch_size)
         self.micro_batches = check_batch(batch_size, micro_batch, world)
         self._records = video_set.records
-        self._seed = seed
+        self._draws = draws
         self._sample_repeats = augmentation.sample_repeats
         self._places = partial(step_places, batch_size=batch_size, micro_batch=micro_batch, rank=rank, world=world)
         clips = TrainClips(
@@ -72,7 +72,7 @@ class TrainLoader:
             augmentation=augmentation,
             symmetries=video_set.symmetries,
             data=data,
-            seed=seed,
+            draws=draws,
             task=video_set.task,
         )
         self._workers = _Workers[Batch](clips, workers=data.workers, pin_memory=pin_memory)
@@ -103,7 +103,7 @@ class TrainLoader:
         self.close()
 
     def _tasks(self, epoch: int, first_step: int) -> Iterator[list[Sample]]:
-        order = epoch_order(len(self._records), self._seed, epoch, self._sample_repeats)
+        order = epoch_order(len(self._records), self._draws.order(epoch), self._sample_repeats)
         for step in range(first_step, self.steps_per_epoch):
             for places in self._places(order, epoch=epoch, step=step):
                 yield [Sample(place, self._records[place.record]) for place in places]

@@ -1,13 +1,13 @@
-"""Which video stands where in an epoch: arithmetic on (seed, epoch), so that any part of it can be asked for again.
+"""Which video stands where in an epoch, so that any part of it can be asked for again.
 
 Nothing here keeps a state. What process r of w sees of step s is a slice of one order that all of them compute alike, so
-a run goes on at (epoch, step) as if it had never stopped, and the number of processes changes only how a step is split.
+a run resumes at (epoch, step) as if it had never stopped, and the number of processes changes only how a step is split.
 """
 
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,13 @@ class Place(NamedTuple):
     record: int
 
 
+class Draws(Protocol):
+    """The generators of a run's data, made anew for each place: `training.draws.Draws`. Worker processes get a copy."""
+
+    def order(self, epoch: int) -> np.random.Generator: ...
+    def sample(self, epoch: int, position: int) -> np.random.Generator: ...
+
+
 def steps_per_epoch(n: int, batch_size: int) -> int:
     """Steps of `batch_size` of n videos; what is left over waits for another epoch. Fewer than that are one small step.
 
@@ -33,23 +40,13 @@ def steps_per_epoch(n: int, batch_size: int) -> int:
     return max(n // batch_size, 1)
 
 
-def epoch_order(n: int, seed: int, epoch: int, sample_repeats: int = 1) -> NDArray[np.int64]:
-    """The n records in the order of this epoch, (n,) int64: a permutation.
+def epoch_order(n: int, generator: np.random.Generator, sample_repeats: int = 1) -> NDArray[np.int64]:
+    """The n records in the order of an epoch, (n,) int64: a permutation drawn from `generator`.
 
     With `sample_repeats` k each record stands there k times in a row and the order still ends after n: the repeated
     augmentation of the ImageNet recipes, in which an epoch shows about n / k of the images.
     """
-    order = np.random.default_rng([seed, epoch, 0]).permutation(n)
-    return np.repeat(order, sample_repeats)[:n]
-
-
-def sample_generator(place: Place, seed: int) -> np.random.Generator:
-    """The generator of everything that is drawn for the sample at this place: the same on every rank and worker.
-
-    The position counts from 1 in it: NumPy takes seeds that differ in zeros at their end for the same one, and 0 is that
-    of the epoch's order.
-    """
-    return np.random.default_rng([seed, place.epoch, place.position + 1])
+    return np.repeat(generator.permutation(n), sample_repeats)[:n]
 
 
 def check_batch(batch_size: int, micro_batch: int | None, world: int) -> int:

@@ -1,0 +1,70 @@
+"""A supervised run from its settings to its accuracy on the test split."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from videomamba.data.sets.annotations import same_videos
+from videomamba.recipes.classify import train
+from videomamba.recipes.config import TrainConfig, check_config
+from videomamba.recipes.evaluate import evaluate
+from videomamba.recipes.presets import preset
+from videomamba.recipes.synthetic import write_actions
+from videomamba.recipes.testing import Result
+from videomamba.training.checkpoint import Progress
+
+Counter = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
+"""`with counter("evaluating") as tick`: shows how far a stage of that name is, by tick(done, total)."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A finished run: the `weights` file that its settings choose, the `result` of that on the test split, its `progress`."""
+
+    weights: Path
+    result: Result
+    progress: Progress
+
+
+def silent(_: str) -> None:
+    """The default of `notify`: says nothing."""
+
+
+def train_and_evaluate(
+    config: TrainConfig, *, notify: Callable[[str], None] = silent, counter: Counter | None = None
+) -> Measured:
+    """Trains, then evaluates by the protocol of the settings; an interrupted run in config.run.out is resumed.
+
+    `notify` gets what is worth knowing about the run, a line at a time; `counter` shows the progress of what is not training
+    itself. The data of the preset "synthetic-actions" are written first. Raises VideoMambaError as `classify.train` does.
+    """
+    check_config(config)
+    counter = counter or _uncounted
+    if config.preset is not None:
+        for text in preset(config.preset).published.notes:
+            notify(f"{config.preset}: {text}")
+    if config.preset == "synthetic-actions" and config.data.root is not None:
+        with counter("rendering") as tick:
+            write_actions(config.data.root, progress=tick)
+    trained = train(config)
+    weights = trained.best if config.eval.weights == "best" else trained.last
+    with counter("evaluating") as tick:
+        result = evaluate(
+            weights,
+            config.data.model_copy(update={"cache": None}),  # the videos themselves, not their cached frames
+            views=config.eval.views,
+            device=config.run.device,
+            precision=config.run.precision,
+            progress=tick,
+        )
+    if config.eval.weights == "best" and same_videos(config.data, "val", "test"):
+        notify("these videos also chose the best weights, which flatters the number; a separate test split would not")
+    return Measured(weights, result, trained.progress)
+
+
+@contextmanager
+def _uncounted(_: str) -> Iterator[Callable[[int, int], None]]:
+    yield lambda done, total: None

@@ -1,0 +1,47 @@
+"""Fine-tuning by one call: settings by the data, a model that predicts, a report; and one line for a mistake."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.test_main import run
+from tests.recipes.runs import CLASSES
+from videomamba.evaluation.results import ClassificationResult
+from videomamba.recipes import finetune as recipe
+from videomamba.recipes.finetune import PACKAGED, finetune
+from videomamba.schema import VideoMambaError
+from videomamba.serving.predictor import Predictor
+
+
+def test_from_a_folder_to_a_model(
+    videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines: list[str] = []
+    out = tmp_path / "tuned"
+    tuned = finetune(videos, out, weights=PACKAGED, epochs=1, device="cpu", notify=lines.append)
+    assert (tuned.model, tuned.report, tuned.settings) == (
+        out / "model.safetensors",
+        out / "report.html",
+        out / "config.yaml",
+    )
+    assert [line.partition(":")[0] for line in lines] == ["data", "weights", "training"]
+    assert isinstance(tuned.result, ClassificationResult) and tuned.result.num_videos == 3
+    assert Predictor.from_pretrained(tuned.model)(videos / CLASSES[0] / "0.mp4").top.label in CLASSES
+    assert "Fine-tuned on videos" in tuned.report.read_text() and tuned.settings.exists()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(recipe, "finetune", lambda *_, **__: tuned)
+        code, said, _ = run(capsys, "finetune", videos)
+        assert code == 0 and str(tuned.result) in said and f"--model {tuned.model}" in said
+        code, said, _ = run(capsys, "finetune", videos, "--json")
+        assert code == 0 and json.loads(said)["report"] == str(tuned.report) and "top1" in json.loads(said)
+
+
+@pytest.mark.parametrize("wrong", [{"epochs": 0}, {"seed": -1}], ids=str)
+def test_a_mistake_is_one_line(wrong: dict[str, int], tmp_path: Path) -> None:
+    (name, value), *_ = wrong.items()
+    with pytest.raises(VideoMambaError, match=rf"^{name} {value}: give "):
+        finetune(tmp_path, **wrong)  # type: ignore[arg-type]
