@@ -4,27 +4,23 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from tyro.conf import Positional, arg
 
-from videomamba.cli.output import Json, bar, complain, note, print_json, progress, stages, usable_device
+from videomamba.cli.output import Json, bar, complain, note, print_json, usable_device
+from videomamba.corpus.extract import SHARD_SIZE, extract
+from videomamba.corpus.features import FeatureConfig, Features
+from videomamba.corpus.folder import FAILURES, Progress
+from videomamba.corpus.shards import save_features
+from videomamba.schema import VideoError, VideoMambaError
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from videomamba.corpus.extract import Corpus, Progress
     from videomamba.corpus.video_list import VideoList
-    from videomamba.schema import VideoError
-    from videomamba.serving.embedder import Embedder, Embedding
-    from videomamba.serving.whole import Stages, WholeVideo
-
-
-SHARD_SIZE = 1000
 
 
 def features(
@@ -38,7 +34,7 @@ def features(
         str | None,
         arg(
             metavar="FILE_OR_DIR",
-            help="for one video a .safetensors or .npy file; else a folder, to which the same command may come back",
+            help="a .safetensors or .npy file for one video; else a folder, where the same command resumes",
         ),
     ] = None,
     model: Annotated[
@@ -46,104 +42,96 @@ def features(
     ] = "videomamba_micro_synthetic",
     views: Annotated[str, arg(help="clips x crops to average over, such as 1x1 or 4x3")] = "1x1",
     per_frame: Annotated[
-        bool, arg(help="look at all of a video in one pass: one vector for each moment, with its time")
-    ] = False,
-    fps: Annotated[
-        float | None, arg(metavar="RATE", help="with --per-frame: frames of a second to look at; default: all")
+        float | Literal["all"] | None,
+        arg(
+            metavar="RATE",
+            help="one vector for each moment of a whole-video pass, with its time; RATE is frames a second, or all",
+        ),
     ] = None,
-    frames: Annotated[
-        int | None, arg(metavar="T", help="frames in a clip; default: what the model was trained with")
-    ] = None,
+    frames: Annotated[int | None, arg(metavar="T", help="frames in a clip; default: as the model was trained")] = None,
     size: Annotated[
-        int | None,
-        arg(metavar="PIXELS", help="side of the picture in pixels; default: what the model was trained with"),
+        int | None, arg(metavar="PIXELS", help="side of the picture; default: as the model was trained")
     ] = None,
     format: Annotated[Literal["safetensors", "parquet"], arg(help="of the shards in a folder")] = "safetensors",
     shard_size: Annotated[
-        int, arg(metavar="VIDEOS", help="videos in a shard; a process does whole shards")
+        int, arg(metavar="VIDEOS", help="videos in a file of the folder; an interruption loses at most one such shard")
     ] = SHARD_SIZE,
-    retry: Annotated[bool, arg(help="try the videos again that failed before")] = False,
+    retry: Annotated[bool, arg(help="try again the videos of a folder that failed before")] = False,
+    engine: Annotated[
+        Literal["local", "ray"], arg(help="what fills a folder: this process, or the workers of a Ray cluster")
+    ] = "local",
     device: Annotated[str, arg(help="cpu, cuda, mps, ...")] = "cpu",
-    precision: Annotated[Literal["fp32", "bf16"], arg(help="of the matrix products; the scan is fp32 always")] = "fp32",
+    precision: Annotated[Literal["fp32", "bf16"], arg(help="of the matrix products; the scan is always fp32")] = "fp32",
     json: Json = False,
 ) -> int:
-    """Turn videos into vectors. Without --out they are described, or with --json printed.
+    """Turn videos into vectors. Without --out they are described, or printed with --json.
 
-    A folder as --out takes any number of videos, may be interrupted and gone on with, and under torchrun each process takes
-    its share. Videos that fail are listed, the others are still done, and the exit code is then 1 (under torchrun that of the
-    process that finishes last).
+    A folder as --out takes any number of videos. The run may be interrupted at any moment, and the same command resumes it.
+    Under torchrun each process does its share; --engine ray uses a cluster. Videos that fail are listed, the others are
+    still done, and the exit code is then 1 (under torchrun, that of the process that ends last).
     """
     from videomamba.corpus.video_list import read_videos
-    from videomamba.schema import VideoMambaError
-    from videomamba.serving.embedder import Embedder
-
-    _check(files, out, views, fps, frames, shard_size, per_frame=per_frame)
-    folder = None if out is None or _is_file(out) else Path(out)
-    if folder is None and (retry or format != "safetensors" or shard_size != SHARD_SIZE):
-        raise VideoMambaError("--retry, --format and --shard-size go with a folder as --out")
-    videos = read_videos(files)
-    if out is not None and folder is None and len(videos) > 1:
-        raise VideoMambaError(
-            f"--out {out}: holds one video, here are {len(videos)}; give a folder's name, without a dot"
-        )
-    embedder = Embedder.from_pretrained(
-        model, num_frames=frames, image_size=size, device=usable_device(_own_device(device)), precision=precision
-    )
-    look = _Look(embedder, views, per_frame, fps)
-    if out is None:
-        return _show(look, videos, json=json)
-    if folder is None:
-        return _save(look, videos, Path(out), model=model, json=json)
-    from videomamba.corpus.extract import Corpus, settings_of
-
-    settings = settings_of(
-        embedder,
-        videos,
-        model=model,
-        views=views,
-        per_frame=per_frame,
-        fps=fps,
-        precision=precision,
-        format=format,
-        shard_size=shard_size,
-    )
-    return _fill(look, Corpus(folder, videos, settings), retry=retry, json=json)
-
-
-def _check(
-    files: tuple[str, ...],
-    out: str | None,
-    views: str,
-    fps: float | None,
-    frames: int | None,
-    shard_size: int,
-    *,
-    per_frame: bool,
-) -> None:
-    from videomamba.schema import VideoMambaError, Views
 
     if not files:
         raise VideoMambaError(
             "features: no file given; try `videomamba features clip.mp4` or `videomamba features --help`"
         )
     if "" in files or out == "":
-        raise VideoMambaError('features: "" names no file; an empty variable in the command line?')
-    if (len(Views.parse(views)) > 1 or frames is not None) and per_frame:
-        raise VideoMambaError("--per-frame looks at the whole video; leave --views and --frames away")
-    if fps is not None and not per_frame:
-        raise VideoMambaError("--fps goes with --per-frame; a clip takes its frames from all of the video")
-    if fps is not None and not 0 < fps < float("inf"):
-        raise VideoMambaError(f"--fps {fps:g}: must be above 0")
-    if shard_size < 1:
-        raise VideoMambaError(f"--shard-size {shard_size}: at least one video must be in a shard")
-    if out is not None and _is_file(out) and Path(out).suffix not in (".safetensors", ".npy"):
-        raise VideoMambaError(
-            f"--out {out}: give a name in .safetensors or .npy for one video, or a folder's name, without a dot"
+        raise VideoMambaError('features: "" names no file; is a variable of the command line empty?')
+    file = None if out is None else _file(out)
+    folder = out is not None and file is None
+    if not folder and (retry, format, shard_size, engine) != (False, "safetensors", SHARD_SIZE, "local"):
+        raise VideoMambaError("--retry, --format, --shard-size and --engine need a folder as --out")
+    config = FeatureConfig(model, views, per_frame, frames, size, device, precision)
+    if engine == "local":
+        config = replace(config, device=usable_device(_own_device(device)))
+    videos = read_videos(files)
+    if file is not None and len(videos) > 1:
+        raise VideoMambaError(f"--out {out}: holds one video, here are {len(videos)}; give a folder, without a dot")
+    if out is None:
+        return _print(config, videos, json=json)
+    if file is not None:
+        return _save(config, videos, file, json=json)
+    rank, world = _process()
+    if len(videos) <= (world - 1) * shard_size:
+        note(f"{len(videos)} videos in shards of {shard_size} leave some of {world} processes without work")
+    if per_frame is not None:
+        note("temporal positions are stretched by linear interpolation to videos longer than the network's clip")
+    with _Bar() as shown:
+        done = extract(
+            videos,
+            out,
+            config,
+            format=format,
+            shard_size=shard_size,
+            retry=retry,
+            engine=engine,
+            rank=rank,
+            world=world,
+            progress=shown.videos,
+            stages=shown.stage,
         )
+    if done is None:
+        note(f"{out}: this process has done its share; the last to end writes the manifest")
+        return 0  # even with failures: at another code torchrun would end the processes that still work
+    end = f"{out}: features of {done.videos} videos in {len(done.files)} shard{'s' * (len(done.files) != 1)}"
+    if done.failed:
+        end += f"; {done.failed} failed, see {Path(out) / FAILURES}; the exit code is 1"
+    if json:
+        print_json({"out": out, **vars(done)})
+    print(end, file=sys.stderr if json or rank else sys.stdout, flush=True)
+    return 1 if done.failed else 0
 
 
-def _is_file(out: str) -> bool:
-    return Path(out).suffix != "" and not Path(out).is_dir() and not out.endswith(("/", os.sep))
+def _file(out: str) -> Path | None:
+    """The file for one video that `out` names, None where it names a folder."""
+
+    path = Path(out)
+    if not path.suffix or path.is_dir() or out.endswith(("/", os.sep)):
+        return None
+    if path.suffix not in (".safetensors", ".npy"):
+        raise VideoMambaError(f"--out {out}: give a .safetensors or .npy file for one video, or a folder without a dot")
+    return path
 
 
 def _own_device(name: str) -> str:
@@ -155,123 +143,8 @@ def _own_device(name: str) -> str:
     return f"cuda:{int(os.environ['LOCAL_RANK']) % max(torch.cuda.device_count(), 1)}"
 
 
-@dataclass(frozen=True)
-class _Look:
-    """What is asked of each video."""
-
-    embedder: Embedder
-    views: str
-    per_frame: bool
-    fps: float | None
-
-    def many(self, paths: Sequence[Path]) -> Iterator[Embedding | WholeVideo | VideoError]:
-        if self.per_frame:
-            return map(self._whole, paths)
-        return self.embedder.embed_many(paths, self.views)
-
-    def _whole(self, path: Path) -> WholeVideo | VideoError:
-        from videomamba.schema import VideoError
-
-        try:
-            with stages({"frames": "frames", "tokens": "tokens"}) as tell:
-                return self.embedder.per_frame(path, fps=self.fps, progress=tell)
-        except VideoError as error:
-            return error
-
-
-def _show(look: _Look, videos: VideoList, *, json: bool) -> int:
-    from videomamba.schema import VideoError
-    from videomamba.serving.embedder import Embedding
-
-    failed = 0
-    answers = look.many(videos.paths)
-    for answer in answers if look.per_frame else progress(answers, total=len(videos), what="looking"):
-        if isinstance(answer, VideoError):
-            failed += 1
-            complain(str(answer))
-            if json:
-                print_json({"path": answer.path, "error": answer.reason})
-        elif isinstance(answer, Embedding):
-            about: dict[str, object] = {"num_frames": answer.num_frames, "duration": answer.duration}
-            line = f"{len(answer.data)} numbers, norm {answer.data.norm():.4g}"
-            _tell(json, answer.path, answer.data, about, line)
-        else:
-            steps, width = answer.frames.shape
-            about = {"timestamps": answer.timestamps.tolist(), "temporal_positions": answer.note}
-            line = f"{steps} x {width} numbers, 0 to {answer.timestamps[-1]:.2f} s, {answer.note}"
-            _tell(json, answer.path, answer.frames, about, line)
-    return 1 if failed else 0
-
-
-def _tell(json: bool, path: str, data: Tensor, about: dict[str, object], line: str) -> None:
-    if json:
-        print_json({"path": path, "features": data.tolist(), **about})
-    else:
-        print(f"{path}  {line}", flush=True)
-
-
-def _save(look: _Look, videos: VideoList, out: Path, *, model: str, json: bool) -> int:
-    import numpy as np
-
-    from videomamba.corpus.shards import Blocks, write_safetensors
-    from videomamba.files import write_atomically
-    from videomamba.schema import VideoError
-    from videomamba.serving.embedder import Embedding
-
-    (answer,) = look.many(videos.paths)
-    if isinstance(answer, VideoError):
-        raise answer
-    about = {"path": videos.names[0], "model": model}
-    if isinstance(answer, Embedding):
-        data, times = answer.data.numpy(), None
-        about["views"] = look.views
-    else:
-        data, times = answer.frames.numpy(), answer.timestamps.numpy()
-        about["temporal_positions"] = answer.note
-        note(f"{videos.names[0]}: {answer.note}")
-    if out.suffix == ".safetensors":
-        tensors = {} if times is None else {"timestamps": Blocks("<f8", times.shape, [times])}
-        write_safetensors(out, {**tensors, "features": Blocks("<f4", data.shape, [data])}, about)
-    else:
-        if times is not None:
-            write_atomically(out.with_suffix(".timestamps.npy"), lambda target: np.save(target, times))
-        write_atomically(out, lambda target: np.save(target, data))
-    if json:
-        print_json({"out": str(out), "shape": data.shape, **about})
-    else:
-        print(f"{out}: features {' x '.join(map(str, data.shape))} of {videos.names[0]}")
-    return 0
-
-
-def _fill(look: _Look, corpus: Corpus, *, retry: bool, json: bool) -> int:
-    from videomamba.corpus.extract import FAILURES, extract_with
-
-    rank, world = _place()
-    if world > corpus.num_shards:
-        note(f"{corpus.num_shards} shards for {world} processes; with a smaller --shard-size all would have work")
-    if look.per_frame and look.embedder.model.config.grid[0] > 1:
-        note("temporal positions are stretched to the length of each video by linear interpolation")
-    with _share() as (tell, tell_stage):
-        extract = extract_with(
-            look.embedder, views=look.views, per_frame=look.per_frame, fps=look.fps, progress=tell_stage
-        )
-        corpus.run(extract, rank=rank, world=world, retry=retry, progress=tell)
-    manifest = corpus.finish()
-    if manifest is None:
-        note(f"{corpus.out}: this process has done its share; the one that ends last will write the manifest")
-        return 0  # whatever failed: at another code torchrun would end the processes that still work
-    end = f"{corpus.out}: features of {manifest.videos} videos in {len(manifest.files)} shard{'s' * (len(manifest.files) != 1)}"
-    if manifest.failed:
-        end += f"; {manifest.failed} failed, see {corpus.out / FAILURES}, so that the exit code is 1"
-    if json:
-        print_json({"out": str(corpus.out), **vars(manifest)})
-    print(end, file=sys.stderr if json or rank else sys.stdout, flush=True)
-    return 1 if manifest.failed else 0
-
-
-def _place() -> tuple[int, int]:
+def _process() -> tuple[int, int]:
     """(number of this process, number of all), as torchrun says it."""
-    from videomamba.schema import VideoMambaError
 
     rank, world = (os.environ.get(name, default) for name, default in (("RANK", "0"), ("WORLD_SIZE", "1")))
     if not (rank.isdecimal() and world.isdecimal() and int(rank) < int(world)):
@@ -279,25 +152,81 @@ def _place() -> tuple[int, int]:
     return int(rank), int(world)
 
 
-@contextmanager
-def _share() -> Iterator[tuple[Callable[[Progress], None], Stages]]:
-    """Of the videos of this process: a bar on stderr, where that is a terminal, and failures as they come."""
-    first = os.environ.get("RANK", "0") == "0"
-    failed, count = 0, "videos"
-    with bar(disable=not (first and sys.stderr.isatty())) as shown:
-        task = shown.add_task(count)
+def _print(config: FeatureConfig, videos: VideoList, *, json: bool) -> int:
 
-        def tell(now: Progress) -> None:
-            nonlocal failed, count
-            if now.failed is not None:
-                failed += 1
-                shown.stop()
-                complain(str(now.failed))
-                shown.start()
-            count = f"videos {now.done}/{now.total}" + (f", {failed} failed" if failed else "")
-            shown.update(task, description=count, completed=now.done, total=now.total)
+    failures: tuple[VideoError, ...] = ()
+    with _Bar() as shown:
+        outcomes = config.outcomes(config.open(), videos.paths, shown.stage)
+        for done, (path, found) in enumerate(zip(videos.paths, outcomes, strict=True), 1):
+            failed = (found,) if isinstance(found, VideoError) else ()
+            shown.videos(Progress(done, len(videos), failed))
+            failures += failed
+            with shown.hidden():
+                if json:
+                    about = {"error": found.reason} if isinstance(found, VideoError) else found.as_dict()
+                    print_json({"path": str(path), **about})
+                elif not isinstance(found, VideoError):
+                    print(f"{path}  {_line(found)}", flush=True)
+    return 1 if failures else 0
 
-        def tell_stage(stage: str, done: int, total: int) -> None:
-            shown.update(task, description=f"{count}, {stage} {100 * done // total} %")
 
-        yield tell, tell_stage
+def _line(found: Features) -> str:
+    numbers = " x ".join(map(str, found.data.shape))
+    if found.timestamps is None:
+        return f"{numbers} numbers, norm {(found.data**2).sum() ** 0.5:.4g}"
+    return f"{numbers} numbers, 0 to {found.timestamps[-1]:.2f} s, {found.about['temporal_positions']}"
+
+
+def _save(config: FeatureConfig, videos: VideoList, out: Path, *, json: bool) -> int:
+
+    (name,) = videos.names
+    with _Bar() as shown:
+        (found,) = config.outcomes(config.open(), videos.paths, shown.stage)
+    if isinstance(found, VideoError):
+        raise found
+    about = {"path": name, "model": config.model}
+    if found.timestamps is None:
+        about["views"] = config.views
+    else:
+        about["temporal_positions"] = str(found.about["temporal_positions"])
+        note(f"{name}: {about['temporal_positions']}")
+    save_features(out, found, about)
+    if json:
+        print_json({"out": str(out), "shape": found.data.shape, **about})
+    else:
+        print(f"{out}: features {' x '.join(map(str, found.data.shape))} of {name}")
+    return 0
+
+
+class _Bar:
+    """Videos done, on stderr where that is a terminal, and failures as they come; of several processes the first has one."""
+
+    def __init__(self) -> None:
+        self._bar = bar(disable=not (os.environ.get("RANK", "0") == "0" and sys.stderr.isatty()))
+        self._failed, self._count = 0, "videos"
+        self._task = self._bar.add_task(self._count, total=None)
+
+    def videos(self, now: Progress) -> None:
+        self._failed += len(now.failures)
+        with self.hidden():
+            for failure in now.failures:
+                complain(str(failure))
+        self._count = f"videos {now.done}/{now.total}" + (f", {self._failed} failed" if self._failed else "")
+        self._bar.update(self._task, description=self._count, completed=now.done, total=now.total)
+
+    def stage(self, stage: str, done: int, total: int) -> None:
+        self._bar.update(self._task, description=f"{self._count}, {stage} {100 * done // total} %")
+
+    @contextmanager
+    def hidden(self) -> Iterator[None]:
+        """While something else is printed, perhaps to the same terminal."""
+        self._bar.stop()
+        yield
+        self._bar.start()
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()

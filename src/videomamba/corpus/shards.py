@@ -1,166 +1,127 @@
-"""A finished shard: the features of consecutive videos of a list in one safetensors file. And the writer of such files.
+"""A shard: the features of a few dozen videos in one file, safetensors or Parquet, which is written whole or not at all.
 
-Tensors: "features" (n, d) float32; or, an embedding a frame, "features" (sum of t, d) float32, "timestamps" (sum of t)
-float64 in seconds, and "offsets" (n + 1) int64: video i has rows offsets[i] to offsets[i + 1]. Metadata, as JSON: "paths" of
-the n videos in this order, and "failures", [position in the list, path, reason] of each that is not among them.
+Arrays: "features" (n, d) float32; or, with a vector for each moment, "features" (rows, d) float32, "timestamps" (rows,)
+float64 in seconds and "offsets" (n + 1,) int64: video i has rows offsets[i] to offsets[i + 1].
+
+The key "shard" of the file's metadata is JSON: "format"; "paths" of these n videos in order; "frames", the number of vectors;
+and "failures", a [position in the shard, path, reason] for each video that is not among them. It is one key because the
+safetensors library writes several in an order that differs from one process to the next.
 """
 
 from __future__ import annotations
 
 import json
-import struct
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from math import prod
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
+from safetensors.numpy import load_file, save_file
 
-from videomamba.corpus.journal import Failure, Features, Outcome
+from videomamba.corpus.features import Arrays, Features, Outcome
 from videomamba.files import write_atomically
-from videomamba.schema import VideoMambaError
+from videomamba.schema import VideoError, VideoMambaError
 
-FORMAT = "videomamba-features-1"
-_NAMES = {"<f4": "F32", "<f8": "F64", "<i8": "I64"}
-
-
-@dataclass(frozen=True)
-class FailedVideo:
-    position: int
-    path: str
-    reason: str
+FORMAT = "videomamba-features-2"
 
 
 @dataclass(frozen=True)
 class Contents:
-    """What a shard holds, its features unread. `frames` counts the embeddings, one a video where not `per_frame`."""
+    """What a shard holds, without the features. `failures` has (position in the shard, path, reason)."""
 
     paths: tuple[str, ...]
-    failures: tuple[FailedVideo, ...]
+    failures: tuple[tuple[int, str, str], ...]
     frames: int
 
 
-@dataclass(frozen=True)
-class Shard:
-    """A shard to be written. `paths[i]` is the video at position `first` + i of the list, `outcomes()` what came of each.
+def write_shard(path: Path, names: Sequence[str], outcomes: Sequence[Outcome], *, dim: int, per_frame: bool) -> None:
+    """Writes the `outcomes` of the videos called `names` to `path`, whose ending gives the format.
 
-    `outcomes` is called several times, so that no more than one video's features are ever in memory.
+    `dim` is d, `per_frame` whether a video has a vector for each moment. Equal arguments give equal bytes. Raises
+    VideoMambaError when the disk refuses.
     """
+    paths, failures, rows, times = [], [], [np.empty((0, dim), np.float32)], [np.empty(0)]
+    for i, (name, outcome) in enumerate(zip(names, outcomes, strict=True)):
+        if isinstance(outcome, VideoError):
+            failures.append((i, name, outcome.reason))
+            continue
+        paths.append(name)
+        rows.append(np.atleast_2d(outcome.data))
+        if outcome.timestamps is not None:
+            times.append(outcome.timestamps)
+    arrays: Arrays = {"features": np.concatenate(rows)}
+    if per_frame:
+        arrays["timestamps"] = np.concatenate(times)
+        arrays["offsets"] = np.cumsum([len(each) for each in rows], dtype=np.int64)
+    frames = len(arrays["features"])
+    header = json.dumps({"format": FORMAT, "paths": paths, "frames": frames, "failures": failures})
+    if path.suffix == ".parquet":
+        from videomamba.corpus import parquet
 
-    first: int
-    paths: tuple[str, ...]
-    dim: int
-    per_frame: bool
-    outcomes: Callable[[], Iterator[Outcome]]
-
-    def features(self) -> Iterator[Features]:
-        return (outcome for outcome in self.outcomes() if isinstance(outcome, Features))
-
-    def contents(self) -> Contents:
-        paths, failures, frames = [], [], 0
-        for i, (path, outcome) in enumerate(zip(self.paths, self.outcomes(), strict=True)):
-            if isinstance(outcome, Failure):
-                failures.append(FailedVideo(self.first + i, path, outcome.reason))
-            else:
-                paths.append(path)
-                frames += len(outcome.data) if self.per_frame else 1
-        return Contents(tuple(paths), tuple(failures), frames)
-
-
-@dataclass(frozen=True)
-class Blocks:
-    """A tensor to be written, that need not fit in memory: `dtype` is "<f4", "<f8" or "<i8", `blocks` its rows in order."""
-
-    dtype: str
-    shape: tuple[int, ...]
-    blocks: Iterable[NDArray[np.generic]]
-
-
-def write_shard(path: Path, shard: Shard) -> None:
-    """Writes `shard` to `path`, whole or not at all. Raises VideoMambaError when the disk refuses."""
-    contents = shard.contents()
-    metadata = {
-        "format": FORMAT,
-        "paths": json.dumps(contents.paths),
-        "failures": failures_to_json(contents.failures),
-    }
-    tensors: dict[str, Blocks] = {}
-    if shard.per_frame:
-        lengths = np.fromiter((len(f.data) for f in shard.features()), np.int64, len(contents.paths))
-        offsets = np.concatenate((np.zeros(1, np.int64), np.cumsum(lengths)))
-        times = (f.timestamps for f in shard.features() if f.timestamps is not None)
-        tensors["offsets"] = Blocks("<i8", offsets.shape, [offsets])
-        tensors["timestamps"] = Blocks("<f8", (contents.frames,), times)
-    tensors["features"] = Blocks("<f4", (contents.frames, shard.dim), (f.data for f in shard.features()))
-    write_safetensors(path, tensors, metadata)
-
-
-def write_safetensors(path: Path, tensors: Mapping[str, Blocks], metadata: Mapping[str, str]) -> None:
-    """Writes a safetensors file, whole or not at all, with no more than a block in memory. Equal content: equal bytes.
-
-    The library's own writer wants every tensor in memory, and shuffles the metadata from one process to the next. The
-    format: 8 bytes length of the header, the header (JSON, padded with spaces to whole 8 bytes), the numbers in order.
-    """
-    header: dict[str, object] = {"__metadata__": dict(metadata)}
-    end = 0
-    for name, tensor in tensors.items():
-        begin, end = end, end + np.dtype(tensor.dtype).itemsize * prod(tensor.shape)
-        header[name] = {"dtype": _NAMES[tensor.dtype], "shape": tensor.shape, "data_offsets": [begin, end]}
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-
-    def write(target: Path) -> None:
-        with target.open("wb") as file:
-            file.write(struct.pack("<Q", len(text)) + text)
-            for tensor in tensors.values():
-                for block in tensor.blocks:
-                    file.write(block.astype(tensor.dtype).tobytes())
-            if file.tell() != 8 + len(text) + end:
-                raise ValueError(f"{path}: the blocks of {', '.join(tensors)} do not make up their shapes")
-
-    write_atomically(path, write)
+        parquet.write(path, arrays, paths, header)
+    else:
+        write_safetensors(path, arrays, {"shard": header})
 
 
 def read_contents(path: Path) -> Contents:
     """What the shard at `path` holds. Raises VideoMambaError when it is damaged."""
     try:
-        with safe_open(path, "np") as file:
-            metadata = file.metadata()
-            failures = failures_from_json(metadata["failures"])
-            frames, _ = file.get_slice("features").get_shape()
-            return Contents(tuple(json.loads(metadata["paths"])), failures, frames)
+        if path.suffix == ".parquet":
+            from videomamba.corpus import parquet
+
+            header = parquet.read_header(path)
+        else:
+            with safe_open(path, "np") as file:
+                header = file.metadata()["shard"]
+        about = json.loads(header)
+        failures = tuple((position, name, reason) for position, name, reason in about["failures"])
+        return Contents(tuple(about["paths"]), failures, about["frames"])
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-        raise damaged(path) from error
+        raise _damaged(path) from error
 
 
-def read_features(path: Path) -> Iterator[Features]:
-    """The features of its videos, one at a time, in the order of `read_contents`. Raises VideoMambaError when damaged."""
+def read_shard(path: Path) -> list[Features | None]:
+    """The features of every video of the shard at `path`, in its order. Raises VideoMambaError when it is damaged."""
+    contents = read_contents(path)
     try:
-        with safe_open(path, "np") as file:
-            features = file.get_slice("features")
-            if "offsets" not in file.keys():  # noqa: SIM118 the open file is no mapping
-                for i in range(features.get_shape()[0]):
-                    yield Features(features[i])
-                return
-            times, offsets = file.get_slice("timestamps"), file.get_tensor("offsets").tolist()
-            for begin, end in pairwise(offsets):
-                yield Features(features[begin:end], times[begin:end])
-    except (SafetensorError, OSError) as error:
-        raise damaged(path) from error
+        if path.suffix == ".parquet":
+            from videomamba.corpus import parquet
+
+            arrays = parquet.read(path)
+        else:
+            arrays = load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise _damaged(path) from error
+    if "offsets" in arrays:
+        ends = arrays["offsets"][1:-1]
+        found = map(Features, np.split(arrays["features"], ends), np.split(arrays["timestamps"], ends))
+    else:
+        found = map(Features, arrays["features"])
+    failed = {position for position, _, _ in contents.failures}
+    return [None if i in failed else next(found) for i in range(len(contents.paths) + len(failed))]
 
 
-def failures_to_json(failures: Iterable[FailedVideo]) -> str:
-    return json.dumps([[f.position, f.path, f.reason] for f in failures])
+def write_safetensors(path: Path, arrays: Arrays, metadata: dict[str, str]) -> None:
+    """Writes a safetensors file, whole or not at all. Raises VideoMambaError when the disk refuses."""
+    write_atomically(path, lambda target: save_file(arrays, target, metadata), refusals=(SafetensorError,))
 
 
-def failures_from_json(text: str) -> tuple[FailedVideo, ...]:
-    return tuple(FailedVideo(position, path, reason) for position, path, reason in json.loads(text))
+def save_features(path: Path, features: Features, metadata: dict[str, str]) -> None:
+    """Writes the features of one video to a .safetensors file, or to .npy, then with its times in a .timestamps.npy.
+
+    Raises VideoMambaError for another ending and when the disk refuses.
+    """
+    data, times = features.data, features.timestamps
+    if path.suffix == ".safetensors":
+        write_safetensors(path, {"features": data} | ({} if times is None else {"timestamps": times}), metadata)
+    elif path.suffix == ".npy":
+        if times is not None:
+            write_atomically(path.with_suffix(".timestamps.npy"), lambda target: np.save(target, times))
+        write_atomically(path, lambda target: np.save(target, data))
+    else:
+        raise VideoMambaError(f"{path}: the features of one video go to a .safetensors or .npy file")
 
 
-def damaged(path: Path) -> VideoMambaError:
-    return VideoMambaError(
-        f"{path}: is damaged, or no shard of features; remove it, and the same command makes it again"
-    )
+def _damaged(path: Path) -> VideoMambaError:
+    return VideoMambaError(f"{path}: is damaged, or not a shard of features; remove it and run the same command again")
