@@ -13,29 +13,40 @@ import argparse
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from videomamba import Predictor
 from videomamba.data.clips.transforms import to_clip
 from videomamba.models.videomamba import VideoMamba
-from videomamba.ops.walk import WalkState
+from videomamba.modules.block import Block
+from videomamba.modules.scan_order import Order
+from videomamba.ops.dispatch import WalkState
 from videomamba.schema import Frames
 from videomamba.synthetic.dataset import ACTIONS, render_clip
 
 
+class Carrying(nn.Module):
+    """A layer whose forward scan begins with `state`, and leaves there the one that it ends with. One clip at a time."""
+
+    def __init__(self, layer: Block, channels: int) -> None:
+        super().__init__()
+        self.layer, self.channels, self.state = layer, channels, WalkState()
+
+    def forward(self, residual: Tensor, orders: tuple[Order, ...], lengths: Tensor | None) -> Tensor:
+        assert orders == (None,) and lengths is None
+        first, second = self.layer.halves(reverse=False)
+        first.walk.state = self.state
+        residual, waiting = residual.clone(), residual.new_empty((1, residual.shape[1], self.channels))
+        first.step(residual, out=waiting)
+        self.state = first.state
+        second.step(residual, waiting)
+        return residual
+
+
 @torch.inference_mode()
-def answer(model: VideoMamba, clip: Tensor, states: list[WalkState]) -> tuple[int, list[WalkState]]:
-    """(class, the states of the forward scans at the end) of a clip (3, t, h, w) whose scans begin with `states`."""
-    tokens, ends = model.embed(clip[None]), []
-    for layer, state in zip(model.layers, states, strict=True):
-        first, second = layer.halves(reverse=False)
-        first.walk.state = state
-        waiting = tokens.new_empty((1, tokens.shape[1], model.config.inner_dim))
-        first.step(tokens, out=waiting)
-        ends.append(first.state)
-        second.step(tokens, waiting)
-    features = model.norm_f(tokens)[:, 1:].mean(dim=1)
-    return int(model.classify(features).argmax()), ends
+def answer(model: VideoMamba, clip: Tensor) -> int:
+    """The class of a clip (3, t, h, w)."""
+    return int(model(clip[None]).argmax())
 
 
 def main() -> None:
@@ -44,16 +55,16 @@ def main() -> None:
     options = parser.parse_args()
     predictor, rng = Predictor.from_pretrained(), np.random.default_rng(0)
     model, preprocess = predictor.model, predictor.preprocess
-    fresh = [WalkState()] * model.config.depth
-    right, states = {"alone": 0, "carried": 0}, fresh
+    carrying = Predictor.from_pretrained().model
+    carrying.layers = nn.ModuleList(Carrying(layer, model.config.inner_dim) for layer in carrying.layers)
+    right = {"alone": 0, "carried": 0}
     times = tuple(range(preprocess.num_frames))
     for i in range(options.clips):
         action = int(rng.integers(len(ACTIONS)))
         pictures = render_clip(action, 900_000_000 + i, num_frames=len(times), height=96, width=96)
         clip = to_clip(Frames(torch.from_numpy(pictures), times, tuple(map(float, times))), preprocess).data
-        right["alone"] += answer(model, clip, fresh)[0] == action
-        found, states = answer(model, clip, states)
-        right["carried"] += found == action
+        right["alone"] += answer(model, clip) == action
+        right["carried"] += answer(carrying, clip) == action
     for name, count in right.items():
         print(f"{name:>8}: {100 * count / options.clips:.1f} % of {options.clips} clips right")
 

@@ -5,7 +5,7 @@
 
 namespace videomamba {
 
-constexpr int kCheckpointInterval = 32;  // ops/layout.py: CHECKPOINT_INTERVAL
+constexpr int kCheckpointInterval = 32;  // tokens between two states kept for the backward pass
 
 struct View {  // (b, l, channels) of the call's element type; null when absent
     void* data = nullptr;

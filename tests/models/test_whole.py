@@ -11,7 +11,8 @@ from videomamba import create_model, load_weights
 from videomamba.models import whole as long
 from videomamba.models.precision import cast_products
 from videomamba.models.videomamba import VideoMamba
-from videomamba.models.whole import LongPass, Passed
+from videomamba.models.whole import WholePass, WholeResult
+from videomamba.ops import walk
 from videomamba.ops.dispatch import use_backend
 from videomamba.schema import VideoMambaError
 
@@ -28,14 +29,14 @@ def a_video(frames: int = FRAMES) -> torch.Tensor:
     return torch.randn(3, frames, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
 
 
-def passed(model: VideoMamba, video: torch.Tensor, *, lot: int = 4, **options: object) -> Passed:
-    through = LongPass(model, video.shape[1], **options)
+def passed(model: VideoMamba, video: torch.Tensor, *, lot: int = 4, **options: object) -> WholeResult:
+    through = WholePass(model, video.shape[1], **options)
     for first in range(0, video.shape[1], lot):
         through.push(video[:, first : first + lot])
     return through.run()
 
 
-def assert_same(found: Passed, model: VideoMamba, video: torch.Tensor, tolerance: float = 1e-5) -> None:
+def assert_same(found: WholeResult, model: VideoMamba, video: torch.Tensor, tolerance: float = 1e-5) -> None:
     with torch.no_grad():
         logits, features, tokens = (
             model(video[None]),
@@ -49,7 +50,7 @@ def assert_same(found: Passed, model: VideoMamba, video: torch.Tensor, tolerance
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(long, "BLOCK_BYTES", 40 * 96 * 4)
+    monkeypatch.setattr(walk, "BLOCK_BYTES", 40 * 96 * 4)
     monkeypatch.setattr(long, "REORDER_BYTES", 10_000)
     monkeypatch.setattr(long, "READ_TOKENS", 50)
 
@@ -92,7 +93,7 @@ def test_temporal_positions_of_another_length_are_those_that_loading_makes(count
     model, video = a_model(), a_video(count)
     other = a_model(count)
     load_weights(other, model.state_dict())
-    found = LongPass(model, count)
+    found = WholePass(model, count)
     found.push(video)
     assert f"stretched to {count}" in found.note
     result = found.run()
@@ -106,7 +107,7 @@ def test_an_image_model_looks_at_a_video() -> None:
     model = a_model(1)
     found = passed(model, a_video())
     assert found.frames.shape == (FRAMES, 48)
-    assert LongPass(model, 3).note == "the network knows no temporal positions"
+    assert WholePass(model, 3).note == "the network knows no temporal positions"
 
 
 def test_bf16_is_near() -> None:
@@ -126,7 +127,7 @@ def test_bf16_is_near() -> None:
 @pytest.mark.parametrize("stream", [torch.float32, torch.bfloat16])
 def test_in_a_file_nothing_changes_and_nothing_is_left(tmp_path: Path, stream: torch.dtype) -> None:
     model, video = a_model(), a_video()
-    through = LongPass(model, FRAMES, stream=stream, folder=tmp_path)
+    through = WholePass(model, FRAMES, stream=stream, folder=tmp_path)
     assert not list(tmp_path.iterdir())  # it has lost its name already
     through.push(video)
     found, expected = through.run(), passed(model, video, stream=stream)
@@ -135,12 +136,12 @@ def test_in_a_file_nothing_changes_and_nothing_is_left(tmp_path: Path, stream: t
 
 def test_a_folder_that_takes_no_file_is_named() -> None:
     with pytest.raises(VideoMambaError, match="nowhere"):
-        LongPass(a_model(), FRAMES, folder=Path("nowhere"))
+        WholePass(a_model(), FRAMES, folder=Path("nowhere"))
 
 
 def test_progress_counts_every_block_of_every_pass() -> None:
     told: list[tuple[int, int]] = []
-    through = LongPass(a_model(), FRAMES)
+    through = WholePass(a_model(), FRAMES)
     through.push(a_video())
     through.run(lambda done, total: told.append((done, total)))
     assert [done for done, _ in told] == list(range(1, told[0][1] + 1))
@@ -148,13 +149,13 @@ def test_progress_counts_every_block_of_every_pass() -> None:
 
 def test_what_does_not_fit_is_refused() -> None:
     with pytest.raises(ValueError, match="spatiotemporal_v2"):
-        LongPass(a_model(scan_order="spatiotemporal_v2"), 8)
+        WholePass(a_model(scan_order="spatiotemporal_v2"), 8)
     with pytest.raises(ValueError, match="tubelet_size 2"):
-        LongPass(a_model(tubelet_size=2), 7)
+        WholePass(a_model(tubelet_size=2), 7)
     for option, value in (("stream", torch.float16), ("keep", "everything")):
         with pytest.raises(ValueError, match=option):
-            LongPass(a_model(), 8, **{option: value})
-    through = LongPass(a_model(), 8)
+            WholePass(a_model(), 8, **{option: value})
+    through = WholePass(a_model(), 8)
     for frames in (torch.zeros(3, 9, SIDE, SIDE), torch.zeros(3, 0, SIDE, SIDE), torch.zeros(3, 4, SIDE, 32)):
         with pytest.raises(ValueError, match="frames"):
             through.push(frames)
@@ -168,4 +169,4 @@ def test_what_does_not_fit_is_refused() -> None:
 
 def test_more_than_the_machine_has_is_refused_before_it_is_asked_for() -> None:
     with pytest.raises(MemoryError, match="GB"):
-        LongPass(a_model(), 10**10)
+        WholePass(a_model(), 10**10)

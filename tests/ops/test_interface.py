@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import sys
 import threading
+from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import partial
+from types import ModuleType
 
 import pytest
 import torch
 
 from tests.ops.cases import as_leaves, conv_call, scan_call
 from videomamba import create_model
-from videomamba.ops import causal_conv1d, dispatch, native, selective_scan
-from videomamba.ops.dispatch import use_backend
+from videomamba.ops import causal_conv1d, choice, chunked, dispatch, native, selective_scan
+from videomamba.ops.dispatch import ConvCall, LayerCall, ScanCall, use_backend
+from videomamba.ops.layout import ScanResult
 
 
 def a_scan(**changes: object) -> dict[str, object]:
@@ -85,19 +90,132 @@ def test_a_forced_backend_refuses_rather_than_falls_back() -> None:
 
 
 def test_the_reasons_name_every_backend() -> None:
-    verdicts = dict(dispatch.explain(device=torch.device("cpu"), dtype=torch.float64))
+    verdicts = dict(dispatch.explain(ScanCall(torch.device("cpu"), torch.float64)))
     assert verdicts["chunked"] == "serves"
     assert "float64" in verdicts["native"] or native.kernels is None
-    assert dispatch.why_not("native", device=torch.device("meta"), dtype=torch.float32) == "it serves the CPU, not meta"
+    assert dispatch.why_not("native", ConvCall(torch.device("meta"), torch.float32)) == "it serves the CPU, not meta"
 
 
 def test_the_backend_is_forced_for_this_thread_only() -> None:
     seen: list[str] = []
     with use_backend("reference"):
-        thread = threading.Thread(target=lambda: seen.append(dispatch._forced.get()))
+        thread = threading.Thread(target=lambda: seen.append(choice.request().backend))
         thread.start()
         thread.join()
     assert seen == ["auto"]
+
+
+@pytest.fixture
+def picky(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """A backend that comes before the others and can do little: `asked` has the calls that it served."""
+    backend = ModuleType("videomamba.ops.picky")
+
+    def why_not(call: ScanCall | ConvCall | LayerCall) -> str | None:
+        if isinstance(call, LayerCall):
+            return "it has no fused layer"
+        if isinstance(call, ConvCall):
+            return f"it takes 4 taps, not {call.taps}" if call.taps != 4 else None
+        if call.states % 8:
+            return f"it takes states in groups of 8, not {call.states}"
+        if call.shape[2] > 8:
+            return f"it takes 8 channels, not {call.shape[2]}"
+        return "it has no zero-order hold" if call.discretization == "zoh" else None
+
+    def states_shape(shape: Sequence[int], states: int) -> tuple[int, ...]:
+        return (*chunked.states_shape(shape, states), 1)
+
+    def scan(*args: object, **kwargs: object) -> ScanResult:
+        result = chunked.scan(*args, **kwargs)
+        backend.asked.append("scan")
+        return result._replace(states=result.states[..., None]) if args[1].save_states else result
+
+    def scan_backward(
+        grad_out: torch.Tensor,
+        grad_state: torch.Tensor,
+        inputs: object,
+        states: torch.Tensor,
+        *rest: object,
+        **more: object,
+    ) -> object:
+        backend.asked.append("scan_backward")
+        return chunked.scan_backward(grad_out, grad_state, inputs, states[..., 0], *rest, **more)
+
+    vars(backend).update(asked=[], why_not=why_not, states_shape=states_shape, scan=scan, scan_backward=scan_backward)
+    backend.conv = lambda *args, **kwargs: backend.asked.append("conv") or chunked.conv(*args, **kwargs)
+    monkeypatch.setitem(sys.modules, "videomamba.ops.picky", backend)
+    monkeypatch.setattr(choice, "PREFERENCE", ("picky", *choice.PREFERENCE))
+    return backend
+
+
+def test_a_backend_refuses_by_shape_and_flags_and_another_serves(picky: ModuleType) -> None:
+    fits, channels, states = ({"channels": c, "states": n} for c, n in ((6, 8), (9, 8), (6, 4)))
+    for sizes, flags, reason in (
+        (fits, {}, None),
+        (fits, {"discretization": "zoh"}, "it has no zero-order hold"),
+        (channels, {}, "it takes 8 channels, not 9"),
+        (states, {}, "it takes states in groups of 8, not 4"),
+    ):
+        call = scan_call(length=5, dtype=torch.float32, full=True, strided=False, **sizes)
+        picky.asked.clear()
+        expected = selective_scan(**call, **flags)
+        assert picky.asked == ([] if reason else ["scan"])
+        with use_backend("picky"), pytest.raises(RuntimeError, match=reason) if reason else nullcontext():
+            torch.testing.assert_close(selective_scan(**call, **flags), expected)
+    conv = conv_call(length=5, channels=6, taps=3, dtype=torch.float32, full=True)
+    causal_conv1d(**conv)
+    with use_backend("picky"), pytest.raises(RuntimeError, match="it takes 4 taps, not 3"):
+        causal_conv1d(**conv)
+    assert dispatch.explain(ScanCall(torch.device("cpu"), torch.float32, states=4))[0] == (
+        "picky",
+        "it takes states in groups of 8, not 4",
+    )
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")  # from PyTorch's own compiler
+def test_a_backend_keeps_what_it_likes_for_its_own_backward_pass(picky: ModuleType) -> None:
+    call = scan_call(length=70, channels=6, states=8, dtype=torch.float32, full=True, strided=False)
+    leaves = as_leaves(call)
+    expected = torch.autograd.grad(selective_scan(**leaves).sum(), leaves["delta"])[0]
+    with use_backend("picky"):
+        out = selective_scan(**leaves).sum()
+    with use_backend("chunked"):  # the backward pass runs where the forward pass ran
+        assert torch.equal(torch.autograd.grad(out, leaves["delta"])[0], expected)
+    assert picky.asked == ["scan", "scan_backward"] * 2
+    compiled = torch.compile(selective_scan, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(torch.autograd.grad(compiled(**leaves).sum(), leaves["delta"])[0], expected)
+    out = compiled(**leaves).sum()
+    with use_backend("chunked"), pytest.raises(RuntimeError, match="ran on another backend"):
+        torch.autograd.grad(out, leaves["delta"])
+
+
+@pytest.mark.filterwarnings("ignore:.isinstance.treespec, LeafSpec:FutureWarning")  # from PyTorch's own exporter
+@pytest.mark.parametrize(("backend", "strict"), [("chunked", False), ("chunked", True), ("reference", False)])
+def test_a_plain_graph_holds_no_op_of_ours(backend: str, strict: bool) -> None:
+    torch.manual_seed(0)
+    options = {"depth": 1, "dim": 32, "num_frames": 2, "image_size": 48, "num_classes": 5, "num_registers": 1}
+    model = create_model("videomamba_micro", scan_order="spatiotemporal_v2", **options).eval()
+    clip = torch.randn(1, 3, 2, 48, 48)
+    with use_backend(backend, plain=True):
+        exported = torch.export.export(model, (clip,), strict=strict)
+    targets = {str(node.target) for node in exported.graph.nodes if node.op == "call_function"}
+    assert all(target.startswith("aten.") or "getitem" in target for target in targets), targets
+    with use_backend(backend), torch.no_grad():
+        assert torch.equal(exported.module()(clip), model(clip))
+
+
+def test_plain_code_says_what_it_cannot_do() -> None:
+    with pytest.raises(ValueError, match="'native' has no plain PyTorch code; choose from chunked, reference"):
+        use_backend("native", plain=True).__enter__()
+    leaves = as_leaves(scan_call(length=5, channels=6, states=4, dtype=torch.float32, full=True, strided=False))
+    with use_backend("auto", plain=True):
+        with pytest.raises(RuntimeError, match=r"plain code of videomamba\.ops\.chunked has no gradients"):
+            selective_scan(**leaves)
+        with torch.no_grad(), pytest.raises(ValueError, match="lengths must lie between"):
+            selective_scan(**leaves, lengths=torch.tensor([6, 2]))
+        with torch.no_grad():
+            plain = selective_scan(**leaves)
+    with use_backend("chunked"):
+        assert torch.equal(selective_scan(**leaves), plain)
 
 
 @pytest.mark.parametrize("backend", ["reference", "chunked"])

@@ -8,8 +8,8 @@ import torch
 from videomamba import create_model
 from videomamba.models.precision import cast_products
 from videomamba.modules.block import Block
-from videomamba.ops import dispatch, native, native_layer
-from videomamba.ops.dispatch import use_backend
+from videomamba.ops import dispatch, native, native_layer, walk
+from videomamba.ops.dispatch import LayerCall, use_backend
 
 pytestmark = pytest.mark.skipif(native.kernels is None, reason="the native kernels are not built")
 
@@ -24,6 +24,10 @@ def a_layer(dtype: torch.dtype = torch.float32, **options: object) -> Block:
     return layer
 
 
+def a_call(dtype: torch.dtype = torch.float32) -> LayerCall:
+    return LayerCall(torch.device("cpu"), dtype)
+
+
 def modular(layer: Block, tokens: torch.Tensor, *rest: object) -> torch.Tensor:
     with pytest.MonkeyPatch.context() as patch, torch.no_grad():
         patch.setattr(dispatch, "fuses_layer", lambda *_: False)
@@ -36,10 +40,10 @@ def modular(layer: Block, tokens: torch.Tensor, *rest: object) -> torch.Tensor:
     "options", [{}, {"merge": "mean"}, {"discretization": "zoh"}, {"d_conv": 2}, {"expand": 1}], ids=str
 )
 def test_fused_is_modular(length: int, batch: int, options: dict[str, object], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(native_layer, "BLOCK_BYTES", 16 * 80 * 4)
+    monkeypatch.setattr(walk, "BLOCK_BYTES", 16 * 80 * 4)
     layer, tokens = a_layer(**options), torch.randn(batch, length, 40)
     with torch.no_grad():
-        assert dispatch.fuses_layer(tokens, layer.parameters(), torch.float32)
+        assert dispatch.fuses_layer(tokens, layer.parameters(), a_call())
         found = layer(tokens)
     expected = modular(layer, tokens)
     assert (found - expected).abs().max() < 1e-5 * (expected - tokens).abs().max()
@@ -48,7 +52,7 @@ def test_fused_is_modular(length: int, batch: int, options: dict[str, object], m
 @pytest.mark.parametrize("block", [1, 2, 3, 7, 64])
 @pytest.mark.parametrize("spare", [0, 2000, 2**20])
 def test_blocks_of_any_size_with_any_room(block: int, spare: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(native_layer, "BLOCK_BYTES", block * 80 * 4)
+    monkeypatch.setattr(walk, "BLOCK_BYTES", block * 80 * 4)
     monkeypatch.setattr(native_layer, "SPARE_BYTES", spare)
     layer, tokens = a_layer(), torch.randn(1, 33, 40)
     with torch.no_grad():
@@ -72,7 +76,7 @@ def test_rooms_lie_where_nothing_is_written_before_they_are_read() -> None:
 
 
 def test_padding_in_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(native_layer, "BLOCK_BYTES", 16 * 80 * 4)
+    monkeypatch.setattr(walk, "BLOCK_BYTES", 16 * 80 * 4)
     layer, tokens, lengths = a_layer(), torch.randn(3, 20, 40), torch.tensor([20, 3, 9])
     for entry, length in zip(tokens, lengths, strict=True):
         entry[length:] = float("nan")
@@ -97,17 +101,17 @@ def test_fused_in_bf16_is_as_near_to_fp32_as_modular() -> None:
 
 def test_nobody_who_looks_inside_gets_the_fused_one() -> None:
     tokens, weight = torch.randn(1, 4, 8), [torch.zeros(8, 8), torch.nn.Parameter(torch.randn(8, 8))]
-    assert not dispatch.fuses_layer(tokens, weight, torch.float32)
+    assert not dispatch.fuses_layer(tokens, weight, a_call())
     with torch.no_grad():
-        assert dispatch.fuses_layer(tokens, weight, torch.float32)
-        assert not dispatch.fuses_layer(tokens, weight, torch.float64)
-        assert not dispatch.fuses_layer(tokens.double(), weight, torch.float32)
-        assert not dispatch.fuses_layer(tokens[:0], weight, torch.float32)
+        assert dispatch.fuses_layer(tokens, weight, a_call())
+        assert not dispatch.fuses_layer(tokens, weight, a_call(torch.float64))
+        assert not dispatch.fuses_layer(tokens.double(), weight, a_call())
+        assert not dispatch.fuses_layer(tokens[:0], weight, a_call())
         with torch.autocast("cpu", torch.bfloat16):
-            assert not dispatch.fuses_layer(tokens, weight, torch.float32)
+            assert not dispatch.fuses_layer(tokens, weight, a_call())
         for name in ("chunked", "reference"):
             with use_backend(name):
-                assert not dispatch.fuses_layer(tokens, weight, torch.float32)
+                assert not dispatch.fuses_layer(tokens, weight, a_call())
 
 
 def test_modes_follow_one_another_in_any_order() -> None:
@@ -189,7 +193,7 @@ def test_adapters_are_not_passed_over() -> None:
 @pytest.mark.parametrize("lengths", [None, torch.tensor([9, 4])], ids=str)
 def test_the_registered_op_passes_pytorchs_own_checks(lengths: torch.Tensor | None) -> None:
     layer = a_layer()
-    mixer = layer.mixer.weights()
-    flat = [layer.norm.weight, mixer.in_proj, mixer.out_proj, *mixer.forward, *mixer.backward]
-    arguments = (torch.randn(2, 9, 40), [t.detach() for t in flat], 1e-5, "sum", "euler", lengths)
+    weights = layer.mixer.layer_weights(layer.norm.weight)
+    flat = [t.detach() for t in (*weights[:4], *weights.forward, *weights.backward)]
+    arguments = (torch.randn(2, 9, 40), flat, 1e-5, "euler", lengths, "native")
     torch.library.opcheck(torch.ops.videomamba.layer, arguments)

@@ -14,7 +14,7 @@ from tests.ops.cases import conv_call, relative_errors, scan_call
 from tests.ops.test_backends import run_conv, run_scan
 from videomamba.ops import causal_conv1d, native, selective_scan
 from videomamba.ops.dispatch import use_backend
-from videomamba.ops.layout import CHECKPOINT_INTERVAL, ScanFlags, ScanInputs
+from videomamba.ops.layout import ScanFlags, ScanInputs
 
 needs_native = pytest.mark.skipif(native.kernels is None, reason="the native kernels are not built")
 PIECES_TOLERANCE = {torch.float32: 5e-5, torch.bfloat16: 2e-2}
@@ -49,7 +49,7 @@ def test_the_length_is_cut_only_for_idle_threads() -> None:
     torch.set_num_threads(8)
     assert native._shares(1, length, 8 * native.kernels.lanes(), None) == (8, 1, 8)
     assert native._shares(1, 3 * native.PIECE_TOKENS - 1, NARROW, None)[1] == 1  # too short
-    assert native.PIECE_TOKENS % CHECKPOINT_INTERVAL == 0
+    assert native.PIECE_TOKENS % native.kernels.CHECKPOINT_INTERVAL == 0
 
 
 @pytest.mark.parametrize("padded", [False, True], ids=["whole", "padded"])

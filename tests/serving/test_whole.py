@@ -10,7 +10,7 @@ import torch
 from videomamba import create_model
 from videomamba.data.clips.transforms import to_clip
 from videomamba.models.videomamba import VideoMamba
-from videomamba.models.whole import LongPass
+from videomamba.models.whole import WholePass
 from videomamba.schema import Preprocess, VideoError, VideoMambaError
 from videomamba.serving import whole as module
 from videomamba.serving.embedder import Embedder
@@ -46,7 +46,7 @@ def test_it_sees_the_frames_of_the_rate(
     with open_video(film) as video:
         clip = to_clip(video.frames(indices), PREPROCESS)
         times = [video.timestamps[i] for i in indices[::tubelet]]
-    through = LongPass(model, len(indices))
+    through = WholePass(model, len(indices))
     through.push(clip.data)
     expected = through.run()
     assert seen.num_frames == len(indices) and seen.tokens == 1 + len(indices) // tubelet * 16

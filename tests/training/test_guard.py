@@ -136,7 +136,7 @@ def test_sharded_parameters_are_guarded_clipped_averaged_and_stepped_as_whole_on
     def trained(shard: bool) -> tuple[Verdict, dict[str, Tensor], dict[str, Tensor]]:
         torch.manual_seed(0)
         model = create_model("videomamba_micro", depth=2, num_classes=3, num_frames=2, image_size=32)
-        model.checkpoint_activations(1)
+        model.recompute_activations(1)
         if shard:
             for layer in model.layers:
                 fully_shard(layer)

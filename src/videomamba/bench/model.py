@@ -93,7 +93,7 @@ def build_training_step(config: VideoMambaConfig, dtype: torch.dtype, recomputed
     blocks of memory back, as `videomamba train` then does.
     """
     model = VideoMamba(config).train()
-    model.checkpoint_activations(recomputed)
+    model.recompute_activations(recomputed)
     if recomputed:
         return_large_blocks()
     masters = MasterWeights(model, dtype)

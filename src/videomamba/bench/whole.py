@@ -16,7 +16,7 @@ from videomamba.bench.model import STANDARD_FRAMES, build_inference
 from videomamba.models.config import VideoMambaConfig
 from videomamba.models.precision import cast_products
 from videomamba.models.videomamba import VideoMamba
-from videomamba.models.whole import Keep, LongPass
+from videomamba.models.whole import Keep, WholePass
 
 LENGTHS = (256, 512)
 """Times are taken at the last; memory at both, where the buffers of blocks have reached their size."""
@@ -29,7 +29,7 @@ _REFERENCE_SHARE = 4
 
 @dataclass(frozen=True)
 class Mode:
-    """Where the memory of a pass goes, see `models.long`."""
+    """Where the memory of a pass goes, see `models.whole`."""
 
     keep: Keep
     stream: torch.dtype
@@ -53,7 +53,7 @@ def build_pass(config: VideoMambaConfig, frames: int, dtype: torch.dtype, mode: 
     lot = torch.randn(3, max(_LOT // config.tubelet_size, 1) * config.tubelet_size, *config.image_size)
 
     def call() -> object:
-        long = LongPass(model, frames, stream=mode.stream, keep=mode.keep)
+        long = WholePass(model, frames, stream=mode.stream, keep=mode.keep)
         for first in range(0, frames, lot.shape[1]):
             long.push(lot[:, : frames - first])
         return long.run()
@@ -128,7 +128,7 @@ def _sameness(name: str, config: VideoMambaConfig) -> Figure:
     video = torch.randn(1, 3, SAMENESS_FRAMES, *config.image_size)
     with torch.inference_mode():
         expected = model(video)[0]
-    long = LongPass(model, SAMENESS_FRAMES)
+    long = WholePass(model, SAMENESS_FRAMES)
     for first in range(0, SAMENESS_FRAMES, _LOT):
         long.push(video[0, :, first : first + _LOT])
     difference = (long.run().logits - expected).abs().max().item()

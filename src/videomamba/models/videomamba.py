@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import contextvars
 import math
+from collections.abc import Sequence
 from functools import partial
+from typing import overload
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from videomamba.models.check import check_tokens, check_video
 from videomamba.models.config import VideoMambaConfig
 from videomamba.modules.block import Block, RMSNorm
 from videomamba.modules.embed import PatchEmbed
-from videomamba.modules.scan_order import Order, register_slots, take, temporal_order, temporal_orders
+from videomamba.modules.scan_order import Order, Permutation, TokenLayout, take, temporal_orders
 from videomamba.ops import dispatch
 from videomamba.ops.layout import clear_padding
 
@@ -24,8 +27,9 @@ from videomamba.ops.layout import clear_padding
 class VideoMamba(nn.Module):
     """A plain vision transformer whose self-attention is a bidirectional selective scan. An image is a clip of one frame.
 
-    Parameter names are those of the released checkpoints; `temporal_pos_embedding` exists where there is more than one
-    time step, so that an image model has exactly the parameters of the released image models.
+    `forward(video)` is `classify(pool(encode(embed(video))))`. Parameter names are those of the released weights;
+    `temporal_pos_embedding` exists where there is more than one time step, so that an image model has exactly the parameters
+    of the released image models.
     """
 
     def __init__(self, config: VideoMambaConfig) -> None:
@@ -60,11 +64,21 @@ class VideoMamba(nn.Module):
         self.head_drop = nn.Dropout(config.head_dropout)
         self.head = nn.Linear(dim, config.num_classes) if config.num_classes else nn.Identity()
 
-        self._registers = register_slots(config.num_registers, frames * places)
+        self.layout = TokenLayout(frames, places, config.num_registers)
         # On the CPU whatever the default device is, and no buffers: what `to_empty` makes of those is garbage.
-        self._temporal = temporal_order(frames, places, (0, *self._registers))
-        self._checkpointed = 0
+        self._temporal = self.layout.temporal_order()
+        self._recomputed_blocks = 0
         self.init_weights()
+
+    @classmethod
+    def without_weights(cls, config: VideoMambaConfig) -> VideoMamba:
+        """A network whose parameters hold any values, nothing drawn: for weights that replace them all, as loading does."""
+        with torch.device("meta"):
+            model = cls(config)
+        for module in model.modules():
+            for name, parameter in module.named_parameters(recurse=False):
+                setattr(module, name, nn.Parameter(torch.empty(parameter.shape, dtype=parameter.dtype)))
+        return model
 
     def forward(self, video: Tensor, num_frames: Tensor | None = None) -> Tensor:
         """(b, 3, t, h, w) normalised -> logits (b, num_classes), or features (b, d) when num_classes is 0.
@@ -74,63 +88,41 @@ class VideoMamba(nn.Module):
         """
         return self.classify(self.forward_features(video, num_frames))
 
-    def classify(self, features: Tensor) -> Tensor:
-        """(b, d) features -> logits (b, num_classes), or the features where there is no head."""
-        logits: Tensor = self.head(self.head_drop(features).to(self._head_dtype))
-        return logits
-
     def forward_features(self, video: Tensor, num_frames: Tensor | None = None) -> Tensor:
         """(b, 3, t, h, w) -> (b, d): the class token after the final norm, or the mean of the patch tokens."""
-        if self.config.pool == "mean":
-            patches = self.forward_tokens(video, num_frames)[:, 1:]
-            if num_frames is None:
-                return patches.mean(dim=1)
-            return patches.sum(dim=1) / (self._lengths(video, num_frames)[:, None] - 1)
-        features: Tensor = self.norm_f(self._trunk(video, num_frames)[:, 0])
-        return features
+        tokens, lengths = self.embed(video, num_frames), self._lengths(num_frames, video.device)
+        return self.pool(self.encode(tokens, lengths=lengths), lengths)
 
     def forward_tokens(self, video: Tensor, num_frames: Tensor | None = None) -> Tensor:
         """(b, 3, t, h, w) -> (b, 1 + T p, d) after the final norm: class token, then patches in spatial-first order.
 
         Tokens of padding are 0.
         """
-        tokens: Tensor = self.norm_f(self._trunk(video, num_frames))
-        if num_frames is not None:
-            return clear_padding(tokens, self._lengths(video, num_frames))
-        pieces, start = [], 0
-        for slot in self._registers:
-            pieces.append(tokens[:, start:slot])
-            start = slot + 1
-        return torch.cat((*pieces, tokens[:, start:]), dim=1) if pieces else tokens
+        tokens, lengths = self.embed(video, num_frames), self._lengths(num_frames, video.device)
+        tokens = clear_padding(self.norm_f(self.encode(tokens, lengths=lengths)), lengths)
+        return torch.cat((tokens[:, :1], self.layout.patches(tokens)), dim=1) if self.config.num_registers else tokens
 
-    def checkpoint_activations(self, first_blocks: int) -> None:
-        """In training the first blocks keep only what they are given and run again in the backward pass; 0: none.
+    def forward_intermediates(self, video: Tensor, indices: Sequence[int], *, norm: bool = False) -> list[Tensor]:
+        """(b, 3, t, h, w) -> for each of `indices` the map (b, T, h / patch, w / patch, d) of patch tokens after that layer.
 
-        Results and gradients stay what they are; memory for activations shrinks by the share of these blocks, and a step
-        takes their forward pass longer. Raises ValueError when there are not so many blocks.
+        Negative indices count from the last layer. With `norm` each map has passed the final norm: the one of layer -1 is
+        then that of `forward_tokens`. Raises ValueError for a layer that does not exist.
         """
-        if not 0 <= first_blocks <= len(self.layers):
-            raise ValueError(f"first_blocks must lie between 0 and the depth {len(self.layers)}, got {first_blocks}")
-        self._checkpointed = first_blocks
+        _, tapped = self.encode(self.embed(video), taps=indices)
+        size = (len(video), *self.config.grid, self.config.dim)
+        maps = [self.layout.patches(tokens).reshape(size) for tokens in tapped]
+        return [self.norm_f(patches) for patches in maps] if norm else maps
 
     def embed(self, video: Tensor, num_frames: Tensor | None = None) -> Tensor:
         """(b, 3, t, h, w) -> (b, l, d) fp32: class token first, patches spatial-first with their positions, registers."""
-        self._check(video, num_frames)
+        check_video(self.config, video, num_frames)
         steps = video.shape[2] // self.config.tubelet_size
         temporal = self.temporal_pos_embedding[:, :steps] if self.config.grid[0] > 1 else None
-        patches = self.embed_patches(video, temporal)
-        cls = self.embed_class().expand(video.shape[0], -1, -1)
-        tokens = torch.cat((cls, patches.flatten(1, 2)), dim=1).float()
-        if self._registers:
-            pieces, start = [], 0
-            for i, slot in enumerate(self._registers):
-                pieces += [
-                    tokens[:, start : slot - i],
-                    self.register_tokens[:, i : i + 1].expand(tokens.shape[0], -1, -1),
-                ]
-                start = slot - i
-            tokens = torch.cat((*pieces, tokens[:, start:]), dim=1)
-        return tokens
+        patches = self.embed_patches(video, temporal).flatten(1, 2)
+        tokens = torch.cat((self.embed_class().expand(len(patches), -1, -1), patches), dim=1).float()
+        if not self.config.num_registers:
+            return tokens
+        return self.layout.insert(self.register_tokens.expand(len(patches), -1, -1), tokens)
 
     def embed_class(self) -> Tensor:
         """(1, 1, d): the class token in its place, which is none in time."""
@@ -141,70 +133,109 @@ class VideoMamba(nn.Module):
         patches: Tensor = self.patch_embed(video) + self.pos_embed[:, 1:].unsqueeze(1)
         return patches if temporal is None else patches + temporal.unsqueeze(2)
 
-    def _trunk(self, video: Tensor, num_frames: Tensor | None) -> Tensor:
-        """(b, 3, t, h, w) -> residual stream (b, l, d) fp32 after the last block, in the order of `embed`."""
-        residual = self.embed(video, num_frames)
-        lengths, temporal = None, self._temporal
-        if num_frames is not None:
-            lengths = self._lengths(video, num_frames)
-            if self.config.scan_order != "spatial_first":
-                steps = (num_frames // self.config.tubelet_size).tolist()
-                temporal = temporal_orders(steps, self.pos_embed.shape[1] - 1, residual.shape[1])
-        temporal = (temporal[0].to(residual.device), temporal[1].to(residual.device))
+    @overload
+    def encode(
+        self, tokens: Tensor, orders: Order = None, lengths: Tensor | None = None, taps: None = None
+    ) -> Tensor: ...
+
+    @overload
+    def encode(
+        self, tokens: Tensor, orders: Order = None, lengths: Tensor | None = None, *, taps: Sequence[int]
+    ) -> tuple[Tensor, list[Tensor]]: ...
+
+    def encode(
+        self, tokens: Tensor, orders: Order = None, lengths: Tensor | None = None, taps: Sequence[int] | None = None
+    ) -> Tensor | tuple[Tensor, list[Tensor]]:
+        """The residual stream (b, s, d) fp32 after the last layer, before the final norm; tokens stay where they are.
+
+        tokens: (b, s, d), those of `embed`, or any of them, as masked pretraining sees. lengths: (b,) int64; from token
+        lengths[i] on entry i is padding. orders: (order, inverse), each (s,) or (b, s) int64, of `tokens` as the
+        temporal-first scan meets them. None is that of `embed`; for visible tokens `modules.scan_order.visible_order` makes
+        it from that. A spatial-first network needs none.
+
+        With `taps`, indices of layers (negative ones count from the last), it is (stream, [(b, s, d) after each of these
+        layers]), all in the order of `tokens`. Raises ValueError for shapes that do not fit, a layer that does not exist, and
+        an order that must be given.
+        """
+        check_tokens(self.config, tokens, orders)
         scan_order, depth = self.config.scan_order, self.config.depth
+        wanted = self._layer_indices(taps or ())
+        temporal = None if scan_order == "spatial_first" else self._temporal_order(tokens, orders, lengths)
         # Blocks from `switch` on see temporal-first tokens; the permutation is applied once, not in every block.
         switch = self.config.temporal_from
-        orders = (None, temporal) if scan_order == "spatiotemporal_v2" else (None,)
-        recomputed = self._checkpointed if self.training and torch.is_grad_enabled() else 0
+        each = (None, temporal) if scan_order == "spatiotemporal_v2" else (None,)
+        recomputed = self._recomputed_blocks if self.training and torch.is_grad_enabled() else 0
+        stream, tapped = tokens.float(), {}
         with dispatch.reused_buffers():
             for i, layer in enumerate(self.layers):
                 if i == switch:
-                    residual = take(residual, temporal[0])
+                    assert temporal is not None
+                    stream = take(stream, temporal[0])
                 call = partial(_recomputed, layer) if i < recomputed else layer
-                residual = call(residual, orders, lengths)
-        return take(residual, temporal[1]) if switch < depth else residual
+                stream = call(stream, each, lengths)
+                if i in wanted:
+                    tapped[i] = stream if temporal is None or i < switch else take(stream, temporal[1])
+        if temporal is not None and switch < depth:
+            stream = take(stream, temporal[1])
+        return stream if taps is None else (stream, [tapped[i] for i in wanted])
 
-    def _lengths(self, video: Tensor, num_frames: Tensor) -> Tensor:
+    def pool(self, tokens: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Residual stream (b, s, d) -> (b, d): the class token after the final norm, or the mean of the patch tokens.
+
+        From token lengths[i] on entry i is padding.
+        """
+        if self.config.pool == "cls":
+            features: Tensor = self.norm_f(tokens[:, 0])
+            return features
+        patches = self.layout.patches(clear_padding(self.norm_f(tokens), lengths))
+        return patches.mean(dim=1) if lengths is None else patches.sum(dim=1) / (lengths[:, None] - 1)
+
+    def classify(self, features: Tensor) -> Tensor:
+        """(b, d) features -> logits (b, num_classes), or the features where there is no head."""
+        dtype = self.head.weight.dtype if isinstance(self.head, nn.Linear) else torch.float32
+        logits: Tensor = self.head(self.head_drop(features).to(dtype))
+        return logits
+
+    def recompute_activations(self, first_blocks: int) -> None:
+        """In training the first blocks keep only what they are given and run again in the backward pass; 0: none.
+
+        Results and gradients stay what they are; memory for activations shrinks by the share of these blocks, and a step
+        takes their forward pass longer. Raises ValueError when there are not so many blocks.
+        """
+        if not 0 <= first_blocks <= len(self.layers):
+            raise ValueError(f"first_blocks must lie between 0 and the depth {len(self.layers)}, got {first_blocks}")
+        self._recomputed_blocks = first_blocks
+
+    def _lengths(self, num_frames: Tensor | None, device: torch.device) -> Tensor | None:
         """(b,): the tokens of each clip that are not padding."""
-        return 1 + (num_frames // self.config.tubelet_size).to(video.device) * (self.pos_embed.shape[1] - 1)
-
-    def _check(self, video: Tensor, num_frames: Tensor | None) -> None:
-        config = self.config
-        expected = (3, config.num_frames, *config.image_size)
-        fits = video.ndim == 5 and (video.shape[1], *video.shape[3:]) == (3, *config.image_size)
-        if num_frames is None and not (fits and video.shape[2] == config.num_frames):
-            raise ValueError(
-                f"video must be (b, 3, t, h, w) = (b, {', '.join(map(str, expected))}), got {tuple(video.shape)}; "
-                "create the model with that num_frames and image_size and load the weights into it"
-            )
         if num_frames is None:
-            return
-        if not (fits and video.shape[2] <= config.num_frames and video.shape[2] % config.tubelet_size == 0):
-            raise ValueError(
-                f"video must be (b, {', '.join(map(str, expected))}) or, with num_frames, of fewer frames, in whole "
-                f"tubelets of {config.tubelet_size}; got {tuple(video.shape)}"
-            )
-        if self._registers:
-            raise ValueError(
-                "num_frames: registers stand evenly among all tokens, so their model takes no padded clips"
-            )
-        if not isinstance(num_frames, Tensor) or num_frames.shape != video.shape[:1] or num_frames.dtype != torch.int64:
-            raise ValueError(f"num_frames must be ({video.shape[0]},) int64, one count for each clip; got {num_frames}")
-        if not torch.compiler.is_compiling():
-            bad = (num_frames < 1) | (num_frames > video.shape[2]) | (num_frames % config.tubelet_size != 0)
-            if bad.any():
-                raise ValueError(
-                    f"num_frames must lie between 1 and {video.shape[2]}, in whole tubelets of {config.tubelet_size}; "
-                    f"got {num_frames.tolist()}"
-                )
+            return None
+        return 1 + (num_frames // self.config.tubelet_size).to(device) * self.layout.places
 
-    @property
-    def _head_dtype(self) -> torch.dtype:
-        return self.head.weight.dtype if isinstance(self.head, nn.Linear) else torch.float32
+    def _temporal_order(self, tokens: Tensor, orders: Order, lengths: Tensor | None) -> Permutation:
+        """On the device of the tokens; those of `embed` where `orders` does not say."""
+        places, length = self.layout.places, tokens.shape[1]
+        if orders is None and lengths is not None:
+            orders = temporal_orders([(n - 1) // places for n in lengths.tolist()], places, length)
+        elif orders is None:
+            if length != self.layout.length:
+                raise ValueError(
+                    f"{length} tokens are not the {self.layout.length} of a clip: give their orders, for visible tokens "
+                    "those of modules.scan_order.visible_order"
+                )
+            orders = self._temporal
+        return orders[0].to(tokens.device), orders[1].to(tokens.device)
+
+    def _layer_indices(self, indices: Sequence[int]) -> list[int]:
+        depth = len(self.layers)
+        for i in indices:
+            if not -depth <= i < depth:
+                raise ValueError(f"there is no layer {i}: the indices are {-depth} to {depth - 1}")
+        return [i % depth for i in indices]
 
     @torch.no_grad()
     def init_weights(self) -> None:
-        """Draws every parameter from PyTorch's global generator.
+        """Draws every parameter from PyTorch's global generator; on the meta device, which holds no values, none.
 
         | parameter | start |
         |---|---|
@@ -226,6 +257,8 @@ class VideoMamba(nn.Module):
         0.69 for every channel); its released weights were trained from there, which loading them does not need.
         """
         config = self.config
+        if self.pos_embed.is_meta:
+            return
         for name, module in self.named_modules():
             if isinstance(module, nn.Conv1d | nn.Conv3d):
                 module.reset_parameters()
@@ -263,7 +296,7 @@ class VideoMamba(nn.Module):
 
 
 def _recomputed(layer: nn.Module, residual: Tensor, orders: tuple[Order, ...], lengths: Tensor | None) -> Tensor:
-    """What `layer` gives; for the backward pass it runs again, with the same draws of drop path."""
+    """The result of `layer`, which runs again in the backward pass, with the same draws of drop path."""
     # A backward pass on a GPU has its own thread, in which the backend that is forced here would not be.
     run = layer if torch.compiler.is_compiling() else partial(contextvars.copy_context().run, layer)
     result: Tensor = checkpoint(run, residual, orders, lengths, use_reentrant=False)

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,10 +29,9 @@ from torch import Tensor
 from videomamba.models.videomamba import VideoMamba
 from videomamba.modules.block import Block
 from videomamba.modules.embed import resize_temporal
-from videomamba.modules.scan_order import register_slots, temporal_order
+from videomamba.modules.scan_order import TokenLayout
 from videomamba.ops import dispatch
-from videomamba.ops.halves import FirstHalf, SecondHalf
-from videomamba.ops.walk import BLOCK_BYTES, WalkState, blocks_of
+from videomamba.ops.dispatch import FirstHalf, SecondHalf, WalkState
 from videomamba.schema import VideoMambaError
 
 Keep = Literal["direction", "states"]
@@ -45,7 +44,7 @@ READ_TOKENS = 2**14
 
 
 @dataclass(frozen=True)
-class Passed:
+class WholeResult:
     """What one pass through a video gives, all fp32 on the CPU.
 
     frames (T, d): for each time step the mean of its patch tokens after the final norm. features (d,): what the head
@@ -57,7 +56,7 @@ class Passed:
     logits: Tensor
 
 
-class LongPass:
+class WholePass:
     """A pass through a video of `num_frames` frames, which `push` takes in order as they come; then `run` once.
 
     The number of frames is any multiple of the tubelet, whatever the model was made for: temporal positions are resized
@@ -90,22 +89,21 @@ class LongPass:
         if keep not in ("direction", "states"):
             raise ValueError(f"keep must be 'direction' or 'states', got {keep!r}")
         self.model = model
-        self.steps, self.places = num_frames // config.tubelet_size, model.pos_embed.shape[1] - 1
-        self.special = (0, *register_slots(config.num_registers, self.steps * self.places))
-        self.length = len(self.special) + self.steps * self.places
-        device, products = model.pos_embed.device, model.layers[0].get_submodule("mixer.in_proj").weight
+        self.layout = TokenLayout(num_frames // config.tubelet_size, model.layout.places, config.num_registers)
+        self.length = length = self.layout.length
+        device = model.pos_embed.device
+        products = model.layers[0].get_submodule("mixer.in_proj").weight
         assert isinstance(products, Tensor)
         waiting = config.inner_dim * products.dtype.itemsize if keep == "direction" else 0
         if folder is None and device.type == "cpu":
-            _check_room(self.length * (config.dim * stream.itemsize + waiting))
+            _check_room(length * (config.dim * stream.itemsize + waiting))
         self._temporal, self.note = self._positions()
         self._pushed = 0
-        most = max(BLOCK_BYTES // (config.inner_dim * products.dtype.itemsize), 1)
-        self._blocks = blocks_of(self.length, most=most)
-        self._stream = _grown((1, self.length, config.dim), stream, device, folder)
+        self._blocks = dispatch.blocks_of(length, token_bytes=config.inner_dim * products.dtype.itemsize)
+        self._stream = _grown((1, length, config.dim), stream, device, folder)
         self._waiting: Tensor | None = None
         if keep == "direction":
-            self._waiting = _grown((1, self.length, config.inner_dim), products.dtype, device, folder)
+            self._waiting = _grown((1, length, config.inner_dim), products.dtype, device, folder)
         self._states = [WalkState() for _ in self._blocks]
         longest = self._blocks[0].stop
         self._block = torch.empty((1, longest if stream != torch.float32 else 0, config.dim), device=device)
@@ -115,38 +113,43 @@ class LongPass:
         if trained == 1:
             return None, "the network knows no temporal positions"
         table = self.model.temporal_pos_embedding.detach()
-        if trained == self.steps:
+        steps = self.layout.steps
+        if trained == steps:
             return table, f"temporal positions as trained, {trained} time steps"
-        resized = resize_temporal(table, self.steps).to(table.dtype)
-        return resized, f"temporal positions of {trained} time steps stretched to {self.steps} by linear interpolation"
+        resized = resize_temporal(table, steps).to(table.dtype)
+        return resized, f"temporal positions of {trained} time steps stretched to {steps} by linear interpolation"
 
     @torch.inference_mode()
     def push(self, frames: Tensor) -> None:
         """The next frames, (3, t, h, w) normalised, t a multiple of the tubelet. Pixels are not kept."""
         config = self.model.config
         count = frames.shape[1] // config.tubelet_size if frames.ndim == 4 else 0
-        left = self.steps - self._pushed
+        left = self.layout.steps - self._pushed
         if frames.ndim != 4 or (frames.shape[0], *frames.shape[2:]) != (3, *config.image_size):
             raise ValueError(f"frames must be (3, t, {config.image_size}), got {tuple(frames.shape)}")
         if frames.shape[1] % config.tubelet_size or not 0 < count <= left:
             raise ValueError(f"got {frames.shape[1]} frames, {left * config.tubelet_size} are left to come")
         temporal = None if self._temporal is None else self._temporal[:, self._pushed : self._pushed + count]
         patches = self.model.embed_patches(frames[None].to(self._stream.device), temporal)
-        self._put(self._pushed * self.places, patches.flatten(1, 2))
+        first = self._pushed * self.layout.places
+        for slots, part in self.layout.runs(first, first + count * self.layout.places):
+            self._stream[:, slots] = patches.flatten(1, 2)[:, part]
         self._pushed += count
 
     @torch.inference_mode()
-    def run(self, progress: Progress | None = None) -> Passed:
+    def run(self, progress: Progress | None = None) -> WholeResult:
         """Through all layers. `progress(done, total)` is called after each block of tokens. Only once: the stream is used up.
 
         Raises ValueError when frames are missing.
         """
-        if self._pushed != self.steps:
-            raise ValueError(f"{self._pushed} of {self.steps} time steps have been pushed, once each; run follows once")
+        if self._pushed != self.layout.steps:
+            raise ValueError(
+                f"{self._pushed} of {self.layout.steps} time steps have been pushed, once each; run follows once"
+            )
         self._pushed = -1
         model = self.model
         self._stream[:, :1] = model.embed_class()
-        for i, slot in enumerate(self.special[1:]):
+        for i, slot in enumerate(self.layout.special[1:]):
             self._stream[:, slot] = model.register_tokens[:, i]
         with dispatch.reused_buffers():
             self._layers(progress or (lambda done, total: None))
@@ -154,9 +157,9 @@ class LongPass:
         if model.config.pool == "mean":
             features = frames.double().mean(dim=0, keepdim=True).float()
         else:
-            features = model.norm_f(self._stream[:, 0])
+            features = model.pool(self._stream)
         logits = model.classify(features)
-        return Passed(frames.cpu(), features[0].float().cpu(), logits[0].float().cpu())
+        return WholeResult(frames.cpu(), features[0].float().cpu(), logits[0].float().cpu())
 
     def _layers(self, progress: Progress) -> None:
         layers, depth, switch = list(self.model.layers), self.model.config.depth, self.model.config.temporal_from
@@ -169,7 +172,7 @@ class LongPass:
                 if pending is not None:
                     done = self._walk(pending, None, reverse, lambda n: progress(n, total), done)
                     pending, reverse = None, not reverse
-                self._reorder(temporal_order(self.steps, self.places, self.special)[0])
+                self._reorder(self.layout.temporal_order()[0])
             first, second = None, None
             if i < depth:
                 layer = layers[i]
@@ -178,7 +181,7 @@ class LongPass:
             done = self._walk(pending, first, reverse, lambda n: progress(n, total), done)
             pending, reverse = second, not reverse
         if switch < depth:
-            self._reorder(temporal_order(self.steps, self.places, self.special)[1])
+            self._reorder(self.layout.temporal_order()[1])
 
     def _walk(
         self,
@@ -217,27 +220,16 @@ class LongPass:
             channels = slice(first, first + width)
             self._stream[:, :, channels] = self._stream[:, order, channels]
 
-    def _rows(self, first: int, stop: int) -> Iterator[tuple[slice, slice]]:
-        """Of patches first..stop-1: (rows of the stream, patches counted from `first`), around the special tokens."""
-        for i, slot in enumerate(self.special):
-            end = self.special[i + 1] if i + 1 < len(self.special) else self.length
-            begin, last = max(first, slot - i), min(stop, end - 1 - i)  # of the patches behind this special token
-            if begin < last:
-                yield slice(begin + i + 1, last + i + 1), slice(begin - first, last - first)
-
-    def _put(self, first: int, patches: Tensor) -> None:
-        for rows, part in self._rows(first, first + patches.shape[1]):
-            self._stream[:, rows] = patches[:, part]
-
     def _frames(self) -> Tensor:
         """(T, d): the mean of each time step's patch tokens after the final norm."""
-        found = torch.empty(self.steps, self._stream.shape[2], device=self._stream.device)
-        together = max(READ_TOKENS // self.places, 1)
-        for step in range(0, self.steps, together):
-            stop = min(step + together, self.steps)
-            rows = [rows for rows, _ in self._rows(step * self.places, stop * self.places)]
-            tokens = self.model.norm_f(torch.cat([self._stream[0, part] for part in rows]))
-            found[step:stop] = tokens.view(stop - step, self.places, -1).mean(dim=1)
+        steps, places = self.layout.steps, self.layout.places
+        found = torch.empty(steps, self._stream.shape[2], device=self._stream.device)
+        together = max(READ_TOKENS // places, 1)
+        for step in range(0, steps, together):
+            stop = min(step + together, steps)
+            runs = self.layout.runs(step * places, stop * places)
+            tokens = self.model.norm_f(torch.cat([self._stream[0, slots] for slots, _ in runs]))
+            found[step:stop] = tokens.view(stop - step, places, -1).mean(dim=1)
         return found
 
 

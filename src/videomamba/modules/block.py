@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import Literal, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from videomamba.modules.mixer import BiMamba
+from videomamba.modules.prepared import Prepared
 from videomamba.modules.scan_order import Order, reordered
 from videomamba.ops import dispatch
-from videomamba.ops.layout import LayerWeights
-
-if TYPE_CHECKING:
-    from videomamba.ops.halves import FirstHalf, SecondHalf
+from videomamba.ops.layout import LayerCall, LayerWeights
 
 
 class RMSNorm(nn.Module):
@@ -71,13 +69,18 @@ class Block(nn.Module):
             discretization=discretization,
         )
         self.norm = RMSNorm(dim, eps=norm_eps)
+        self._prepared = Prepared[LayerWeights]()
+
+    def train(self, mode: bool = True) -> Self:
+        self._prepared.clear()
+        return super().train(mode)
 
     def forward(self, residual: Tensor, orders: tuple[Order, ...] = (None,), lengths: Tensor | None = None) -> Tensor:
         """From token lengths[i] on, `lengths` (b,) int64, entry i is padding in every order and keeps its residual.
 
         What follows is the truth; at inference on a CPU one op computes the same over blocks of tokens.
         """
-        if self._fuses(residual):
+        if self._fuses(residual, lengths):
             joined = [reordered(residual, order, partial(self._fused, lengths=lengths)) for order in orders]
             return _mean(joined)
         x = self.norm(residual)
@@ -87,7 +90,7 @@ class Block(nn.Module):
         return residual + hidden
 
     @torch.no_grad()
-    def halves(self, *, reverse: bool) -> tuple[FirstHalf, SecondHalf]:
+    def halves(self, *, reverse: bool) -> tuple[dispatch.FirstHalf, dispatch.SecondHalf]:
         """The two walks of this block for a stream of tokens of any length, no gradient; the first from the end if `reverse`.
 
         Raises ValueError where an adapter or a hook is in the way, whose steps do not exist there, or drop path is active.
@@ -96,14 +99,8 @@ class Block(nn.Module):
             raise ValueError(
                 "a block runs in halves without drop path, adapters and hooks: merge or remove these first"
             )
-        mixer = self.mixer
-        return dispatch.layer_halves(
-            self._weights(),
-            reverse=reverse,
-            eps=self.norm.eps,
-            merge=mixer.merge,
-            discretization=mixer.discretization,
-        )
+        call = self._call(self.norm.weight)._replace(in_halves=True)
+        return dispatch.layer_halves(self._weights(), reverse=reverse, eps=self.norm.eps, call=call)
 
     def _is_plain(self) -> bool:
         """Whether nothing waits for a call of one of its parts, and all are what they were built as; no drop path is active."""
@@ -112,22 +109,24 @@ class Block(nn.Module):
         watched = any(module._forward_hooks or module._forward_pre_hooks for module in self.children())
         return built and not drops and not watched
 
-    def _fuses(self, residual: Tensor) -> bool:
-        return self._is_plain() and dispatch.fuses_layer(residual, self.parameters(), self.mixer.in_proj.weight.dtype)
+    def _fuses(self, residual: Tensor, lengths: Tensor | None) -> bool:
+        return self._is_plain() and dispatch.fuses_layer(residual, self.parameters(), self._call(residual, lengths))
+
+    def _call(self, like: Tensor, lengths: Tensor | None = None) -> LayerCall:
+        mixer = self.mixer
+        dtype, taps = mixer.in_proj.weight.dtype, mixer.conv1d.kernel_size[0]
+        return LayerCall(
+            like.device, dtype, tuple(like.shape), mixer.d_state, taps, mixer.discretization, lengths is not None
+        )
 
     def _weights(self) -> LayerWeights:
-        return LayerWeights(self.norm.weight.float(), self.mixer.weights())
+        """What the fused layer reads, prepared once. No gradient."""
+        parameters = (self.norm.weight, *self.mixer.parameters())
+        return self._prepared.get(parameters, partial(self.mixer.layer_weights, self.norm.weight))
 
     def _fused(self, residual: Tensor, lengths: Tensor | None) -> Tensor:
-        mixer = self.mixer
-        return dispatch.call_layer(
-            residual,
-            self._weights(),
-            eps=self.norm.eps,
-            merge=mixer.merge,
-            discretization=mixer.discretization,
-            lengths=lengths,
-        )
+        call = self._call(residual, lengths)
+        return dispatch.call_layer(residual, self._weights(), eps=self.norm.eps, lengths=lengths, call=call)
 
 
 def _mean(results: list[Tensor]) -> Tensor:

@@ -5,14 +5,16 @@ Shapes: b batch, l length, d width, e = expand * d inner channels, n states per 
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from videomamba import ops
-from videomamba.ops.layout import Direction, MixerWeights, clear_padding
+from videomamba.modules.prepared import Prepared
+from videomamba.ops import dispatch
+from videomamba.ops.layout import Direction, LayerWeights, clear_padding
 
 
 class BiMamba(nn.Module):
@@ -47,13 +49,15 @@ class BiMamba(nn.Module):
         self.x_proj_b = nn.Linear(inner_dim, dt_rank + 2 * d_state, bias=False)
         self.dt_proj_b = nn.Linear(dt_rank, inner_dim)
         self.out_proj = nn.Linear(inner_dim, dim, bias=False)
+        self._prepared = Prepared[tuple[Tensor, Tensor]]()
 
     def forward(self, tokens: Tensor, lengths: Tensor | None = None) -> Tensor:
         """(b, l, d) -> (b, l, d). From token lengths[i] on, `lengths` (b,) int64, entry i is padding: 0 comes out."""
         tokens = clear_padding(tokens, lengths)  # no bias: x and z are 0 at padding, whatever it held
         x, z = self.in_proj(tokens.to(self.in_proj.weight.dtype)).chunk(2, dim=-1)  # (b, l, e) each
-        forward = self.conv1d, self.x_proj, self.dt_proj, self.A_log, self.D
-        backward = self.conv1d_b, self.x_proj_b, self.dt_proj_b, self.A_b_log, self.D_b
+        A, A_b = self.decay_rates()
+        forward = self.conv1d, self.x_proj, self.dt_proj, A, self.D
+        backward = self.conv1d_b, self.x_proj_b, self.dt_proj_b, A_b, self.D_b
         y = self._direction(x, z, *forward, lengths=lengths, reverse=False)
         y = y + self._direction(x, z, *backward, lengths=lengths, reverse=True)
         if self.merge == "mean":
@@ -68,20 +72,36 @@ class BiMamba(nn.Module):
             for module in self.children()
         )
 
-    def weights(self) -> MixerWeights:
-        """What the fused layer reads: the products' weights as they are, all else in fp32."""
+    def decay_rates(self) -> tuple[Tensor, Tensor]:
+        """A = -exp(A_log) of both directions, (e, n) fp32; computed once where no gradient is needed."""
+        logs = (self.A_log, self.A_b_log)
 
-        def direction(conv: nn.Conv1d, x_proj: nn.Linear, dt_proj: nn.Linear, A_log: Tensor, D: Tensor) -> Direction:
+        def make() -> tuple[Tensor, Tensor]:
+            return -torch.exp(self.A_log.float()), -torch.exp(self.A_b_log.float())
+
+        needed = torch.is_grad_enabled() and any(log.requires_grad for log in logs)
+        return make() if needed or torch.compiler.is_compiling() else self._prepared.get(logs, make)
+
+    def train(self, mode: bool = True) -> Self:
+        self._prepared.clear()
+        return super().train(mode)
+
+    def layer_weights(self, norm: Tensor) -> LayerWeights:
+        """This mixer behind a norm of weight `norm` (d,), as the fused layer reads them. No gradient."""
+
+        def direction(conv: nn.Conv1d, x_proj: nn.Linear, dt_proj: nn.Linear, A: Tensor, D: Tensor) -> Direction:
             assert conv.bias is not None
-            A = -torch.exp(A_log.float())
-            taps, bias = conv.weight.squeeze(1).float(), conv.bias.float()
-            return Direction(taps, bias, x_proj.weight, dt_proj.weight, A, D.float(), dt_proj.bias.float())
+            taps = conv.weight.squeeze(1)
+            return dispatch.prepare_direction(taps, conv.bias, x_proj.weight, dt_proj.weight, A, D, dt_proj.bias)
 
-        return MixerWeights(
+        A, A_b = self.decay_rates()
+        return dispatch.prepare_layer(
+            norm,
             self.in_proj.weight,
             self.out_proj.weight,
-            direction(self.conv1d, self.x_proj, self.dt_proj, self.A_log, self.D),
-            direction(self.conv1d_b, self.x_proj_b, self.dt_proj_b, self.A_b_log, self.D_b),
+            direction(self.conv1d, self.x_proj, self.dt_proj, A, self.D),
+            direction(self.conv1d_b, self.x_proj_b, self.dt_proj_b, A_b, self.D_b),
+            merge=self.merge,
         )
 
     def _direction(
@@ -91,7 +111,7 @@ class BiMamba(nn.Module):
         conv: nn.Conv1d,
         x_proj: nn.Linear,
         dt_proj: nn.Linear,
-        A_log: Tensor,
+        A: Tensor,
         D: Tensor,
         *,
         lengths: Tensor | None,
@@ -104,7 +124,7 @@ class BiMamba(nn.Module):
         out = ops.selective_scan(
             u.to(delta.dtype),
             delta,
-            -torch.exp(A_log.float()),
+            A,
             B,
             C,
             D,

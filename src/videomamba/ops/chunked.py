@@ -8,7 +8,7 @@ Shapes: b batch, l length, s tokens of a segment, e channels, n states per chann
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
 import torch
@@ -16,8 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from videomamba.ops.layout import (
-    CHECKPOINT_INTERVAL,
+    Call,
     ConvFlags,
+    LayerCall,
     ScanFlags,
     ScanGrads,
     ScanInputs,
@@ -28,9 +29,21 @@ from videomamba.ops.layout import (
 
 R = TypeVar("R", ScanInputs, ScanGrads)
 
-BLOCK = CHECKPOINT_INTERVAL
+BLOCK = 32
+"""Tokens that advance one after another; also between two states that are kept for the backward pass, in walking order."""
 SEGMENT_ELEMENTS = 2**22
 """Budget for one (b, s, e, n) tensor; a handful of them live at once. 16 MiB in fp32: larger ones leave the caches."""
+
+
+def why_not(call: Call) -> str | None:
+    """None when this backend can serve `call`, else the reason."""
+    return "it has no fused layer" if isinstance(call, LayerCall) and not call.in_halves else None
+
+
+def states_shape(shape: Sequence[int], states: int) -> tuple[int, int, int, int]:
+    """(b, ceil(l / BLOCK), n, e): the state before each block of tokens in walking order, for u of `shape` (b, l, e)."""
+    batch, length, channels = shape
+    return batch, (length + BLOCK - 1) // BLOCK, states, channels
 
 
 def linear_scan(decay: Tensor, x: Tensor, start: Tensor) -> Tensor:

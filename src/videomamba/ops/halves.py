@@ -17,25 +17,19 @@ from types import ModuleType
 
 from torch import Tensor
 
-from videomamba.ops.layout import LayerWeights
-from videomamba.ops.walk import Walk, WalkState, Work, buffers, product
+from videomamba.ops.layout import LayerWeights, WalkState
+from videomamba.ops.walk import Walk, Work, buffers, product
 
 
 class _Half:
     """A walk of a layer. `reverse` is the direction in which it goes, and which of the two scans it computes."""
 
     def __init__(
-        self, kernels: ModuleType, weights: LayerWeights, *, reverse: bool, eps: float, merge: str, discretization: str
+        self, kernels: ModuleType, weights: LayerWeights, *, reverse: bool, eps: float, discretization: str
     ) -> None:
         self.kernels, self.weights, self.eps = kernels, weights, eps
-        mixer = weights.mixer
-        channels = mixer.out_proj.shape[1]
-        self.to_x, self.to_z = mixer.in_proj[:channels].t(), mixer.in_proj[channels:].t()
-        self.to_out = mixer.out_proj.t()
-        if merge == "mean":
-            self.to_out = 0.5 * self.to_out  # exact: a power of two
         self.memory = buffers()
-        directions = (mixer.backward, mixer.forward) if reverse else (mixer.forward, mixer.backward)
+        directions = (weights.backward, weights.forward) if reverse else (weights.forward, weights.backward)
         self.walk, self.opposite = (
             Walk(kernels, direction, reverse=way, discretization=discretization)
             for direction, way in zip(directions, (reverse, not reverse), strict=True)
@@ -45,7 +39,7 @@ class _Half:
         """Norm and x of the block."""
         work = self.memory.work(residual.shape[0], residual.shape[1], self.weights)
         self.kernels.norm(residual, self.weights.norm, eps=self.eps, out=work.normed)
-        product(work.normed, self.to_x, out=work.x)
+        product(work.normed, self.weights.to_x, out=work.x)
         return work
 
 
@@ -79,6 +73,6 @@ class SecondHalf(_Half):
             self.opposite.state = first
             first = self.memory.get("first", tuple(work.x.shape), like=work.x)
             self.opposite.step(block, work, work.x, z=None, other=None, out=first)
-        product(work.normed, self.to_z, out=work.z)
+        product(work.normed, self.weights.to_z, out=work.z)
         self.walk.step(block, work, work.x, z=work.z, other=first, out=first)
-        residual.add_(product(first, self.to_out, out=work.hidden))
+        residual.add_(product(first, self.weights.to_out, out=work.hidden))

@@ -1,4 +1,4 @@
-"""What crosses the border between `dispatch` and a backend: the tensors of a call, its flags, its results."""
+"""What crosses the border between `dispatch` and a backend: what a call asks for, its tensors, its flags, its results."""
 
 from __future__ import annotations
 
@@ -7,8 +7,47 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-CHECKPOINT_INTERVAL = 32
-"""Tokens between two states that the forward pass keeps for the backward pass, in walking order."""
+
+class ScanCall(NamedTuple):
+    """What a call of `selective_scan` asks for, without its tensors: what a backend may refuse. shape (b, l, e)."""
+
+    device: torch.device
+    dtype: torch.dtype
+    shape: tuple[int, ...] = (1, 1, 1)
+    states: int = 16
+    delta_softplus: bool = True
+    reverse: bool = False
+    discretization: str = "euler"
+    gradient: bool = False
+    padded: bool = False
+
+
+class ConvCall(NamedTuple):
+    """The same for `causal_conv1d`. shape (b, l, e)."""
+
+    device: torch.device
+    dtype: torch.dtype
+    shape: tuple[int, ...] = (1, 1, 1)
+    taps: int = 4
+    activation: str = "silu"
+    reverse: bool = False
+    padded: bool = False
+
+
+class LayerCall(NamedTuple):
+    """The same for a whole layer, fused or `in_halves`. dtype is that of its products; shape (b, l, d)."""
+
+    device: torch.device
+    dtype: torch.dtype
+    shape: tuple[int, ...] = (1, 1, 1)
+    states: int = 16
+    taps: int = 4
+    discretization: str = "euler"
+    padded: bool = False
+    in_halves: bool = False
+
+
+Call = ScanCall | ConvCall | LayerCall
 
 
 class ScanInputs(NamedTuple):
@@ -49,8 +88,8 @@ class ScanFlags(NamedTuple):
 class ScanResult(NamedTuple):
     """out (b, l, e) in u's dtype; final_state (b, e, n) fp32 (fp64 for fp64 inputs).
 
-    states (b, ceil(l / CHECKPOINT_INTERVAL), n, e): the state before each block of tokens in walking order, or empty. The
-    walk of an entry that ends in padding leaves it out, in both directions; what follows its last block is not read.
+    states: what the backend's own backward pass needs, of the shape that its `states_shape` gives; empty without
+    `save_states`.
     """
 
     out: Tensor
@@ -64,31 +103,35 @@ class ConvFlags(NamedTuple):
 
 
 class Direction(NamedTuple):
-    """The parameters of one scan: conv (e, k), x_proj (r + 2n, e), dt_proj (e, r), A (e, n); conv_bias, D, dt_bias (e,)."""
+    """One scan as a walk reads it: conv (e, k), conv_bias (e,), to_projected (e, r + 2n or more), to_delta (r, e), A (e, n),
+    D, dt_bias (e,). Columns of to_projected beyond r + 2n are 0."""
 
     conv: Tensor
     conv_bias: Tensor
-    x_proj: Tensor
-    dt_proj: Tensor
+    to_projected: Tensor
+    to_delta: Tensor
     A: Tensor
     D: Tensor
     dt_bias: Tensor
 
 
-class MixerWeights(NamedTuple):
-    """in_proj (2e, d), out_proj (d, e), and the two directions."""
+class LayerWeights(NamedTuple):
+    """A layer as its walks read it: norm (d,), to_x, to_z (d, e), to_out (e, d), and the two directions."""
 
-    in_proj: Tensor
-    out_proj: Tensor
+    norm: Tensor
+    to_x: Tensor
+    to_z: Tensor
+    to_out: Tensor
     forward: Direction
     backward: Direction
 
 
-class LayerWeights(NamedTuple):
-    """norm (d,), and the mixer's."""
+class WalkState(NamedTuple):
+    """What a walk takes with it from a block to the next: the scan's state (b, e, n), the border (b, k - 1, e) of the
+    convolution, which are the tokens just passed, in sequence order. None before the first block."""
 
-    norm: Tensor
-    mixer: MixerWeights
+    scan: Tensor | None = None
+    border: Tensor | None = None
 
 
 def state_dtype(x: Tensor) -> torch.dtype:
@@ -124,7 +167,3 @@ def clear_padding(t: Tensor, lengths: Tensor | None, first: int = 0) -> Tensor:
         return t
     kept = torch.arange(first, first + t.shape[1], device=t.device) < lengths[:, None]
     return torch.where(kept.view(*kept.shape, *[1] * (t.ndim - 2)), t, 0)
-
-
-def num_checkpoints(length: int) -> int:
-    return (length + CHECKPOINT_INTERVAL - 1) // CHECKPOINT_INTERVAL

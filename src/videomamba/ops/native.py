@@ -7,20 +7,13 @@ from __future__ import annotations
 
 import importlib
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from videomamba.ops.layout import (
-    CHECKPOINT_INTERVAL,
-    ConvFlags,
-    ScanFlags,
-    ScanGrads,
-    ScanInputs,
-    ScanResult,
-    num_checkpoints,
-)
+from videomamba.ops.layout import Call, ConvFlags, ScanFlags, ScanGrads, ScanInputs, ScanResult
 
 kernels: Any  # the extension, or None where it is absent: `why_not` is asked first
 try:
@@ -32,7 +25,6 @@ except ImportError as error:
     kernels = None
     _absence = f"it was built but does not load ({error}): reinstall videomamba"
 else:
-    assert kernels.CHECKPOINT_INTERVAL == CHECKPOINT_INTERVAL
     _isa = os.environ.get("VIDEOMAMBA_ISA", "")
     if _isa and _isa not in kernels.isas():
         _absence = f"VIDEOMAMBA_ISA={_isa} is not one of {', '.join(kernels.isas())}"
@@ -46,15 +38,25 @@ Rows = tuple[int, int, int]
 """Pointer, stride of the batch, stride of the length, in elements; (0, 0, 0) for an absent tensor."""
 
 
-def why_not(*, device: torch.device, dtype: torch.dtype) -> str | None:
-    """None when the kernels serve tensors of this device and dtype, else the reason."""
-    if device.type != "cpu":
-        return f"it serves the CPU, not {device.type}"
-    if dtype not in _DTYPES:
-        return f"it serves float32 and bfloat16, not {str(dtype).removeprefix('torch.')}"
+def why_not(call: Call) -> str | None:
+    """None when the kernels serve `call`, else the reason. They take any shape and every flag."""
+    if call.device.type != "cpu":
+        return f"it serves the CPU, not {call.device.type}"
+    if call.dtype not in _DTYPES:
+        return f"it serves float32 and bfloat16, not {str(call.dtype).removeprefix('torch.')}"
     if kernels is None:
         return _absence
     return None
+
+
+def states_shape(shape: Sequence[int], states: int) -> tuple[int, int, int, int]:
+    """(b, blocks, n, e) for u of `shape` (b, l, e): the state before each block of tokens in walking order.
+
+    The walk of an entry that ends in padding leaves it out, in both directions; what follows its last block is not read.
+    """
+    batch, length, channels = shape
+    interval: int = kernels.CHECKPOINT_INTERVAL
+    return batch, (length + interval - 1) // interval, states, channels
 
 
 def describe() -> str:
@@ -114,7 +116,7 @@ def _parts(batch: int, units: int, threads: int) -> int:
 
 
 PIECE_TOKENS = 256
-"""The shortest piece of a walk that is worth waking a thread for, in whole blocks of CHECKPOINT_INTERVAL."""
+"""The shortest piece of a walk that is worth waking a thread for, a whole number of the blocks of `states_shape`."""
 
 
 def _shares(batch: int, length: int, channels: int, pieces: int | None) -> tuple[int, int, int]:
@@ -153,7 +155,7 @@ def scan(
     lengths = _contiguous(lengths)
     out = _like(u) if out is None else out
     final_state = _floats(batch, channels, states)
-    kept = _floats(*((batch, num_checkpoints(length), states, channels) if flags.save_states else (0,)))
+    kept = _floats(*(states_shape(u.shape, states) if flags.save_states else (0,)))
     kernels.scan_forward(
         (batch, length, channels, states),
         (flags.delta_softplus, flags.reverse, flags.discretization == "zoh"),

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from videomamba.ops import native
 from videomamba.ops.layout import Direction, LayerWeights
-from videomamba.ops.walk import BLOCK_BYTES, Walk, Work, blocks_of, buffers, product, within
+from videomamba.ops.walk import Walk, Work, blocks_of, buffers, product, within
 
 SPARE_BYTES = 2**26
 """At most this much memory, whatever the length, is for the x of blocks that find no room in the output."""
@@ -29,43 +29,39 @@ def layer(
     weights: LayerWeights,
     *,
     eps: float,
-    merge: str,
     discretization: str,
     lengths: Tensor | None = None,
 ) -> Tensor:
     """residual (b, l, d) fp32 -> (b, l, d) fp32, equal to the modular layer up to rounding, no gradient.
 
-    Products run in the dtype of `in_proj`. From token lengths[i] on entry i is padding: it changes nothing and keeps its
-    residual. CPU only; `native.why_not` says whether it can be called.
+    Products run in the dtype of `to_x`. From token lengths[i] on entry i is padding: it changes nothing and keeps its
+    residual. `native.why_not` says whether it can be called.
     """
     batch, length, _ = residual.shape
-    mixer = weights.mixer
-    channels, dtype = mixer.out_proj.shape[1], mixer.in_proj.dtype
-    to_x, to_z, to_out = mixer.in_proj[:channels].t(), mixer.in_proj[channels:].t(), mixer.out_proj.t()
-    if merge == "mean":
-        to_out = 0.5 * to_out  # exact: a power of two
-    blocks = blocks_of(length, most=max(BLOCK_BYTES // (batch * channels * dtype.itemsize), 1))
+    norm, to_x, to_z, to_out, forward, backward = weights
+    channels, dtype = to_x.shape[1], to_x.dtype
+    blocks = blocks_of(length, token_bytes=batch * channels * dtype.itemsize)
     memory = buffers()
     out = torch.empty_like(residual)
     room_for = min(SPARE_BYTES // dtype.itemsize, batch * length * channels)
-    kept = _rooms(out, blocks, channels, dtype, spare=memory.get("spare", (room_for,), like=mixer.in_proj))
-    ungated = memory.get("ungated", (batch, length, channels), like=mixer.in_proj)
+    kept = _rooms(out, blocks, channels, dtype, spare=memory.get("spare", (room_for,), like=to_x))
+    ungated = memory.get("ungated", (batch, length, channels), like=to_x)
 
     def start(direction: Direction, *, reverse: bool) -> Walk:
         return Walk(native, direction, reverse=reverse, discretization=discretization, lengths=lengths)
 
     def enter(block: slice) -> Work:  # norm; 0 at padding, so that x and z are
         work = memory.work(batch, block.stop - block.start, weights)
-        native.norm(residual[:, block], weights.norm, eps=eps, out=work.normed, lengths=within(lengths, block))
+        native.norm(residual[:, block], norm, eps=eps, out=work.normed, lengths=within(lengths, block))
         return work
 
-    walk = start(mixer.backward, reverse=True)
+    walk = start(backward, reverse=True)
     for block, room in zip(reversed(blocks), reversed(kept), strict=True):
         work = enter(block)
         x = product(work.normed, to_x, out=work.x if room is None else room)
         walk.step(block, work, x, z=None, other=None, out=ungated[:, block])
 
-    walk = start(mixer.forward, reverse=False)
+    walk = start(forward, reverse=False)
     for block, room in zip(blocks, kept, strict=True):
         work = enter(block)
         x = product(work.normed, to_x, out=work.x) if room is None else room

@@ -10,7 +10,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from videomamba.ops.layout import ConvFlags, ScanFlags, ScanInputs, state_dtype
+from videomamba.ops.layout import Call, ConvFlags, LayerCall, ScanFlags, ScanInputs, state_dtype
+
+
+def why_not(call: Call) -> str | None:
+    """The reason why it serves no registered op: `dispatch` calls it inline."""
+    if isinstance(call, LayerCall):
+        return "it walks whole sequences only"
+    return "it is differentiated by autograd, so it does not run inside a compiled or exported graph"
 
 
 def expm1_ratio(x: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from videomamba.ops.layout import ConvFlags, Direction, LayerWeights, ScanFlags, ScanInputs
+from videomamba.ops.layout import ConvFlags, Direction, LayerWeights, ScanFlags, ScanInputs, WalkState
 
 BLOCK_BYTES = 5 * 2**19
 """Of one (b, s, e) of a block, of which four are in use at once: few enough for the cache, enough to be worth the calls."""
@@ -64,19 +64,19 @@ class Buffers:
 
     def work(self, batch: int, tokens: int, weights: LayerWeights) -> Work:
         """What a block of `tokens` needs; blocks of all lengths and both directions have the same memory."""
-        in_proj, direction = weights.mixer.in_proj, weights.mixer.forward
-        dim, channels = in_proj.shape[1], direction.conv.shape[0]
-        rank, states = direction.dt_proj.shape[1], direction.A.shape[1]
-        key = (batch, tokens, dim, channels, rank, states, in_proj.dtype, in_proj.device)
+        to_x, direction = weights.to_x, weights.forward
+        (dim, channels), width = to_x.shape, direction.to_projected.shape[1]
+        rank, states = direction.to_delta.shape[0], direction.A.shape[1]
+        key = (batch, tokens, dim, channels, width, rank, states, to_x.dtype, to_x.device)
         if key not in self._works:
             if len(self._works) >= MOST_WORKS:
                 self._works.clear()
 
             def tensor(name: str, width: int) -> Tensor:
-                return self.get(name, (batch, tokens, width), like=in_proj)
+                return self.get(name, (batch, tokens, width), like=to_x)
 
             with torch.inference_mode(False):
-                projected = tensor("projected", _whole_vectors(rank + 2 * states, in_proj))
+                projected = tensor("projected", width)
                 work = Work(
                     normed=tensor("normed", dim),
                     x=tensor("x", channels),
@@ -122,8 +122,9 @@ def reused_buffers() -> Iterator[None]:
         _thread.shared = before
 
 
-def blocks_of(length: int, *, most: int) -> list[slice]:
-    """The fewest blocks of at most `most` tokens, as equal as can be."""
+def blocks_of(length: int, *, token_bytes: int) -> list[slice]:
+    """The fewest blocks within BLOCK_BYTES, as equal as can be; `token_bytes` is what a token of (b, s, e) takes."""
+    most = max(BLOCK_BYTES // token_bytes, 1)
     size = -(-length // -(-length // most))
     return [slice(i, min(i + size, length)) for i in range(0, length, size)]
 
@@ -133,9 +134,28 @@ def within(lengths: Tensor | None, block: slice) -> Tensor | None:
     return None if lengths is None else (lengths - block.start).clamp(0, block.stop - block.start)
 
 
-def _whole_vectors(outputs: int, weight: Tensor) -> int:
-    """Outputs of x_proj and of the 0 behind it: MKL takes a quarter less time for 48 than for 44; oneDNN, in bf16, does not."""
-    return -(-outputs // 16) * 16 if weight.dtype == torch.float32 else outputs
+def prepare_direction(
+    conv: Tensor, conv_bias: Tensor, x_proj: Tensor, dt_proj: Tensor, A: Tensor, D: Tensor, dt_bias: Tensor
+) -> Direction:
+    """From the parameters, x_proj (r + 2n, e) and dt_proj (e, r) as they are; all that is no product's weight becomes fp32.
+
+    In fp32 outputs of 0 are added to x_proj up to whole vectors: MKL takes a quarter less time for 48 than for 44. oneDNN,
+    in bf16, does not.
+    """
+    missing = -len(x_proj) % 16 if x_proj.dtype == torch.float32 else 0
+    padded = torch.cat((x_proj, x_proj.new_zeros(missing, x_proj.shape[1]))) if missing else x_proj
+    return Direction(conv.float(), conv_bias.float(), padded.t(), dt_proj.t(), A, D.float(), dt_bias.float())
+
+
+def prepare_layer(
+    norm: Tensor, in_proj: Tensor, out_proj: Tensor, forward: Direction, backward: Direction, *, merge: str
+) -> LayerWeights:
+    """norm (d,), in_proj (2e, d), out_proj (d, e) and the directions, whose results are summed or, by `merge`, averaged."""
+    channels = out_proj.shape[1]
+    to_out = out_proj.t()
+    if merge == "mean":
+        to_out = 0.5 * to_out  # exact: a power of two
+    return LayerWeights(norm.float(), in_proj[:channels].t(), in_proj[channels:].t(), to_out, forward, backward)
 
 
 def product(x: Tensor, weight: Tensor, *, out: Tensor) -> Tensor:
@@ -146,14 +166,6 @@ def product(x: Tensor, weight: Tensor, *, out: Tensor) -> Tensor:
         for rows, entry in zip(x, out, strict=True):
             torch.mm(rows, weight, out=entry)
     return out
-
-
-class WalkState(NamedTuple):
-    """What a walk takes with it from a block to the next: the scan's state (b, e, n), the border (b, k - 1, e) of the
-    convolution, which are the tokens just passed, in sequence order. None before the first block."""
-
-    scan: Tensor | None = None
-    border: Tensor | None = None
 
 
 class Walk:
@@ -169,10 +181,6 @@ class Walk:
         lengths: Tensor | None = None,
     ) -> None:
         self.kernels, self.weights, self.reverse, self.lengths = kernels, weights, reverse, lengths
-        missing = _whole_vectors(len(weights.x_proj), weights.x_proj) - len(weights.x_proj)
-        zeros = weights.x_proj.new_zeros(missing, weights.x_proj.shape[1])
-        self.to_projected = (torch.cat((weights.x_proj, zeros)) if missing else weights.x_proj).t()
-        self.to_delta = weights.dt_proj.t()
         self.scan_flags = ScanFlags(True, reverse, discretization, save_states=False)
         self.conv_flags = ConvFlags("silu", reverse)
         self.state = WalkState()
@@ -182,8 +190,8 @@ class Walk:
         w, (state, border), lengths = self.weights, self.state, within(self.lengths, block)
         self.kernels.conv(x, w.conv, w.conv_bias, border, self.conv_flags, out=work.u, lengths=lengths)
         border = self._border_after(x)
-        product(work.u, self.to_projected, out=work.projected)
-        product(work.dt, self.to_delta, out=work.delta)
+        product(work.u, w.to_projected, out=work.projected)
+        product(work.dt, w.to_delta, out=work.delta)
         inputs = ScanInputs(work.u, work.delta, w.A, work.B, work.C, w.D, z, w.dt_bias, state)
         scanned = self.kernels.scan(inputs, self.scan_flags, out=out, other=other, lengths=lengths)
         self.state = WalkState(scanned.final_state, border)

@@ -83,7 +83,7 @@ def train(config: TrainConfig) -> Trained:
         for batches in steps:
             run.step(batches, losses_of)
             if run.evaluation_due:
-                network = VideoMamba(model.config).eval()
+                network = VideoMamba.without_weights(model.config).eval()
                 network.load_state_dict(run.weights())
                 scored = validation(_in_precision(network, config, run.processes.device))
                 save = partial(_save, network=network, config=config, train_set=train_set, run=run, scored=scored)

@@ -23,13 +23,14 @@ from videomamba.weights.zoo import resolve_weights
 def build_model(config: TrainConfig, video_set: VideoSet, *, fresh: bool) -> tuple[VideoMamba, LoadReport | None]:
     """The network for the classes of `video_set` (one output for regression), and the report of the weights that it loaded.
 
-    `fresh` false leaves the weights random: a checkpoint of the run is about to replace them all. Raises WeightsError when
+    `fresh` false leaves the weights undefined: a checkpoint of the run is about to replace them all. Raises WeightsError when
     the weights cannot be found or do not fit.
     """
     outputs = video_set.outputs
-    model = VideoMamba(build_config(config.model.name, {**config.network(), "num_classes": outputs}))
+    network = build_config(config.model.name, {**config.network(), "num_classes": outputs})
+    model = VideoMamba(network) if fresh else VideoMamba.without_weights(network)
     if config.run.recompute_blocks:
-        model.checkpoint_activations(min(config.run.recompute_blocks, model.config.depth))
+        model.recompute_activations(min(config.run.recompute_blocks, model.config.depth))
         return_large_blocks()
     if config.model.weights is None or not fresh:
         return model, None

@@ -15,7 +15,7 @@ from videomamba.schema import WeightsError
 from videomamba.serving.predictor import EMBEDDED_DEFAULT
 from videomamba.weights.zoo import resolve_weights
 
-_OPS = ("selective_scan", "causal_conv1d")
+_CALLS = {"selective_scan": dispatch.ScanCall, "causal_conv1d": dispatch.ConvCall}
 _OPTIONAL = {"torchcodec": "a second decoder: pip install 'videomamba[torchcodec]'"}
 
 
@@ -44,12 +44,12 @@ def examine() -> list[Finding]:
     ]
     for device in _devices():
         for dtype in (torch.float32, torch.bfloat16):
-            verdicts = dispatch.explain(device=device, dtype=dtype)
-            server = next(name for name, verdict in verdicts if verdict == "serves")
-            why = "; ".join(
-                f"not {name}: {verdict}" for name, verdict in verdicts if verdict not in ("serves", "can serve")
-            )
-            for op in _OPS:
+            for op, call in _CALLS.items():
+                verdicts = dispatch.explain(call(device, dtype))
+                server = next(name for name, verdict in verdicts if verdict == "serves")
+                why = "; ".join(
+                    f"not {name}: {verdict}" for name, verdict in verdicts if verdict not in ("serves", "can serve")
+                )
                 topic = f"{op} on {device.type}, {str(dtype).removeprefix('torch.')}"
                 found.append(
                     Finding(topic, f"{server}{f' ({why})' if why else ''}", ok=not (why and device.type == "cpu"))

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from videomamba.data.clips.sampling import at_rate
 from videomamba.data.clips.transforms import to_clip
-from videomamba.models.whole import Keep, LongPass
+from videomamba.models.whole import Keep, WholePass
 from videomamba.schema import Clip, Prediction, Preprocess, ScoredLabel, VideoError, VideoMambaError
 from videomamba.serving.ahead import ahead
 from videomamba.serving.clip_model import ClipModel, about
@@ -103,7 +103,7 @@ def whole(
             indices = at_rate(video.timestamps, fps)
             indices += indices[-1:] * (-len(indices) % model.config.tubelet_size)
             try:
-                long = LongPass(model, len(indices), stream=stream, keep=keep, folder=folder)
+                long = WholePass(model, len(indices), stream=stream, keep=keep, folder=folder)
             except ValueError as error:
                 raise VideoMambaError(f"{path}: {error}") from None
             done = 0

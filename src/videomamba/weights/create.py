@@ -17,13 +17,16 @@ def create_model(
 ) -> VideoMamba:
     """The network called `name`, in training mode, with fresh weights or `weights`.
 
-    `overrides` are fields of VideoMambaConfig (num_classes, num_frames, image_size, scan_order, drop_path, ...).
+    `overrides` are fields of VideoMambaConfig (num_classes, num_frames, image_size, scan_order, drop_path, ...). Fresh
+    weights are drawn from PyTorch's global generator; with `weights` nothing is drawn.
     `weights`: a path, a zoo name or a state dict. A head of another number of classes than `num_classes` asks for
     is an error; `load_weights(model, weights, head="replace")` starts such a head afresh.
 
     Raises ValueError for an unknown name or field, WeightsError when the weights do not fit.
     """
-    model = VideoMamba(build_config(name, overrides))
-    if weights is not None:
-        load_weights(model, weights)
+    config = build_config(name, overrides)
+    if weights is None:
+        return VideoMamba(config)
+    model = VideoMamba.without_weights(config)
+    load_weights(model, weights)
     return model

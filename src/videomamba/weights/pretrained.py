@@ -86,7 +86,7 @@ def open_pretrained(
         "num_frames": preprocess.num_frames if num_frames is None else num_frames,
         "image_size": preprocess.image_size if size is None else size,
     }
-    model = VideoMamba(_resized(config, shape, path))
+    model = VideoMamba.without_weights(_resized(config, shape, path))
     if keep_dtype:
         model.to(_widest(file.tensors.values()))
     report = load_weights(model, file, rename_norm=True)

@@ -20,7 +20,7 @@ def a_model(**fields: object) -> VideoMamba:
 
 def a_pass(model: VideoMamba, first_blocks: int, num_frames: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
     """(logits, gradients) of one training pass with drop path drawn from seed 1, and the generator's state after it."""
-    model.checkpoint_activations(first_blocks)
+    model.recompute_activations(first_blocks)
     model.zero_grad()
     torch.manual_seed(1)
     video = torch.randn(3, 3, 4, 32, 32)
@@ -54,14 +54,14 @@ def test_bf16_products_on_masters() -> None:
 @pytest.mark.parametrize("backend", ["chunked", "reference"])
 def test_blocks_run_again_on_the_backend_that_was_forced(backend: str) -> None:
     model = a_model(drop_path=0.0)
-    model.checkpoint_activations(4)
+    model.recompute_activations(4)
     video = torch.randn(1, 3, 4, 32, 32)
     with use_backend(backend):
         loss = model(video).square().sum()
     loss.backward()  # outside: what was saved would not fit what another backend saves
     found = {name: p.grad.clone() for name, p in model.named_parameters()}
     model.zero_grad()
-    model.checkpoint_activations(0)
+    model.recompute_activations(0)
     with use_backend(backend):
         model(video).square().sum().backward()
     for name, parameter in model.named_parameters():
@@ -73,7 +73,7 @@ def test_less_is_kept_for_the_backward_pass() -> None:
     video = torch.randn(1, 3, 4, 32, 32)
 
     def kept(first_blocks: int) -> int:
-        model.checkpoint_activations(first_blocks)
+        model.recompute_activations(first_blocks)
         found: dict[int, int] = {}
 
         def note(tensor: Tensor) -> Tensor:
@@ -94,7 +94,7 @@ def test_nothing_is_computed_again_in_evaluation_or_without_gradients() -> None:
     model = a_model(drop_path=0.0)
     calls: list[int] = []
     model.layers[0].register_forward_pre_hook(lambda *_: calls.append(1))
-    model.checkpoint_activations(4)
+    model.recompute_activations(4)
     video = torch.randn(1, 3, 4, 32, 32)
     model(video).sum().backward()
     assert len(calls) == 2
@@ -109,7 +109,7 @@ def test_nothing_is_computed_again_in_evaluation_or_without_gradients() -> None:
 @pytest.mark.parametrize("first_blocks", [-1, 5])
 def test_more_blocks_than_there_are_is_refused(first_blocks: int) -> None:
     with pytest.raises(ValueError, match=f"between 0 and the depth 4, got {first_blocks}"):
-        a_model().checkpoint_activations(first_blocks)
+        a_model().recompute_activations(first_blocks)
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")  # from PyTorch's own compiler

@@ -1,0 +1,51 @@
+"""What a network is given must fit it; the errors say what would."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from videomamba.models.config import VideoMambaConfig
+
+
+def check_video(config: VideoMambaConfig, video: Tensor, num_frames: Tensor | None) -> None:
+    """Raises ValueError unless video (b, 3, t, h, w) and, with padding, num_frames (b,) int64 are of the config's clips."""
+    size = ", ".join(map(str, (3, config.num_frames, *config.image_size)))
+    fits = video.ndim == 5 and (video.shape[1], *video.shape[3:]) == (3, *config.image_size)
+    if num_frames is None:
+        if not (fits and video.shape[2] == config.num_frames):
+            raise ValueError(
+                f"video must be (b, 3, t, h, w) = (b, {size}), got {tuple(video.shape)}; "
+                "create the model with that num_frames and image_size and load the weights into it"
+            )
+        return
+    tubelet = config.tubelet_size
+    if not (fits and video.shape[2] <= config.num_frames and video.shape[2] % tubelet == 0):
+        raise ValueError(
+            f"video must be (b, {size}) or, with num_frames, of fewer frames, in whole tubelets of {tubelet}; "
+            f"got {tuple(video.shape)}"
+        )
+    if config.num_registers:
+        raise ValueError("num_frames: registers stand evenly among all tokens, so their model takes no padded clips")
+    if not isinstance(num_frames, Tensor) or num_frames.shape != video.shape[:1] or num_frames.dtype != torch.int64:
+        raise ValueError(f"num_frames must be ({video.shape[0]},) int64, one count for each clip; got {num_frames}")
+    if not torch.compiler.is_compiling():
+        bad = (num_frames < 1) | (num_frames > video.shape[2]) | (num_frames % tubelet != 0)
+        if bad.any():
+            raise ValueError(
+                f"num_frames must lie between 1 and {video.shape[2]}, in whole tubelets of {tubelet}; "
+                f"got {num_frames.tolist()}"
+            )
+
+
+def check_tokens(config: VideoMambaConfig, tokens: Tensor, order: tuple[Tensor, Tensor] | None) -> None:
+    """Raises ValueError unless tokens is (b, s, d) and `order`, where given, a permutation of s tokens."""
+    if tokens.ndim != 3 or tokens.shape[2] != config.dim:
+        raise ValueError(f"tokens must be (b, s, {config.dim}), got {tuple(tokens.shape)}")
+    shapes = (tokens.shape[1:2], tokens.shape[:2])
+    for indices in order or ():
+        if indices.shape not in shapes or indices.dtype != torch.int64:
+            raise ValueError(
+                f"orders must be (order, inverse), each (s,) or (b, s) int64 for tokens {tuple(tokens.shape)}; "
+                f"got {tuple(indices.shape)} of {indices.dtype}"
+            )
