@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +19,16 @@ from videomamba.schema import Preprocess
 from videomamba.synthetic.dataset import ACTIONS, render_clip
 from videomamba.video.encode import write_video
 from videomamba.weights.bundle import save_bundle
+
+
+def pytest_configure() -> None:
+    """Tests start alike, whoever starts them: here, and in programs of theirs, an interrupt that a shell ignores is one."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if (
+        "PYTEST_XDIST_WORKER" in os.environ
+    ):  # there are as many of them as cores: more threads only wait for one another
+        torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

@@ -44,8 +44,8 @@ def small_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(benchmark, "_PRODUCT_SIZE", 64)
 
 
-def config(size: str, resolution: int, frames: int = 1) -> VideoMambaConfig:
-    return build_config(f"videomamba_{size}", {"image_size": resolution, "num_frames": frames})
+def config(size: str, resolution: int, frames: int = 1, **more: object) -> VideoMambaConfig:
+    return build_config(f"videomamba_{size}", {"image_size": resolution, "num_frames": frames, **more})
 
 
 class TestFlops:
@@ -119,6 +119,7 @@ class TestFlops:
 
 
 class TestOps:
+    @pytest.mark.usefixtures("two_layers")
     def test_every_backend_and_every_figure(
         self, capsys: pytest.CaptureFixture[str], small_limits: None, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -162,6 +163,7 @@ class TestOps:
 
 
 class TestModel:
+    @pytest.mark.usefixtures("two_layers")
     def test_every_figure(
         self, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -188,7 +190,7 @@ class TestModel:
 
     @pytest.mark.parametrize("build", [bench_model.build_inference, bench_model.build_training_step])
     def test_shares_are_those_of_known_parts(self, build: object) -> None:
-        shares = bench_model.shares(build(config("micro", 32), torch.float32))
+        shares = bench_model.shares(build(config("micro", 32, depth=2), torch.float32))
         assert {"products", "scan", "conv", "norm+residual", "rest"} <= set(shares)
         assert sum(shares.values()) == pytest.approx(1)
         assert all(0 < share < 1 for share in shares.values())

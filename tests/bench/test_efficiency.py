@@ -182,6 +182,7 @@ class TestTooMuch:
         assert too_much(self.work(16), before, 1, None, 11) == "3 runs would take 12 s, --most-seconds is 11"
 
 
+@pytest.mark.usefixtures("two_layers")
 class TestCommand:
     def test_every_table(
         self, in_this_process: None, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -254,6 +255,7 @@ class TestCommand:
         assert code == 0 and [r["candidate"] for r in records if "ms" in r] == ["videomamba_micro"]
         assert [r["why"] for r in records if "why" in r] == ["not measured: out of memory"]
 
+    @pytest.mark.usefixtures("quick_start")
     def test_in_real_processes(self, capsys: pytest.CaptureFixture[str]) -> None:
         options = ("--lengths", 2, "--dtype", "fp32", "--against", "materialised")
         code, out, err = run(capsys, "bench", *TINY, *options)

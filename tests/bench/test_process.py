@@ -47,6 +47,7 @@ def test_a_process_answers_as_often_as_it_is_asked() -> None:
         assert all(0 <= fresh.seconds() < 1 for _ in range(3))
 
 
+@pytest.mark.usefixtures("quick_start")
 @pytest.mark.parametrize(
     ("what", "message"),
     [
@@ -60,6 +61,7 @@ def test_a_failure_is_words(what: str, message: str, monkeypatch: pytest.MonkeyP
         fresh.seconds()
 
 
+@pytest.mark.usefixtures("quick_start")
 def test_patience_ends() -> None:
     started = time.monotonic()
     with FreshProcess(Doing("sleeps"), patience=0.1) as fresh, pytest.raises(MeasurementError, match=r"after 0\.1 s"):
@@ -67,6 +69,7 @@ def test_patience_ends() -> None:
     assert time.monotonic() - started < 30
 
 
+@pytest.mark.usefixtures("quick_start")
 def test_an_error_of_the_call_brings_its_traceback() -> None:
     with FreshProcess(Doing("is wrong")) as fresh, pytest.raises(RuntimeError, match="inconsistent tensor size"):
         fresh.seconds()

@@ -1,13 +1,67 @@
-"""Random calls of the two ops, in every combination of what they accept."""
+"""Random calls of the two ops, and few of them that meet every pair or triple of what the ops accept."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
+from itertools import combinations, product
+from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 
 Call = Mapping[str, Tensor | None]
+Case = dict[str, Any]
+
+
+def covering(
+    strength: int, factors: Mapping[str, Collection[Any]], *, possible: Callable[[Case], bool] = lambda _: True
+) -> list[Case]:
+    """Few cases in which any `strength` factors have every combination of values: a covering array, built greedily.
+
+    `possible` is asked about cases with some of the factors only; what it refuses is in no case.
+    """
+    groups = list(combinations(factors, strength))
+    combined = (
+        tuple(zip(names, values, strict=True))
+        for names in groups
+        for values in product(*(factors[name] for name in names))
+    )
+    missing = dict.fromkeys(pairs for pairs in combined if possible(dict(pairs)))
+    cases = []
+    while missing:
+        case = dict(next(iter(missing)))
+        for name in [name for name in factors if name not in case]:
+            known = [group for group in groups if name in group and case.keys() >= set(group) - {name}]
+            choices = [{**case, name: value} for value in factors[name]]
+            case = max(
+                (choice for choice in choices if possible(choice)),
+                key=lambda choice: sum(_part(choice, group) in missing for group in known),
+            )
+        for group in groups:
+            missing.pop(_part(case, group), None)
+        cases.append({name: case[name] for name in factors})
+    return cases
+
+
+def _part(case: Case, names: tuple[str, ...]) -> tuple[tuple[str, Any], ...]:
+    return tuple((name, case[name]) for name in names)
+
+
+def each_case(
+    strength: int, possible: Callable[[Case], bool] = lambda _: True, **factors: Collection[Any]
+) -> pytest.MarkDecorator:
+    """Parametrises a test with a `covering` of its factors."""
+
+    def said(name: str, value: Any) -> str:
+        return f"{'' if value else 'no '}{name}" if isinstance(value, bool) else str(value).removeprefix("torch.")
+
+    cases = covering(strength, factors, possible=possible)
+    return pytest.mark.parametrize(
+        tuple(factors),
+        [pytest.param(*case.values(), id="-".join(said(*item) for item in case.items())) for case in cases],
+        indirect=["backend"] if "backend" in factors else False,
+    )
 
 
 def scan_call(
@@ -62,6 +116,15 @@ def conv_call(
         "bias": normal(channels).to(parameter) if full else None,
         "initial_state": normal(batch, taps - 1, channels).to(dtype) if full else None,
     }
+
+
+def without(call: Call, *absent: str) -> dict[str, Tensor | None]:
+    return {name: None if name in absent else t for name, t in call.items()}
+
+
+def positive_steps(call: Call) -> dict[str, Tensor | None]:
+    """The call with steps that need no softplus."""
+    return {name: t.abs() * 0.1 if t is not None and name in ("delta", "delta_bias") else t for name, t in call.items()}
 
 
 SEQUENCES = frozenset({"u", "delta", "B", "C", "z", "x"})

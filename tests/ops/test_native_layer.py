@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from tests.ops.cases import each_case
 from videomamba import create_model
 from videomamba.models.precision import cast_products
 from videomamba.modules.block import Block
@@ -34,14 +35,21 @@ def modular(layer: Block, tokens: torch.Tensor, *rest: object) -> torch.Tensor:
         return layer(tokens, *rest)
 
 
-@pytest.mark.parametrize("length", [1, 2, 15, 16, 17, 50])
-@pytest.mark.parametrize("batch", [1, 2])
-@pytest.mark.parametrize(
-    "options", [{}, {"merge": "mean"}, {"discretization": "zoh"}, {"d_conv": 2}, {"expand": 1}], ids=str
+@each_case(
+    2,
+    length=(1, 2, 15, 16, 17, 50),
+    batch=(1, 2),
+    merge=("sum", "mean"),
+    discretization=("euler", "zoh"),
+    d_conv=(4, 2),
+    expand=(2, 1),
 )
-def test_fused_is_modular(length: int, batch: int, options: dict[str, object], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fused_is_modular(
+    length: int, batch: int, merge: str, discretization: str, d_conv: int, expand: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(walk, "BLOCK_BYTES", 16 * 80 * 4)
-    layer, tokens = a_layer(**options), torch.randn(batch, length, 40)
+    layer = a_layer(merge=merge, discretization=discretization, d_conv=d_conv, expand=expand)
+    tokens = torch.randn(batch, length, 40)
     with torch.no_grad():
         assert dispatch.fuses_layer(tokens, layer.parameters(), a_call())
         found = layer(tokens)
@@ -49,8 +57,7 @@ def test_fused_is_modular(length: int, batch: int, options: dict[str, object], m
     assert (found - expected).abs().max() < 1e-5 * (expected - tokens).abs().max()
 
 
-@pytest.mark.parametrize("block", [1, 2, 3, 7, 64])
-@pytest.mark.parametrize("spare", [0, 2000, 2**20])
+@pytest.mark.parametrize(("block", "spare"), [(1, 0), (2, 2000), (3, 2**20), (7, 0), (7, 2000), (64, 2**20)])
 def test_blocks_of_any_size_with_any_room(block: int, spare: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(walk, "BLOCK_BYTES", block * 80 * 4)
     monkeypatch.setattr(native_layer, "SPARE_BYTES", spare)

@@ -6,7 +6,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.ops.cases import conv_call, in_double, relative_errors, scan_call, with_nan_padding
+from tests.ops.cases import conv_call, in_double, positive_steps, relative_errors, scan_call, with_nan_padding, without
 from tests.ops.test_backends import run_conv, run_scan
 from videomamba.ops.dispatch import use_backend
 
@@ -36,16 +36,27 @@ def lengths_at(ends: list[float], sequence: torch.Tensor) -> torch.Tensor:
             "channels": st.integers(1, 40),
             "states": st.integers(1, 20),
             "dtype": dtypes,
-            "full": st.booleans(),
+            "full": st.just(True),
             "strided": st.booleans(),
             "seed": st.integers(0, 1000),
         }
     ),
-    flags=st.fixed_dictionaries({"reverse": st.booleans(), "discretization": st.sampled_from(["euler", "zoh"])}),
+    absent=st.sets(st.sampled_from(["D", "z", "delta_bias", "initial_state"])),
+    flags=st.fixed_dictionaries(
+        {
+            "reverse": st.booleans(),
+            "discretization": st.sampled_from(["euler", "zoh"]),
+            "delta_softplus": st.booleans(),
+            "final_state": st.booleans(),
+        }
+    ),
     ends=ends,
 )
-def test_scan(backend: str, shape: dict[str, object], flags: dict[str, object], ends: list[float] | None) -> None:
-    call = scan_call(**shape)
+def test_scan(
+    backend: str, shape: dict[str, object], absent: set[str], flags: dict[str, object], ends: list[float] | None
+) -> None:
+    call = without(scan_call(**shape), *absent)
+    call = call if flags["delta_softplus"] else positive_steps(call)
     if ends is not None:
         flags["lengths"] = lengths_at(ends, call["u"])
         call = with_nan_padding(call, flags["lengths"])

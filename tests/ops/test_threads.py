@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from tests.ops.cases import conv_call, relative_errors, scan_call
+from tests.ops.cases import conv_call, each_case, relative_errors, scan_call
+from tests.ops.conftest import BACKENDS
 from tests.ops.test_backends import run_conv, run_scan
 from videomamba.ops import causal_conv1d, native, selective_scan
 from videomamba.ops.dispatch import use_backend
@@ -23,14 +24,20 @@ NARROW, WIDE = 3, 50
 """Channels: one group of lanes for every instruction set, so that threads can only share the length; and several groups."""
 
 
+assert native.PIECE_TOKENS % CHECKPOINT_INTERVAL == 0
+SHORT = 2 * CHECKPOINT_INTERVAL
+"""The shortest piece of the length that is worth a thread, in tokens; in the product it is longer."""
+
+
 @pytest.fixture(autouse=True)
-def same_threads_afterwards() -> Iterator[None]:
+def same_threads_afterwards(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(native, "PIECE_TOKENS", SHORT)
     before = torch.get_num_threads()
     yield
     torch.set_num_threads(before)
 
 
-def a_scan(channels: int, length: int = 8 * native.PIECE_TOKENS + 5, **changes: object) -> dict[str, Tensor | None]:
+def a_scan(channels: int, length: int = 8 * SHORT + 5, **changes: object) -> dict[str, Tensor | None]:
     options = {"states": 16, "dtype": torch.float32, "full": True, "strided": False, "batch": 1}
     return scan_call(length=length, channels=channels, **{**options, **changes})
 
@@ -52,12 +59,10 @@ def test_the_length_is_cut_only_for_idle_threads() -> None:
     assert native.PIECE_TOKENS % native.kernels.CHECKPOINT_INTERVAL == 0
 
 
-@pytest.mark.parametrize("padded", [False, True], ids=["whole", "padded"])
-@pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
-@pytest.mark.parametrize("channels", [NARROW, WIDE])
+@each_case(2, backend=BACKENDS, channels=(NARROW, WIDE), reverse=(False, True), padded=(False, True))
 def test_scan_is_the_same_with_any_number_of_threads(backend: str, channels: int, reverse: bool, padded: bool) -> None:
     call = a_scan(channels, batch=2)
-    flags = {"reverse": reverse, "lengths": torch.tensor([2000, 100]) if padded else None}
+    flags = {"reverse": reverse, "lengths": torch.tensor([500, 100]) if padded else None}
     torch.set_num_threads(1)
     expected = run_scan(call, **flags)
     for threads in (2, 8):
@@ -79,10 +84,13 @@ def test_conv_is_the_same_with_any_number_of_threads(backend: str) -> None:
 
 
 @needs_native
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
-@pytest.mark.parametrize("full", [False, True], ids=["bare", "full"])
-@pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
-@pytest.mark.parametrize("discretization", ["euler", "zoh"])
+@each_case(
+    3,
+    discretization=("euler", "zoh"),
+    reverse=(False, True),
+    full=(False, True),
+    dtype=(torch.float32, torch.bfloat16),
+)
 def test_a_walk_in_pieces_is_the_walk(discretization: str, reverse: bool, full: bool, dtype: torch.dtype) -> None:
     """Any number of pieces: fewer than blocks, as many, and more, so that some are empty."""
     call = a_scan(WIDE, length=200, batch=3, dtype=dtype, full=full)

@@ -2,9 +2,13 @@
 
 import csv
 import itertools
+import os
+import signal
 import subprocess
 import sys
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -421,6 +425,28 @@ def test_settings_can_be_mended_before_the_first_file(tmp_path: Path) -> None:
         with pytest.raises(VideoError, match="choose one of libx264, libx265"):
             write_dataset(tmp_path, clips_per_class=1, seed=0, codec="mpeg4", workers=workers, **SMALL)
     assert len(write_dataset(tmp_path, clips_per_class=1, seed=0, **SMALL)) == 16
+
+
+def test_an_interrupt_while_processes_start_waits_until_all_have(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Pool(ThreadPoolExecutor):
+        """Interrupted with every clip that it is given; a pool starts its processes then."""
+
+        given = 0
+
+        def __init__(self, workers: int, **_: object) -> None:
+            super().__init__(workers)
+
+        def submit(self, *call: Any) -> Future[None]:
+            os.kill(os.getpid(), signal.SIGINT)
+            Pool.given += 1
+            return super().submit(*call)
+
+    monkeypatch.setattr(synthetic, "ProcessPoolExecutor", Pool)
+    with pytest.raises(KeyboardInterrupt):
+        write_dataset(tmp_path, clips_per_class=1, seed=0, workers=2, **SMALL)
+    assert Pool.given == 16
 
 
 def test_paired_and_flat(tmp_path: Path) -> None:

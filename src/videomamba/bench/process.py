@@ -18,6 +18,7 @@ from typing import Self
 
 import torch
 
+from videomamba.interrupts import interrupts_later
 from videomamba.schema import VideoMambaError
 
 
@@ -52,12 +53,8 @@ class FreshProcess:
         self._pipe, theirs = context.Pipe()
         arguments = (theirs, build, device, torch.get_num_threads())
         self._process = context.Process(target=_serve, args=arguments, daemon=True)
-        # The process inherits that an interrupt is ignored: it is the parent's, who ends it without its traceback.
-        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-        try:
+        with interrupts_later():
             self._process.start()
-        finally:
-            signal.signal(signal.SIGINT, before)
         theirs.close()
 
     def __enter__(self) -> Self:

@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from videomamba.files import write_atomically
+from videomamba.interrupts import interrupts_later
 from videomamba.schema import VideoMambaError
 from videomamba.synthetic.actions import ACTIONS
 from videomamba.synthetic.draw import draw_scene
@@ -249,7 +250,9 @@ def _each(write: Callable[[SyntheticClip], None], clips: Sequence[SyntheticClip]
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_ignore_interrupts)
     try:
-        for future in as_completed([pool.submit(write, clip) for clip in clips]):
+        with interrupts_later():
+            futures = [pool.submit(write, clip) for clip in clips]
+        for future in as_completed(futures):
             future.result()
             yield
     except BrokenProcessPool as error:

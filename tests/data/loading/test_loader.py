@@ -227,27 +227,51 @@ def test_blocks_of_an_evaluation_are_bounded_in_memory(frames: int, views: Views
 
 
 _INTERRUPTED = """
-import os, signal, sys, time
+import os, signal, sys, threading
+from multiprocessing import forkserver, resource_sharer
+from multiprocessing.connection import Client
+from multiprocessing.process import current_process
 from pathlib import Path
 from tests.data.loading.test_loader import train_loader, video_set, worker_pids
 
+connect = forkserver.connect_to_new_process
+
+def interrupted_start(fds):
+    try:
+        return connect(fds)
+    finally:
+        os.killpg(0, signal.SIGINT)  # as a terminal does: to every process of the group
+
+def interrupted_reception(ident):
+    with Client(ident[0], authkey=current_process().authkey):  # of a worker's thread, who waits for what is wanted
+        os.killpg(0, signal.SIGINT)
+
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # which whoever started the tests may have had ignored
-    with train_loader(video_set(Path(sys.argv[1])), workers=1) as loader:
+    videos = video_set(Path(sys.argv[1]))
+    threading.Thread(target=threading.Event().wait, daemon=True).start()  # the system may give it the signals
+    forkserver.connect_to_new_process = interrupted_start
+    with train_loader(videos, workers=2) as loader:
         try:
-            for epoch in range(10**6):
-                for step in loader.epoch(epoch):
-                    if epoch == 0:
-                        print(*worker_pids(loader), flush=True)
+            next(loader.epoch(0))
         except KeyboardInterrupt:
-            time.sleep(0.2)
-            os.kill(worker_pids(loader)[0], 0)
-            print("interrupted", flush=True)
-            time.sleep(60)
+            print("interrupted", len(worker_pids(loader)), flush=True)
+    forkserver.connect_to_new_process = connect
+    with train_loader(videos, workers=1) as loader:
+        steps = loader.epoch(0)
+        next(steps)
+        resource_sharer._resource_sharer.get_connection = interrupted_reception
+        try:
+            next(steps)
+        except KeyboardInterrupt:
+            del resource_sharer._resource_sharer.get_connection
+            next(loader.epoch(1))  # from the same thread of the same worker, which has dealt with the broken connection
+            print(*worker_pids(loader), flush=True)
+        threading.Event().wait()
 """
 
 
 def test_workers_outlive_an_interrupt_but_not_the_run(videos: Path, tmp_path: Path) -> None:
+    """Whether it comes while they start or while the run receives a batch from them, nothing is printed."""
     script = tmp_path / "run.py"
     script.write_text(_INTERRUPTED)
     root = str(Path(__file__).resolve().parents[3])
@@ -257,13 +281,12 @@ def test_workers_outlive_an_interrupt_but_not_the_run(videos: Path, tmp_path: Pa
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     ) as run:
         assert run.stdout is not None
-        worker = int(run.stdout.readline())
-        os.killpg(run.pid, signal.SIGINT)  # as a terminal does: every process of the group
-        assert "interrupted\n" in run.stdout  # reads as far as that
+        said = run.stdout.readline(), run.stdout.readline()
         run.kill()
         _, err = run.communicate(timeout=60)
     assert "Traceback" not in err
-    ended(worker)
+    assert said[0] == "interrupted 2\n"
+    ended(int(said[1]))
 
 
 def test_a_worker_that_was_killed_is_one_line(videos: Path) -> None:

@@ -11,14 +11,14 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from functools import partial
-from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from multiprocessing.context import BaseContext
+from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -27,6 +27,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from videomamba.data.loading.dataset import Batch, EvaluationBatch, EvaluationClips, Sample, TrainClips
 from videomamba.data.loading.order import Draws, check_batch, epoch_order, step_places, steps_per_epoch
 from videomamba.data.settings import Augmentation, DataSettings
+from videomamba.interrupts import interrupts_later
 from videomamba.schema import Preprocess, VideoMambaError, VideoRecord, VideoSet, Views
 
 T = TypeVar("T", Batch, EvaluationBatch)
@@ -205,7 +206,7 @@ class _Workers(Generic[T]):
         self._runs += 1
         mine = self._runs
         before = time.perf_counter()
-        with _interrupts_later():
+        with interrupts_later():
             self._items = iter(self._loader)
         while True:
             try:
@@ -246,21 +247,6 @@ def _context() -> BaseContext:
     return context
 
 
-@contextmanager
-def _interrupts_later() -> Iterator[None]:
-    """Holds a Ctrl-C back until the end. Processes started meanwhile inherit that and never see one: without it, those
-    that are still importing would die of it, each with a traceback."""
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
-        yield
-        return
-    resource_tracker.ensure_running()  # which unblocks the signal when the loader's processes would start it
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
 def _obey_parent(_: int) -> None:
     """In a worker: an interrupt at the keyboard is the training process's to handle, and its death ends this one too.
 
@@ -268,9 +254,19 @@ def _obey_parent(_: int) -> None:
     lives as long as its children.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.excepthook = _report_unless_hung_up
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+
+
+def _report_unless_hung_up(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """For the thread of a worker that hands over the memory of its tensors, the only one to report errors this way.
+
+    The training process breaks such a connection off when it is interrupted or killed while it receives a batch.
+    """
+    if not issubclass(kind, (ConnectionError, EOFError)):
+        sys.__excepthook__(kind, error, trace)
 
 
 def _end_with(sentinel: int) -> None:
