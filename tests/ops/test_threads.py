@@ -24,9 +24,8 @@ NARROW, WIDE = 3, 50
 """Channels: one group of lanes for every instruction set, so that threads can only share the length; and several groups."""
 
 
-assert native.PIECE_TOKENS % native.kernels.CHECKPOINT_INTERVAL == 0
-SHORT = 2 * native.kernels.CHECKPOINT_INTERVAL
-"""The shortest piece of the length that is worth a thread, in tokens; in the product it is longer."""
+SHORT = 64
+"""Tokens of the shortest piece that is worth a thread, two intervals of kept states; in the product it is longer."""
 
 
 @pytest.fixture(autouse=True)
