@@ -6,7 +6,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo setup check test test-slow bench ablation docs clean
+.PHONY: demo setup check test test-slow bench ablation picture docs clean
 
 demo: $(READY)
 	$(BIN)/python examples/demo.py --out demo
@@ -48,6 +48,9 @@ bench: $(READY)
 
 ablation: $(READY)
 	$(BIN)/python benchmarks/scan_orders.py --out runs/scan_orders
+
+picture: $(READY)
+	$(BIN)/python examples/timeline.py --out docs/timeline.png
 
 docs: $(READY)
 	$(BIN)/python -m mkdocs build --strict --quiet

@@ -25,10 +25,11 @@ def pytest_configure() -> None:
     """Tests start alike, whoever starts them: here, and in programs of theirs, an interrupt that a shell ignores is one."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    if (
-        "PYTEST_XDIST_WORKER" in os.environ
-    ):  # there are as many of them as cores: more threads only wait for one another
+    if "PYTEST_XDIST_WORKER" in os.environ:  # one worker per core: more threads would only wait for one another
         torch.set_num_threads(1)
+        os.environ["OMP_NUM_THREADS"] = (
+            "1"  # also of the processes that tests start, whose results must be the same bits
+        )
 
 
 @pytest.fixture(scope="session")
