@@ -1,6 +1,6 @@
-# What a newcomer and the CI type. `make demo` and `make test` set everything up on a fresh machine.
+# The commands of newcomers and of CI. `make demo` and `make test` set everything up on a fresh machine.
 PYTHON ?= python3
-# What pip installs first. In an environment that has its own build: make setup TORCH= VENV=$VIRTUAL_ENV
+# pip installs this PyTorch first. In an environment that already has PyTorch: make setup TORCH= VENV=$VIRTUAL_ENV
 TORCH ?= torch==2.13.0
 VENV ?= .venv
 BIN := $(VENV)/bin
