@@ -11,7 +11,8 @@ import time
 from pathlib import Path
 
 from videomamba import Predictor
-from videomamba.synthetic.dataset import ACTIONS, caption, render_clip
+from videomamba.synthetic.actions import ACTIONS
+from videomamba.synthetic.dataset import caption, render_clip
 from videomamba.video.encode import write_video
 from videomamba.video.picture import contact_sheet, write_png
 

@@ -16,7 +16,8 @@ from tests.video.clips import RECIPES, encode
 from videomamba import create_model
 from videomamba.models.videomamba import VideoMamba
 from videomamba.schema import Preprocess
-from videomamba.synthetic.dataset import ACTIONS, render_clip
+from videomamba.synthetic.actions import ACTIONS
+from videomamba.synthetic.dataset import render_clip
 from videomamba.video.encode import write_video
 from videomamba.weights.bundle import save_bundle
 

@@ -1,4 +1,4 @@
-"""Large blocks of memory go back to the system where the C library can be told so."""
+"""Large blocks of memory return to the system if the C library supports it."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ def test_a_set_without_records() -> None:
             (),
             "^list.csv, line 2: has a class, but train is a set of videos with no annotation; ",
         ),
-        ((CAPTIONS, QUESTION), (), "line 2: has a question, but train is a set of videos with captions; annotate all"),
+        ((CAPTIONS, QUESTION), (), "line 2: has a question, but train is a set of videos with captions; give all"),
         ((ClassLabel(0), Number(1)), ("a",), "line 2: has a number, but train is a set of videos with a class"),
         ((Number(1), Number(2)), ("a",), "line 1: has a number, but train is a set of videos with a class"),
         ((ClassLabel(0), ClassLabel(2)), ("a", "b"), r"line 2: label 2 is not in 0\.\.1, the 2 classes of train; fix"),

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Files that are written completely or not at all."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ def write_atomically(
     error: type[VideoMambaError] = VideoMambaError,
     refusals: tuple[type[Exception], ...] = (),
 ) -> None:
-    """Calls `write` on a temporary file beside `path`, puts it on the disk, then in the place of `path`.
+    """Calls `write` on a temporary file next to `path`, flushes it to the disk, then renames it to `path`.
 
-    Whatever happens, a kill or a power cut included, `path` is then the new file or what it was. Raises `error`, one line
-    that names `path`, when the disk refuses: on OSError, RuntimeError (torch.save's) and `refusals`.
+    Even after a kill or a power cut `path` is either the new file or the old one. Raises `error`, one line that names
+    `path`, when writing fails: on OSError, RuntimeError (torch.save's) and `refusals`.
     """
     try:
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
             temporary = Path(folder) / path.name
             temporary.touch()
-            mode = temporary.stat().st_mode  # what the umask leaves; safetensors gives its files to the owner alone
+            mode = temporary.stat().st_mode  # as the umask allows; safetensors would allow only the owner
             write(temporary)
             temporary.chmod(mode)
             with temporary.open("rb") as file:
@@ -40,15 +40,19 @@ def write_atomically(
         raise error(f"{path}: cannot be written ({reason}); free space or choose another folder") from refused
 
 
-def make_folder(folder: Path) -> None:
-    """Makes `folder` and those above it, where they do not exist. Raises VideoMambaError where that is refused."""
+def make_folder(folder: Path, *, option: str = "") -> None:
+    """Creates `folder` and its parents where they are missing. `option` is the setting that names another folder.
+
+    Raises VideoMambaError when the folder cannot be created.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise VideoMambaError(f"{folder}: cannot be made a folder ({error.strerror}); choose another") from None
+        advice = f"choose another folder{f' with {option}' if option else ''}"
+        raise VideoMambaError(f"{folder}: cannot be created ({error.strerror}); {advice}") from None
 
 
 def clear_remains(folder: Path, pattern: str) -> None:
-    """Removes what killed processes left of the files named like `pattern` that they were writing in `folder`."""
+    """Removes the temporary files that killed processes left in `folder` while they wrote files named like `pattern`."""
     for remains in folder.glob(f".{pattern}.*"):
         shutil.rmtree(remains, ignore_errors=True)

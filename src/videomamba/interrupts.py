@@ -1,4 +1,4 @@
-"""Ctrl-C while other processes are started."""
+"""Ctrl-C while other processes start."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from multiprocessing import resource_tracker
 
 @contextmanager
 def interrupts_later() -> Iterator[None]:
-    """Holds an interrupt back until the end: start processes inside, and all of them are started or none.
+    """Delays an interrupt until the end of the block, so that either all processes of the block are started or none.
 
-    Processes that are started inside never see an interrupt. A terminal sends it to them too, and one that is still
-    importing would print a traceback. Does nothing on Windows, which knows no such inheritance.
+    The processes started inside never see an interrupt: a terminal sends it to them too, and a process that is still
+    importing would print a traceback. Does nothing on Windows, where a blocked signal is not inherited.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
     resource_tracker.ensure_running()  # which unblocks the signal whenever it has to start
-    # The blocked signal is what the processes inherit. It does not protect this process: the system then gives the
-    # signal to another thread (NumPy's import starts some), and Python runs the handler in the main thread all the same.
+    # The new processes inherit the blocked signal. This process needs the handler: the system delivers the signal to
+    # another thread (NumPy's import starts some), and Python still runs the handler in the main thread.
     held: list[int] = []
     handler = signal.getsignal(signal.SIGINT)
     replace = handler not in (None, signal.SIG_IGN) and threading.current_thread() is threading.main_thread()

@@ -1,4 +1,4 @@
-"""How the C library of the process hands memory back to the system."""
+"""How the C library of the process returns memory to the system."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ _LARGE_BYTES = 2**20
 
 
 def return_large_blocks() -> bool:
-    """From now on memory of a megabyte and more goes back to the system when a tensor is freed, not into glibc's heap.
+    """From now on freed blocks of a megabyte and more return to the system instead of staying in glibc's heap.
 
-    Where much is freed between what stays, as by blocks that are computed again in the backward pass, the heap is full of
-    holes that fit nothing: a step of VideoMamba-Ti at 64 frames held four times what was alive. New memory then costs a few
-    percent of the time, for the system hands it out page by page. False where the C library is another.
+    Recomputation in the backward pass frees many blocks between blocks that stay. That fragments the heap: a step of
+    VideoMamba-Ti at 64 frames held four times the memory in use. The cost is a few percent of the time, because the system
+    provides new memory page by page. Returns False with another C library.
     """
     if platform.libc_ver()[0] != "glibc":
         return False

@@ -1,8 +1,8 @@
-"""The nouns that travel between the layers: small, frozen, checked when they are made, cheap to print.
+"""The records that the layers exchange: small, frozen, checked on creation, cheap to print.
 
 Shape letters: t frames, h height, w width, c channels (RGB order everywhere).
 
-Nothing here imports PyTorch: tensors are checked through `shape` and `dtype` only, so that reading a record costs nothing.
+Nothing here imports PyTorch: tensors are checked through `shape` and `dtype` only.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class VideoMambaError(Exception):
 
 
 class VideoError(VideoMambaError):
-    """A video (or folder of frames) that cannot be read. The message begins with its path."""
+    """A video (or folder of frames) that cannot be read. The message starts with its path."""
 
     def __init__(self, path: object, reason: str) -> None:
         super().__init__(f"{path}: {reason}")
@@ -35,7 +35,7 @@ class VideoError(VideoMambaError):
         self.reason = reason
 
     def __reduce__(self) -> tuple[type[VideoError], tuple[str, str]]:
-        # An exception is pickled by its message alone, with which `__init__` could not be called in the other process.
+        # By default an exception is pickled with its message only, which does not fit `__init__`.
         return type(self), (self.path, self.reason)
 
 
@@ -44,7 +44,7 @@ class WeightsError(VideoMambaError):
 
 
 def nearest_name(name: str, known: Iterable[str], *, otherwise: str) -> str:
-    """Advice for an unknown `name`: "did you mean 'tiny'?" with the closest of `known`, or `otherwise` when none is close."""
+    """Advice for an unknown `name`: "did you mean 'tiny'?" with the closest of `known`, `otherwise` if none is close."""
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f"did you mean {close[0]!r}?" if close else otherwise
 
@@ -56,10 +56,10 @@ def _require(condition: bool, message: str) -> None:
 
 @dataclass(frozen=True, repr=False)
 class VideoInfo:
-    """What is known of a video once it has been opened: exact, not what the container claims.
+    """The facts of an open video: measured, not copied from the container's header.
 
-    `num_frames` counts the frames that can be presented; `fps` is the average rate (0.0 when there is a single frame);
-    `height` and `width` are those of the upright picture, after `rotation` (degrees clockwise, a multiple of 90) was applied.
+    `num_frames` counts the frames that can be presented; `fps` is the average rate (0.0 for a single frame); `height` and
+    `width` are the size of the upright picture, after `rotation` (degrees clockwise, a multiple of 90) was applied.
     """
 
     path: str
@@ -112,7 +112,7 @@ class Frames:
 
 @dataclass(frozen=True, repr=False)
 class Clip:
-    """What the network sees: `data` (3, t, h, w) float, normalised; `indices` are the frames that it was made of."""
+    """The input of the network: `data` (3, t, h, w) float, normalised; `indices` are the frames that it was made from."""
 
     data: Tensor
     indices: tuple[int, ...] = ()
@@ -122,9 +122,7 @@ class Clip:
         shape = tuple(self.data.shape)
         _require(len(shape) == 4 and shape[0] == 3, f"Clip.data must be (3, t, h, w), got {shape}")
         _require(self.data.is_floating_point(), f"Clip.data must be floating point, got {self.data.dtype}")
-        _require(
-            not self.indices or len(self.indices) == shape[1], f"{len(self.indices)} indices for {shape[1]} frames"
-        )
+        _require(len(self.indices) in (0, shape[1]), f"{len(self.indices)} indices for {shape[1]} frames")
 
     def __repr__(self) -> str:
         return f"Clip({tuple(self.data.shape)} {str(self.data.dtype).removeprefix('torch.')}, {self.path!r})"
@@ -146,7 +144,7 @@ class Number:
 
 @dataclass(frozen=True, slots=True)
 class Captions:
-    """One or several sentences, each of which describes the whole video."""
+    """One or several sentences, each of which describes the complete video."""
 
     texts: tuple[str, ...]
 
@@ -180,12 +178,12 @@ _TASKS: dict[type, tuple[Task, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class VideoRecord:
-    """One line of a data set: a video (file, folder of frames, image), or a part of one, and what is known of it.
+    """One entry of a data set: a video (file, folder of frames, image), or a part of one, and its annotation.
 
-    `path` is complete and is the identity of the video: scores of several records with one path are merged. `annotation`
-    None says that nothing is known. `span` is (start, end) in seconds where only a part of the video is meant. A folder of
-    frames may come with `num_frames` and the names of its files, `frame_name.format(i)` counting from 1. `origin` says where
-    the record was written ("train.csv, line 7").
+    `path` is complete and identifies the video: scores of several records with one path are merged. `annotation` is None
+    for an unlabelled video. `span` is (start, end) in seconds, None for the complete video. A folder of frames may have
+    `num_frames` and the names of its files, `frame_name.format(i)` counting from 1. `origin` is the place where the record
+    was written ("train.csv, line 7").
     """
 
     path: str
@@ -212,10 +210,10 @@ class VideoRecord:
 
 @dataclass(frozen=True)
 class Symmetries:
-    """What each class becomes when its videos are changed: entry i is the new class of a video of class i.
+    """The class of a changed video: entry i is the new class of a video of class i.
 
-    `mirror` swaps left and right, `upside_down` top and bottom, `backwards` runs the video from its end. None: the changed
-    video has no known class, so the change is not allowed. An ordinary data set has the identity for `mirror` alone.
+    `mirror` swaps left and right, `upside_down` top and bottom, `backwards` plays the video from its end. None: the class
+    of the changed video is unknown, so the change is not allowed. An ordinary data set has only `mirror`, the identity.
     """
 
     mirror: tuple[int, ...] | None = None
@@ -227,8 +225,8 @@ class Symmetries:
 class VideoSet:
     """One split of a data set: its records, all with the same kind of annotation, and the class names in index order.
 
-    There are class names in classification only. `task` follows from both: a set without records or annotations, and
-    without class names, is "unlabelled".
+    Only classification has class names. `task` follows from both: a set without records or annotations, and without
+    class names, is "unlabelled".
 
     Raises VideoMambaError, naming the record's origin, for a label that has no class name and for mixed annotations.
     """
@@ -247,7 +245,7 @@ class VideoSet:
             if type(record.annotation) is not kind:
                 raise VideoMambaError(
                     f"{record.origin or record.path}: has {_TASKS[type(record.annotation)][1]}, but {self.name} is a set of "
-                    f"videos with {_TASKS[kind][1]}; annotate all of them alike"
+                    f"videos with {_TASKS[kind][1]}; give all of them the same kind of annotation"
                 )
             if record.label is not None and not 0 <= record.label < len(self.labels):
                 raise VideoMambaError(
@@ -261,9 +259,9 @@ class VideoSet:
 
     @property
     def outputs(self) -> int:
-        """How many numbers a head gives for a video: one for each class, or the one to estimate.
+        """The number of outputs of a head: one for each class, or one number to estimate.
 
-        Raises VideoMambaError for a set with neither classes nor numbers, on which no head is trained or tested.
+        Raises VideoMambaError for a set with neither classes nor numbers.
         """
         if self.task not in ("classification", "regression"):
             raise VideoMambaError(
@@ -282,7 +280,7 @@ class VideoSet:
 
 @dataclass(frozen=True)
 class ScoredLabel:
-    """One answer: a class name and its probability in [0, 1]."""
+    """A class name and its probability in [0, 1]."""
 
     label: str
     score: float
@@ -328,7 +326,7 @@ class Views:
 
     @classmethod
     def parse(cls, text: str | Views) -> Views:
-        """Read "4x3" as 4 clips x 3 crops; views stay what they are. Raises VideoMambaError for anything else."""
+        """Read "4x3" as 4 clips x 3 crops; `Views` are returned unchanged. Raises VideoMambaError for anything else."""
         if isinstance(text, Views):
             return text
         found = re.fullmatch(r"\s*([1-9][0-9]*)\s*x\s*([1-9][0-9]*)\s*", text, re.IGNORECASE | re.ASCII)
@@ -344,14 +342,13 @@ class Settings(BaseModel):
 
 
 class Preprocess(Settings):
-    """How a file becomes a clip. It travels with the weights; training, testing and serving build the pipeline from it.
+    """How a file becomes a clip. Stored with the weights; training, testing and serving build the pipeline from it.
 
     Spatial: scale so that the picture just covers `image_size / crop_ratio`, keeping its aspect, then crop `image_size`.
-    Temporal: `uniform` takes the middle of `num_frames` equal segments of the whole video (sparse sampling of Kinetics,
+    Temporal: `uniform` takes the middle of `num_frames` equal segments of the complete video (sparse sampling of Kinetics,
     Breakfast, COIN, LVU), `tsn` uses Something-Something V2's segments, `dense` takes every `sampling_rate`-th frame.
-    `clip_seconds` is how much of a video one clip of the training data covered, None where that varied or is not known:
-    the default window of timelines and live streams.
-    `antialias` is off for the released weights, which were trained and tested without it.
+    `clip_seconds` is the length of video that one training clip covered, None if it varied or is unknown: the default
+    window of timelines and live streams. `antialias` is off for the released weights, which were trained without it.
     """
 
     num_frames: int = Field(default=8, ge=1)

@@ -19,7 +19,8 @@ from tests.video.clips import RECIPES, draw, encode
 from videomamba.cli.live import live
 from videomamba.cli.model_options import ModelOptions
 from videomamba.schema import VideoError
-from videomamba.synthetic.dataset import ACTIONS, render_clip
+from videomamba.synthetic.actions import ACTIONS
+from videomamba.synthetic.dataset import render_clip
 from videomamba.video.encode import write_video
 
 

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from videomamba.cli import COMMANDS, main
 from videomamba.cli.output import print_json
 from videomamba.schema import VideoMambaError
-from videomamba.synthetic.dataset import ACTIONS
+from videomamba.synthetic.actions import ACTIONS
 from videomamba.weights.bundle import read_bundle_metadata
 from videomamba.weights.zoo import zoo_names
 

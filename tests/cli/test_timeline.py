@@ -99,7 +99,7 @@ def test_a_folder_that_cannot_take_the_files(
     code, _, err = run(capsys, "timeline", *files, "--model", bundle, "--out", tmp_path / "out", *WINDOWS)
     assert code == 1 and "clip0.mkv: its timeline would replace that of" in err and not (tmp_path / "out").exists()
     code, _, err = run(capsys, "timeline", files[0], "--model", bundle, "--out", files[1], *WINDOWS)
-    assert code == 1 and "clip0.mkv: cannot be made a folder" in err and len(err.splitlines()) == 1
+    assert code == 1 and "clip0.mkv: cannot be created" in err and len(err.splitlines()) == 1
 
 
 def test_the_threshold_is_that_of_python() -> None:

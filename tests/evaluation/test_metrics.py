@@ -91,7 +91,7 @@ class TestClassification:
             VideoRecord("a", ClassLabel(0), origin="list.csv, line 1"),
             VideoRecord("a", ClassLabel(1), origin="list.csv, line 2"),
         )
-        with pytest.raises(VideoMambaError, match=r"^list\.csv, line 2: a has another label .* line 1; leave one"):
+        with pytest.raises(VideoMambaError, match=r"^list\.csv, line 2: a has another label .* line 1; keep one"):
             videos_of(VideoSet("val", records, ("x", "y")))
 
     def test_a_tie_goes_to_the_lowest_class(self) -> None:
@@ -183,7 +183,7 @@ class TestRegression:
         assert (result.num_videos, len(result.estimates), result.num_missed) == (3, 2, 1)
         assert [e.error for e in result.estimates] == [1.0, -3.0]
         assert str(result) == (
-            "mean squared error 5.0000, mean absolute error 2.0000, 2 videos, 1 missed and in no mean "
+            "mean squared error 5.0000, mean absolute error 2.0000, 2 videos, 1 missed and excluded "
             "[p, mean over windows of a video]"
         )
         assert json.loads(json.dumps(result.as_dict()))["failures"] == [{"path": "c", "reason": "gone"}]

@@ -131,7 +131,7 @@ class TestReport:
             *LABELS[:5],
         ):
             assert text in page.text, text
-        assert [t for t in ("Loss", "Learning rate", "Accuracy", "Samples a second") if t in page.text] == [
+        assert [t for t in ("Loss", "Learning rate", "Accuracy", "Samples per second") if t in page.text] == [
             "Loss",
             "Learning rate",
             "Accuracy",

@@ -87,7 +87,7 @@ def test_a_single_picture_lasts_no_time() -> None:
         ([0.0, 1.0], 0.5, "do not fit 2 edges"),
         ([0.0, 1.0, 2.0], 0.0, "threshold must be above 0"),
         ([0.0, 1.0, 2.0], 1.5, "threshold must be above 0"),
-        ([0.0, 2.0, 1.0], 0.5, "edges must not fall"),
+        ([0.0, 2.0, 1.0], 0.5, "edges must not descend"),
     ],
 )
 def test_what_makes_no_sense_is_a_programming_error(edges: list[float], threshold: float, message: str) -> None:

@@ -8,7 +8,8 @@ import torch
 
 from videomamba import Predictor
 from videomamba.serving.predictor import EMBEDDED_DEFAULT
-from videomamba.synthetic.dataset import ACTIONS, write_dataset
+from videomamba.synthetic.actions import ACTIONS
+from videomamba.synthetic.dataset import write_dataset
 from videomamba.weights.bundle import read_bundle_metadata
 from videomamba.weights.zoo import resolve_weights, zoo_entry
 

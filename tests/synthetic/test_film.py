@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from videomamba.schema import VideoMambaError
-from videomamba.synthetic.dataset import ACTIONS
+from videomamba.synthetic.actions import ACTIONS
 from videomamba.synthetic.film import Event, plan_events, read_events, write_film
 from videomamba.video.open import open_video
 

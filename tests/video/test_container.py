@@ -47,7 +47,7 @@ def test_a_file_and_a_stream_are_refused_for_the_same_reason(tmp_path: Path) -> 
         sound = av.AudioFrame.from_ndarray(np.zeros((1, 8000), np.int16), layout="mono")
         sound.rate = 8000
         container.mux([*stream.encode(sound), *stream.encode(None)])
-    for name, reason in (("sound.mkv", "holds no video, only audio; "), ("notes.txt", "FFmpeg takes it for text")):
+    for name, reason in (("sound.mkv", "holds no video, only audio; "), ("notes.txt", "FFmpeg reads it as text")):
         path = tmp_path / name
         with pytest.raises(VideoError, match=reason) as of_file:
             open_video(path)

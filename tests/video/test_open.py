@@ -403,7 +403,7 @@ class TestNotAVideo:
     @pytest.mark.parametrize("name", ["notes.txt", "art.nfo"])
     def test_text_that_ffmpeg_would_draw(self, tmp_path: Path, name: str) -> None:
         (tmp_path / name).write_text("hello\n" * 99)
-        self.refused(tmp_path / name, "takes it for text")
+        self.refused(tmp_path / name, "reads it as text")
 
     @pytest.mark.skipif(not Path("/dev/null").is_char_device(), reason="needs /dev/null")
     def test_device(self) -> None:

@@ -21,7 +21,7 @@ from pydantic import Field, ValidationError
 
 from videomamba.corpus.features import Outcome
 from videomamba.corpus.shards import read_contents, read_shard, write_shard
-from videomamba.files import clear_remains, write_atomically
+from videomamba.files import clear_remains, make_folder, write_atomically
 from videomamba.schema import Preprocess, Settings, VideoError, VideoMambaError
 
 if sys.platform != "win32":
@@ -123,12 +123,7 @@ class Corpus:
         self.shards = [
             out / f"shard-{number:05}.{settings.format}" for number in range(-(-len(videos) // settings.shard_size))
         ]
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise VideoMambaError(
-                f"{out}: cannot be made a folder ({error.strerror}); choose another with --out"
-            ) from error
+        make_folder(out, option="--out")
         if not (out / SETTINGS).exists():
             if any(out.glob("shard-*")):
                 raise VideoMambaError(f"{out}: holds shards but no {SETTINGS}; choose another folder with --out")

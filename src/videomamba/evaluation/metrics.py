@@ -1,7 +1,7 @@
-"""From the scores of records to the numbers of a test: one answer a video, counted exactly.
+"""From the scores of records to the metrics of a test: one answer per video, counted exactly.
 
-A video is known by its full path, never by its basename (Breakfast has one basename under several cameras). What cannot
-be read, or gets an answer that is not finite, is a miss: counted as wrong in classification, listed in both.
+A video is identified by its full path, never by its basename (Breakfast has one basename under several cameras). A video
+that cannot be read, or whose answer is not finite, is missed: listed, and in classification counted as wrong.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ NOT_FINITE = "the network's answer is not finite"
 
 @dataclass(frozen=True)
 class ScoredVideo:
-    """What gets one answer: the records whose scores are averaged, as indices into the VideoSet, and the truth."""
+    """A video with one answer: the records whose scores are averaged, as indices into the VideoSet, and the truth."""
 
     path: str
     records: tuple[int, ...]
@@ -30,11 +30,11 @@ class ScoredVideo:
 
 
 def videos_of(video_set: VideoSet) -> tuple[ScoredVideo, ...]:
-    """The videos of a split, in order of first appearance: what a test gives one answer each.
+    """The videos of a split, in order of first appearance; a test gives one answer for each.
 
-    Records of one path are windows of one video. Where some path has parts of different truth, the records of the whole
-    set are annotated parts, and each is scored on its own. Raises VideoMambaError for one part with two truths, and for a
-    split without records.
+    Records of one path are windows of one video. If a path has parts with different truths, all records of the set are
+    annotated parts, and each is scored separately. Raises VideoMambaError for one part with two truths, and for a split
+    without records.
     """
     if not video_set.records:
         raise VideoMambaError(f"{video_set.name}: no videos to evaluate; name another split or fix its list")
@@ -49,7 +49,7 @@ def videos_of(video_set: VideoSet) -> tuple[ScoredVideo, ...]:
             if truths[first] != truths[i]:
                 raise VideoMambaError(
                     f"{record.origin or video_set.name}: {record.path} has another label or target than in "
-                    f"{video_set.records[first].origin or 'an earlier record'}; leave one of them, or give each its span"
+                    f"{video_set.records[first].origin or 'an earlier record'}; keep one of them, or give each its span"
                 )
         return tuple(ScoredVideo(video_set.records[i].path, (i,), *truth) for i, truth in enumerate(truths))
     return tuple(ScoredVideo(path, tuple(group), *truths[group[0]]) for path, group in groups.items())
@@ -60,9 +60,9 @@ def merge_scores(
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """One row of scores for each video: the mean over its records that have a score.
 
-    `scores` is (k, c) float, row i that of record `records[i]`, in any order: the mean is taken in fp64 in the order of
-    the data set, so that it does not depend on who scored what. Returns (v, c) float64 and (v,) bool, which videos have
-    an answer: those without a scored record, or with a number that is not finite, have none (their row is zero).
+    `scores` is (k, c) float, row i for record `records[i]`, in any order: the mean is taken in fp64 in the order of the
+    data set, so that it does not depend on the processes. Returns (v, c) float64 and (v,) bool, which videos have an
+    answer: a video without a scored record, or with a number that is not finite, has none (its row is zero).
     Raises ValueError for another shape or a record scored twice.
     """
     if scores.ndim != 2 or len(scores) != len(records):
@@ -85,9 +85,9 @@ def merge_scores(
 def classification_report(
     video_set: VideoSet, records: Sequence[int], scores: Tensor, failures: Sequence[tuple[int, str]], *, protocol: str
 ) -> ClassificationResult:
-    """Counts a test. `records`, `scores` (k, c) as in `merge_scores`; `failures` are (record, reason) of all the others.
+    """The result of a test. `records`, `scores` (k, c) as in `merge_scores`; `failures` are (record, reason) of all others.
 
-    A tie goes to the class of lowest index, in top-1 as in top-5. Raises ValueError when a record is neither scored nor
+    A tie goes to the class of lowest index, in top-1 and in top-5. Raises ValueError when a record is neither scored nor
     failed, or both, or c is not the number of classes; VideoMambaError as `videos_of`.
     """
     num_classes = len(video_set.labels)
@@ -125,7 +125,7 @@ def classification_report(
 def regression_report(
     video_set: VideoSet, records: Sequence[int], values: Tensor, failures: Sequence[tuple[int, str]], *, protocol: str
 ) -> RegressionResult:
-    """Measures a test. `values` is (k,) float, otherwise as `classification_report`."""
+    """The result of a test of a regression. `values` is (k,) float, otherwise as `classification_report`."""
     videos, merged, answered = _merge(video_set, records, values.reshape(-1, 1), failures)
     return RegressionResult(
         protocol=_extend(protocol, videos, len(video_set)),
@@ -142,7 +142,7 @@ def regression_report(
 def _merge(
     video_set: VideoSet, records: Sequence[int], scores: Tensor, failures: Sequence[tuple[int, str]]
 ) -> tuple[tuple[ScoredVideo, ...], NDArray[np.float64], NDArray[np.bool_]]:
-    # A record that was forgotten would pass for an unreadable one and change the number unseen.
+    # A forgotten record would count as unreadable and silently change the result.
     if sorted([*records, *(record for record, _ in failures)]) != list(range(len(video_set))):
         raise ValueError(f"each of the {len(video_set)} records must be scored or failed, and only once")
     videos = videos_of(video_set)
@@ -156,12 +156,9 @@ def _extend(protocol: str, videos: Sequence[ScoredVideo], num_records: int) -> s
 
 
 def _all_failures(
-    video_set: VideoSet,
-    videos: Sequence[ScoredVideo],
-    answered: NDArray[np.bool_],
-    failures: Sequence[tuple[int, str]],
+    video_set: VideoSet, videos: Sequence[ScoredVideo], answered: NDArray[np.bool_], failures: Sequence[tuple[int, str]]
 ) -> tuple[tuple[str, str], ...]:
-    """(path, reason) in the order of the data set: what was not read, then the videos whose answer is not finite."""
+    """(path, reason) in the order of the data set: unreadable records, then videos whose answer is not finite."""
     failed = {record for record, _ in failures}
     return (
         *((video_set.records[record].path, reason) for record, reason in sorted(failures)),

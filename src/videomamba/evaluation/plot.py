@@ -1,7 +1,7 @@
-"""Pictures of measurements: growth with length, curves of a run, confusion. The one file that needs matplotlib.
+"""Plots: growth with length, curves of a run, confusion, timelines. The only file that needs matplotlib (extra `plot`).
 
-That is the extra `plot`. Pictures for a page are SVG without a background whose lines and letters take the colour of the
-text around them, so that they can be read on light and dark alike; equal input gives equal text.
+Plots for a page are SVG without a background, with lines and letters in the colour of the surrounding text, so that they
+are readable on light and dark pages; equal input gives equal text.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,12 +31,9 @@ try:
 except ModuleNotFoundError as error:
     raise VideoMambaError("a plot needs matplotlib; pip install 'videomamba[plot]'") from error
 
-NAMED_CLASSES = 50
-"""More classes than this have numbers at the axes of a confusion matrix instead of names."""
-COUNTED_CLASSES = 20
-"""Up to so many, the number of videos stands in each cell."""
-TIMELINE_CLASSES = 12
-"""So many rows has a timeline at most."""
+NAMED_CLASSES = 50  # with more, a confusion matrix has numbers instead of names at its axes
+COUNTED_CLASSES = 20  # with more, a confusion matrix has no counts in its cells
+TIMELINE_CLASSES = 12  # the most rows of a timeline
 
 _BLUE, _ORANGE, _GREEN = "#3b7dd8", "#d9822b", "#3a9e6e"
 _INK = "#010203"  # stands for "currentColor", which matplotlib does not know
@@ -44,7 +42,7 @@ _NAME_LENGTH = 32
 
 @dataclass(frozen=True)
 class Panel:
-    """One quantity against length: each curve's values by length. `exponents` are the fitted ones, for the legend."""
+    """One quantity against length: each curve's values by length. `exponents` are fitted, for the legend."""
 
     title: str
     x_label: str
@@ -54,7 +52,7 @@ class Panel:
 
 
 def save_plot(path: str | Path, panels: Sequence[Panel], *, caption: str) -> None:
-    """Writes the panels, two in a row, both axes logarithmic, as a PNG. Raises VideoMambaError when it cannot be written."""
+    """Writes the panels as a PNG, two per row, both axes logarithmic. Raises VideoMambaError when it cannot be written."""
     columns = min(2, len(panels))
     rows = math.ceil(len(panels) / columns)
     figure = Figure(figsize=(5.5 * columns, 4.5 * rows), layout="constrained")
@@ -84,30 +82,30 @@ def save_confusion(path: str | Path, confusion: NDArray[np.int64], labels: Seque
 
 
 def confusion_svg(confusion: NDArray[np.int64], labels: Sequence[str]) -> str:
-    """The picture of `save_confusion` for a page."""
+    """The plot of `save_confusion` for a page."""
     with _style(_INK):
         return _svg(_confusion(confusion, labels), name="confusion")
 
 
 def curves_svg(history: Sequence[Mapping[str, object]]) -> dict[str, str]:
-    """Curves of a run by title, from its records: those of kind "step" and "epoch" are drawn over the step.
+    """Curves of a run by title, from its records of kind "step" and "epoch", over the steps.
 
-    Loss (of each step, smoothed, and validation losses of the epochs), learning rate, accuracy and error where the epochs
-    have them, samples a second. Values that are not finite and curves without values are not drawn.
+    Loss (of each step, smoothed, and validation losses of the epochs), learning rate, accuracy and error if the epochs
+    have them, samples per second. Values that are not finite and curves without values are not drawn.
     """
     panels: dict[str, list[_Curve]] = {
         "Loss": [*_step_curves(history, "loss", _BLUE), *_epoch_curves(history, ("_loss",), [_ORANGE, _GREEN])],
         "Learning rate": _step_curves(history, "lr", _BLUE, smooth=False),
         "Accuracy": _epoch_curves(history, ("top1", "top5", "accuracy"), [_BLUE, _ORANGE, _GREEN]),
         "Error": _epoch_curves(history, ("mse", "mae"), [_BLUE, _ORANGE]),
-        "Samples a second": _step_curves(history, "samples_per_second", _GREEN),
+        "Samples per second": _step_curves(history, "samples_per_second", _GREEN),
     }
     with _style(_INK):
         return {title: _svg(_panel(title, curves), name=title) for title, curves in panels.items() if curves}
 
 
 def estimates_svg(targets: Sequence[float], values: Sequence[float]) -> str:
-    """What a regressor answers against the truth, with the line on which both are equal."""
+    """The answers of a regression against the truth, with the line on which both are equal."""
     with _style(_INK):
         figure = Figure(figsize=(5, 4.6), layout="constrained")
         axes = figure.subplots()
@@ -118,15 +116,10 @@ def estimates_svg(targets: Sequence[float], values: Sequence[float]) -> str:
         return _svg(figure, name="estimates")
 
 
-@dataclass(frozen=True)
-class _Curve:
-    name: str
+class _Curve(NamedTuple):
     steps: Sequence[float]
     values: Sequence[float]
-    colour: str
-    width: float = 1.5
-    alpha: float = 1.0
-    marker: str = ""
+    style: dict[str, Any]
 
 
 def _points(history: Sequence[Mapping[str, object]], kind: str, key: str) -> tuple[list[float], list[float]]:
@@ -144,20 +137,21 @@ def _points(history: Sequence[Mapping[str, object]], kind: str, key: str) -> tup
 def _step_curves(
     history: Sequence[Mapping[str, object]], key: str, colour: str, *, smooth: bool = True
 ) -> list[_Curve]:
-    """The values of the steps; where they are many, with the mean of each fortieth of the run."""
+    """The values of the steps; if there are many, also their moving mean over a fortieth of the run."""
     steps, values = _points(history, "step", key)
     if not steps:
         return []
-    # A long run has more steps than the page has points; every k-th keeps the look and the file small.
+    # A long run has more steps than the page has points; every k-th gives the same plot in a small file.
     every = max(1, len(steps) // 2000)
+    style = {"label": "a step", "color": colour}
     if not smooth or len(steps) < 80:
-        return [_Curve("a step", steps[::every], values[::every], colour)]
+        return [_Curve(steps[::every], values[::every], style)]
     width = len(steps) // 40
     mean = np.convolve(values, np.ones(width) / width, mode="valid")
     middle = steps[width // 2 :][: len(mean)]
     return [
-        _Curve("a step", steps[::every], values[::every], colour, width=0.8, alpha=0.4),
-        _Curve(f"mean of {width} steps", middle[::every], mean[::every].tolist(), colour, width=1.8),
+        _Curve(steps[::every], values[::every], {**style, "linewidth": 0.8, "alpha": 0.4}),
+        _Curve(middle[::every], mean[::every].tolist(), {**style, "label": f"mean of {width} steps", "linewidth": 1.8}),
     ]
 
 
@@ -169,8 +163,8 @@ def _epoch_curves(
     for key in (key for key in keys if key.endswith(endings)):
         steps, values = _points(history, "epoch", key)
         if steps:
-            colour = colours[len(curves) % len(colours)]
-            curves.append(_Curve(key.replace("_", " "), steps, values, colour, marker="."))
+            style = {"label": key.replace("_", " "), "color": colours[len(curves) % len(colours)], "marker": "."}
+            curves.append(_Curve(steps, values, style))
     return curves
 
 
@@ -178,15 +172,7 @@ def _panel(title: str, curves: Sequence[_Curve]) -> Figure:
     figure = Figure(figsize=(4.6, 2.7), layout="constrained")
     axes = figure.subplots()
     for curve in curves:
-        axes.plot(
-            curve.steps,
-            curve.values,
-            label=curve.name,
-            color=curve.colour,
-            linewidth=curve.width,
-            alpha=curve.alpha,
-            marker=curve.marker,
-        )
+        axes.plot(curve.steps, curve.values, **curve.style)
     axes.set(xlabel="step")
     if title == "Accuracy":
         axes.set_ylim(-0.02, 1.02)
@@ -214,7 +200,7 @@ def _confusion(confusion: NDArray[np.int64], labels: Sequence[str]) -> Figure:
     room = 0.085 * max(map(len, map(_short, labels)), default=0) if named else 0.5
     figure = Figure(figsize=(side + room, side + room * 0.8), layout="constrained")
     axes = figure.subplots()
-    # Few videos in a wrong cell are what one looks for; among hundreds of classes they need more than their share of colour.
+    # A few videos in a wrong cell must be visible; with hundreds of classes they need more colour than their share.
     norm = PowerNorm(1.0 if size <= COUNTED_CLASSES else 0.5, vmin=0, vmax=1)
     image = axes.imshow(share, cmap=_clear_to_blue(), norm=norm, interpolation="none")
     axes.set(xlabel="answer", ylabel="truth")
@@ -222,7 +208,7 @@ def _confusion(confusion: NDArray[np.int64], labels: Sequence[str]) -> Figure:
         ticks = range(size)
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_ticks(ticks, [_short(label) for label in labels])
-        letters = side / size / 0.08  # that stand side by side under a column
+        letters = side / size / 0.08  # that fit under a column
         axes.tick_params(axis="x", rotation=0 if max(map(len, labels), default=0) <= letters else 90)
         axes.tick_params(length=0)
     if size <= COUNTED_CLASSES:
@@ -238,13 +224,13 @@ def _confusion(confusion: NDArray[np.int64], labels: Sequence[str]) -> Figure:
 
 
 def _short(label: str) -> str:
-    """Names of one data set often begin alike, and what sets them apart is at the end."""
-    label = " ".join(label.encode("utf-8", "backslashreplace").decode().split())  # a file's name may be no Unicode
+    """A short form with both ends: names of one data set often start with the same words and differ at the end."""
+    label = " ".join(label.encode("utf-8", "backslashreplace").decode().split())  # a file name may not be Unicode
     return label if len(label) <= _NAME_LENGTH else f"{label[: _NAME_LENGTH // 2]}…{label[1 - _NAME_LENGTH // 2 :]}"
 
 
 def _clear_to_blue() -> ListedColormap:
-    """Nothing is no ink at all, on any background."""
+    """From transparent to blue, for any background."""
     blue = np.array([0.11, 0.36, 0.72])
     return ListedColormap(np.column_stack([np.tile(blue, (256, 1)), np.linspace(0, 1, 256)]))
 
@@ -266,13 +252,13 @@ def _style(ink: str) -> Iterator[None]:
         }
     )
     with style, warnings.catch_warnings():
-        # Names in any script are welcome: the browser draws them, a PNG shows boxes where the font has no letter.
+        # Names may be in any script: the browser draws them, a PNG shows boxes for letters that the font lacks.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         yield
 
 
 def _svg(figure: Figure, *, name: str) -> str:
-    """The `<svg>` element. `name` makes the ids of its parts differ from those of other pictures of a page."""
+    """The `<svg>` element. `name` makes the ids of its parts unique on the page."""
     text = io.StringIO()
     nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
     with rc_context({"svg.hashsalt": name}):
@@ -301,9 +287,8 @@ def save_timeline(
     """Writes class against time as a PNG: pictures of the video above, below them the probabilities, segments framed.
 
     `scores` (k, c) belong to the times between `edges` (k + 1,) seconds; `thumbnails`, (seconds, (h, w, 3) uint8), are the
-    middles of so many equal parts of the video, in order. Drawn are the classes of the segments and the best others, at most
-    12. A long video is drawn by the highest score in each of 2000 stretches. Raises VideoMambaError when the file cannot be
-    written.
+    middles of equal parts of the video, in order. The rows are the classes of the segments and the best others, at most 12.
+    For a long video each of 2000 stretches shows its highest score. Raises VideoMambaError when the file cannot be written.
     """
     best = scores.max(axis=0)
     marked = {segment.label for segment in segments}

@@ -1,6 +1,6 @@
-"""One HTML file that shows how a test went and how the network was trained: no scripts, nothing to download.
+"""One HTML file with the results of a test and the training curves: no scripts, nothing to download.
 
-Equal input gives equal bytes. Everything that comes from files (names, paths, settings) is escaped.
+Equal input gives equal bytes. All text from files (names, paths, settings) is escaped.
 """
 
 from __future__ import annotations
@@ -16,10 +16,8 @@ from videomamba.evaluation.plot import confusion_svg, curves_svg, estimates_svg
 from videomamba.evaluation.results import ClassificationResult, ClassScore, RegressionResult
 from videomamba.files import write_atomically
 
-SHOWN = 30
-"""Rows of the tables of mistakes and confusions."""
-OPEN_CLASSES = 30
-"""With more classes than this their table is folded."""
+SHOWN = 30  # rows of the tables of mistakes and confusions
+OPEN_CLASSES = 30  # with more, the table of classes is folded
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1c2430; --faint: #66707f; --line: #d9dee5; --page: #f6f7f9; --card: #fff;
@@ -70,14 +68,13 @@ def write_report(
 ) -> None:
     """Writes the page: the numbers with their protocol, curves, confusion, classes, mistakes, failures, settings.
 
-    `config` may be nested and should be as JSON; `history` are the records of the run's metrics; `skipped` are (path,
-    reason) of what training skipped; `note` is a line under the title. Raises VideoMambaError when the file cannot be
+    `config` may be nested, with JSON values; `history` are the records of the run's metrics; `skipped` are (path, reason)
+    of the videos that training skipped; `note` is a line under the title. Raises VideoMambaError when the file cannot be
     written, and on import without matplotlib.
     """
-    if isinstance(result, ClassificationResult):
-        tiles, answers = _classification_tiles(result), _classification(result)
-    else:
-        tiles, answers = _regression_tiles(result), _regression(result)
+    tiles, answers = _classification(result) if isinstance(result, ClassificationResult) else _regression(result)
+    if result.num_missed:
+        tiles.append(_tile("missed", str(result.num_missed), f"of {result.num_videos} videos"))
     curves = curves_svg(history)
     parts = [
         f"<h1>{_text(title)}</h1>",
@@ -99,43 +96,28 @@ def write_report(
         + "\n".join(filter(None, parts))
         + "\n</main>\n</body>\n</html>\n"
     )
-    # A name that is not valid Unicode reaches Python as lone surrogates, which UTF-8 cannot encode.
+    # A name that is not valid Unicode becomes lone surrogates in Python, which UTF-8 cannot encode.
     data = page.encode("utf-8", "backslashreplace")
     write_atomically(Path(path), lambda target: target.write_bytes(data))
-
-
-def _classification_tiles(result: ClassificationResult) -> list[str]:
-    found = [_tile("top-1", f"{result.top1:.2%}", f"{result.correct1} of {result.num_videos} videos")]
-    if result.top5 is not None:
-        found.append(_tile("top-5", f"{result.top5:.2%}", f"{result.correct5} of {result.num_videos} videos"))
-    with_videos = sum(score.count > 0 for score in result.per_class)
-    found.append(_tile("mean class accuracy", f"{result.mean_class_accuracy:.2%}", f"over {with_videos} classes"))
-    if result.num_missed and result.top1_readable is not None:
-        scored = result.num_videos - result.num_missed
-        found.append(_tile("top-1 without the missed", f"{result.top1_readable:.2%}", f"{scored} videos"))
-    return [*found, *_missed_tile(result)]
-
-
-def _regression_tiles(result: RegressionResult) -> list[str]:
-    found = [
-        _tile(name, "none" if value is None else f"{value:.4g}", f"{len(result.estimates)} videos")
-        for name, value in (("mean squared error", result.mse), ("mean absolute error", result.mae))
-    ]
-    return [*found, *_missed_tile(result)]
-
-
-def _missed_tile(result: ClassificationResult | RegressionResult) -> list[str]:
-    return [_tile("missed", str(result.num_missed), f"of {result.num_videos} videos")] if result.num_missed else []
 
 
 def _missed(result: ClassificationResult | RegressionResult) -> str:
     if result.num_missed == 0:
         return "Their videos were scored from their other windows."
-    counted = "counted as wrong" if isinstance(result, ClassificationResult) else "in no mean"
+    counted = "counted as wrong" if isinstance(result, ClassificationResult) else "excluded from the means"
     return f"Videos without any answer: {result.num_missed}, {counted}."
 
 
-def _classification(result: ClassificationResult) -> list[str]:
+def _classification(result: ClassificationResult) -> tuple[list[str], list[str]]:
+    """The tiles and the sections."""
+    tiles = [_tile("top-1", f"{result.top1:.2%}", f"{result.correct1} of {result.num_videos} videos")]
+    if result.top5 is not None:
+        tiles.append(_tile("top-5", f"{result.top5:.2%}", f"{result.correct5} of {result.num_videos} videos"))
+    with_videos = sum(score.count > 0 for score in result.per_class)
+    tiles.append(_tile("mean class accuracy", f"{result.mean_class_accuracy:.2%}", f"over {with_videos} classes"))
+    if result.num_missed and result.top1_readable is not None:
+        scored = result.num_videos - result.num_missed
+        tiles.append(_tile("top-1 without the missed", f"{result.top1_readable:.2%}", f"{scored} videos"))
     labels = result.labels
     figure = f"<figure>{confusion_svg(result.confusion, labels)}</figure>"
     confusion = _section("Confusion", _hint("Rows are the truth, columns the answers.") + figure)
@@ -149,12 +131,12 @@ def _classification(result: ClassificationResult) -> list[str]:
         [(labels[i], labels[j], str(n), f"{n / result.per_class[i].count:.0%}") for n, i, j in pairs[:SHOWN]],
     )
     mistakes = _table(
-        ("truth", "answer", "#sureness", "file"),
+        ("truth", "answer", "#confidence", "file"),
         [(labels[m.label], labels[m.answer], f"{m.score:.0%}", _File(m.path)) for m in result.mistakes[:SHOWN]],
     )
-    return [
+    return tiles, [
         confusion,
-        _section("What is confused most", _shown(len(pairs)) + worst) if pairs else "",
+        _section("Most frequent confusions", _shown(len(pairs)) + worst) if pairs else "",
         _classes(result.per_class),
         _section("Wrong answers, the most confident first", _shown(len(result.mistakes)) + mistakes) if pairs else "",
     ]
@@ -172,13 +154,18 @@ def _classes(scores: Sequence[ClassScore]) -> str:
     return _section("Classes, the weakest first", table)
 
 
-def _regression(result: RegressionResult) -> list[str]:
+def _regression(result: RegressionResult) -> tuple[list[str], list[str]]:
+    """The tiles and the sections."""
+    tiles = [
+        _tile(name, "none" if value is None else f"{value:.4g}", f"{len(result.estimates)} videos")
+        for name, value in (("mean squared error", result.mse), ("mean absolute error", result.mae))
+    ]
     if not result.estimates:
-        return []
+        return tiles, []
     figure = estimates_svg([e.target for e in result.estimates], [e.value for e in result.estimates])
     worst = sorted(result.estimates, key=lambda estimate: -abs(estimate.error))
     rows = [(f"{e.target:.4g}", f"{e.value:.4g}", f"{e.error:+.4g}", _File(e.path)) for e in worst[:SHOWN]]
-    return [
+    return tiles, [
         _section("Answers against the truth", f"<figure>{figure}</figure>"),
         _section("Largest errors", _shown(len(worst)) + _table(("#true value", "#answer", "#error", "file"), rows)),
     ]
@@ -197,9 +184,8 @@ def _settings(config: Mapping[str, object]) -> str:
     rows = [(_File(key), _File(value)) for key, value in _flat(config)]
     if not rows:
         return ""
-    return _section(
-        "Settings", f"<details><summary>all {len(rows)} settings</summary>{_table(('', ''), rows)}</details>"
-    )
+    table = _table(("", ""), rows)
+    return _section("Settings", f"<details><summary>all {len(rows)} settings</summary>{table}</details>")
 
 
 def _flat(config: Mapping[str, object], prefix: str = "") -> Iterable[tuple[str, str]]:
@@ -212,11 +198,11 @@ def _flat(config: Mapping[str, object], prefix: str = "") -> Iterable[tuple[str,
 
 
 class _Markup(str):
-    """Text that is HTML already."""
+    """Text that is already HTML."""
 
 
 class _File(str):
-    """Text in the type of files and keys."""
+    """Text in the font of files and keys."""
 
 
 def _text(text: str) -> str:
@@ -224,7 +210,7 @@ def _text(text: str) -> str:
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A head that begins with # is that of a column of numbers."""
+    """A head that starts with # belongs to a column of numbers."""
     kinds = [' class="number"' if head.startswith("#") else "" for head in heads]
 
     def cell(text: str, kind: str) -> str:

@@ -1,8 +1,8 @@
-"""What comes out of a test: frozen records that print themselves with the protocol behind the number."""
+"""The results of a test: frozen records that print their numbers with the protocol."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from videomamba.schema import Preprocess, Views
 
 @dataclass(frozen=True)
 class Mistake:
-    """A video with a wrong answer: class indices, and the probability given to the answer."""
+    """A video with a wrong answer: class indices, and the probability of the answer."""
 
     path: str
     label: int
@@ -22,7 +22,7 @@ class Mistake:
 
 @dataclass(frozen=True)
 class ClassScore:
-    """One class: its videos, those answered rightly, those that are misses (wrong too)."""
+    """One class: the numbers of its videos, of its right answers, of its missed videos (also wrong)."""
 
     label: str
     count: int
@@ -37,11 +37,11 @@ class ClassScore:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ClassificationResult:
-    """A test of a classifier. Shares are in [0, 1] and come from the exact counts.
+    """The result of a classification. Shares are in [0, 1], from exact counts.
 
-    `confusion` is (c, c) int64, rows the truth, columns the answers; misses are in no column. `correct5` is None with at
-    most 5 classes, where top-5 says nothing. `mistakes` are the surest first. `failures` lists (path, reason) of every
-    record that has no score; a video some of whose windows were read is scored from those.
+    `confusion` is (c, c) int64, rows the truth, columns the answers; missed videos are in no column. `correct5` is None
+    with at most 5 classes, where top-5 is always 1. `mistakes` start with the most confident. `failures` lists (path,
+    reason) of every record without a score; a video is scored from its readable windows.
     """
 
     protocol: str
@@ -80,18 +80,11 @@ class ClassificationResult:
 
     def as_dict(self) -> dict[str, object]:
         """The JSON form: all numbers, the confusion matrix as lists, the failures; without the mistakes."""
+        numbers = ("num_videos", "num_missed", "top1", "top5", "top1_readable", "mean_class_accuracy")
         return {
             "protocol": self.protocol,
-            "num_videos": self.num_videos,
-            "num_missed": self.num_missed,
-            "top1": self.top1,
-            "top5": self.top5,
-            "top1_readable": self.top1_readable,
-            "mean_class_accuracy": self.mean_class_accuracy,
-            "per_class": [
-                {"label": s.label, "count": s.count, "correct": s.correct, "missed": s.missed, "accuracy": s.accuracy}
-                for s in self.per_class
-            ],
+            **{name: getattr(self, name) for name in numbers},
+            "per_class": [asdict(score) | {"accuracy": score.accuracy} for score in self.per_class],
             "confusion": self.confusion.tolist(),
             "failures": [{"path": path, "reason": reason} for path, reason in self.failures],
         }
@@ -112,7 +105,7 @@ class ClassificationResult:
 
 @dataclass(frozen=True)
 class Estimate:
-    """The value that the network gives to a video, and the true one."""
+    """The network's value for a video, and the true value."""
 
     path: str
     target: float
@@ -125,7 +118,7 @@ class Estimate:
 
 @dataclass(frozen=True, repr=False)
 class RegressionResult:
-    """A test of a regressor. A miss has no error: `mse` and `mae` are over the `estimates`, in the order of the data."""
+    """The result of a regression. `mse` and `mae` are over the `estimates`, in the order of the data: without missed videos."""
 
     protocol: str
     num_missed: int
@@ -163,7 +156,7 @@ class RegressionResult:
             return f"no error to report: all {self.num_missed} videos were missed [{self.protocol}]"
         text = f"mean squared error {self.mse:.4f}, mean absolute error {self.mae:.4f}, {len(self.estimates)} videos"
         if self.num_missed:
-            text += f", {self.num_missed} missed and in no mean"
+            text += f", {self.num_missed} missed and excluded"
         return f"{text} [{self.protocol}]"
 
     def __repr__(self) -> str:
@@ -171,7 +164,7 @@ class RegressionResult:
 
 
 def describe_protocol(preprocess: Preprocess, views: Views, *, regression: bool = False) -> str:
-    """How a number was made: "4 clips x 3 crops, 8 frames uniform, 224x224, softmax then mean over views".
+    """The protocol of a result: "4 clips x 3 crops, 8 frames uniform, 224x224, softmax then mean over views".
 
     The size is width x height.
     """

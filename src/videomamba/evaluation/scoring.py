@@ -1,7 +1,7 @@
-"""From the views of records to one row of scores a record, over as many processes as there are.
+"""From the views of records to one row of scores per record, over any number of processes.
 
-A block of views always goes through the network in the same parts, whichever process has it, so the scores do not depend on
-the number of processes.
+A block of views always passes through the network in the same parts, in any process, so the scores do not depend on the
+number of processes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 from videomamba.schema import Views
 
 VIEWS_AT_ONCE = 16
-"""Views in one forward pass: bounds the memory of many views without starving a GPU."""
+"""Views in one forward pass: limits the memory but keeps a GPU busy."""
 
 
 class ViewBatch(Protocol):
@@ -32,7 +32,7 @@ class ViewBatch(Protocol):
 
 @dataclass(frozen=True)
 class Scores:
-    """Row i of `scores` (k, c) is that of record `records[i]`; `failures` are (record, reason) of all the others."""
+    """Row i of `scores` (k, c) is for record `records[i]`; `failures` are (record, reason) of all others."""
 
     records: tuple[int, ...]
     scores: Tensor
@@ -40,7 +40,7 @@ class Scores:
 
     @classmethod
     def joined(cls, parts: Sequence[Scores]) -> Scores:
-        """What several processes have found, as one."""
+        """The scores of several processes as one."""
         return cls(
             tuple(record for part in parts for record in part.records),
             torch.cat([part.scores for part in parts]),
@@ -58,9 +58,9 @@ def score_records(
     device: torch.device,
     regression: bool = False,
 ) -> Scores:
-    """The scores of all records in `batches`: the mean over views of the softmax, of the output itself in regression.
+    """The scores of all records in `batches`: the mean over views of the softmax, in regression of the output itself.
 
-    `network` gives (n, outputs) for (n, 3, t, h, w).
+    `network` maps (n, 3, t, h, w) to (n, outputs).
     """
     records: list[int] = []
     rows: list[Tensor] = [torch.empty(0, outputs)]
@@ -79,7 +79,7 @@ def score_records(
 def merge_views(logits: Tensor) -> Tensor:
     """(v, classes) logits of v views -> (classes,) float32 probabilities: softmax of each view, then the mean.
 
-    A confident view so counts more than in a mean of logits; this is how the published numbers were made.
+    The published numbers use this mean of probabilities, not a mean of logits.
     Raises ValueError for another shape or no views.
     """
     if logits.ndim != 2 or len(logits) == 0:

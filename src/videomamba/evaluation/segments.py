@@ -1,9 +1,9 @@
 """From the scores of windows to segments of time: arithmetic on arrays, without a video or a network.
 
-The score of a window is best at its centre, so each window stands for the cell of time around its centre, up to half way
-to the centres of its neighbours. The mean of all windows that cover a moment would be smoother, but an action as long as a
-window fills only one: averaged with the neighbours that see half of it, its score falls below any useful threshold.
-Segments of a single window can be dropped afterwards by a shortest length.
+The score of a window is most reliable at its centre, so each window represents the cell of time around its centre, halfway
+to the centres of its neighbours. The mean of all windows over a moment would be smoother, but an action as long as a window
+fills only one: averaged with neighbours that see half of it, its score falls below any useful threshold. Segments of a
+single window can be dropped afterwards by a shortest length.
 
 Shape letters: k windows, c classes.
 """
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-_WITHIN = 1e-6  # seconds that rounding may add or take
+_WITHIN = 1e-6  # seconds of rounding error
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,9 @@ class Segment:
 
 
 def cell_edges(starts: NDArray[np.float64], window: float, duration: float) -> NDArray[np.float64]:
-    """(k + 1,) seconds: window i answers for the time from edge i to edge i + 1.
+    """(k + 1,) seconds: window i represents the time from edge i to edge i + 1.
 
-    The edges lie half way between the centres of neighbouring windows; the first cell begins with the video, the last one
+    The edges are halfway between the centres of neighbouring windows; the first cell starts with the video, the last one
     ends with it. `starts` (k,) ascend.
     """
     centres = starts + min(window, duration) / 2
@@ -50,16 +50,15 @@ def find_segments(
     bridge: float = 0.0,
     shortest: float = 0.0,
 ) -> list[Segment]:
-    """Where each class is at least as probable as `threshold`, in order of time.
+    """The segments in which a class is at least as probable as `threshold`, in order of time.
 
-    `scores` (k, c) are the probabilities of the cells between `edges` (k + 1,). Neighbouring cells of one class make one
-    segment, and it goes on over neighbours in which the class is as probable as `keep` (None: as `threshold`): a window that
-    sees a part of an action only is less sure of it. Segments of one class with a gap of at most `bridge` seconds between
-    them become one, whatever was seen in the gap; its low scores count in the mean. Then segments that last less than
-    `shortest` seconds are dropped. Segments of different classes may overlap where `keep` is not above one half, and where
-    a gap was bridged.
+    `scores` (k, c) are the probabilities of the cells between `edges` (k + 1,). Neighbouring cells of one class form one
+    segment, which continues over neighbours with a probability of at least `keep` (None: `threshold`): a window that sees
+    only a part of an action is less certain. Segments of one class with a gap of at most `bridge` seconds become one; the low
+    scores in the gap count in the mean. Then segments shorter than `shortest` seconds are dropped. Segments of different
+    classes may overlap if `keep` is at most one half, or if a gap was bridged.
 
-    Raises ValueError for shapes that do not fit, edges that fall, a threshold outside (0, 1] or `keep` outside (0, threshold].
+    Raises ValueError for shapes that do not fit, descending edges, a threshold outside (0, 1] or `keep` outside (0, threshold].
     """
     if scores.ndim != 2 or scores.shape != (len(edges) - 1, len(labels)):
         raise ValueError(f"scores {scores.shape} do not fit {len(edges)} edges and {len(labels)} labels")
@@ -69,7 +68,7 @@ def find_segments(
     if not 0 < keep <= threshold:
         raise ValueError(f"keep must be above 0 and at most the threshold {threshold}, got {keep}")
     if (np.diff(edges) < 0).any():
-        raise ValueError("edges must not fall")
+        raise ValueError("edges must not descend")
     found = [
         _segment(scores[first:last, column], edges[first : last + 1], label)
         for column, label in enumerate(labels)
@@ -81,7 +80,7 @@ def find_segments(
 
 def _segment(scores: NDArray[np.floating], edges: NDArray[np.float64], label: str) -> Segment:
     lengths = np.diff(edges)
-    weights = lengths if lengths.sum() > 0 else None  # a video of a single picture lasts no time
+    weights = lengths if lengths.sum() > 0 else None  # a video of a single picture has no duration
     mean = float(np.average(scores.astype(np.float64), weights=weights))
     return Segment(label, float(edges[0]), float(edges[-1]), mean, float(scores.max()))
 

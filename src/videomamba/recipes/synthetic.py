@@ -8,7 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from videomamba.synthetic.dataset import ACTIONS, write_dataset
+from videomamba.synthetic.actions import ACTIONS
+from videomamba.synthetic.dataset import write_dataset
 
 SPLITS: Mapping[str, tuple[Mapping[str, Any], ...]] = {
     "train": (

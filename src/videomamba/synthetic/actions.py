@@ -1,6 +1,6 @@
-"""The sixteen actions: their names, how a sentence says them, and the parts that the first of each pair moves, at random.
+"""The sixteen actions: their names, their verbs in captions, and the random parts that the first of each pair moves.
 
-Every random law but the action's own is the same forwards and backwards in time.
+Except for the action itself, all random distributions are the same forwards and backwards in time.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from videomamba.synthetic.look import Look, Rgb
 from videomamba.synthetic.scene import Part, Span, Wave
 
-# How a sentence says each action: of one thing, of several.
+# The verb of each action: singular, plural.
 VERBS: dict[str, tuple[str, str]] = {
     "move_left": ("moves left", "move left"),
     "move_right": ("moves right", "move right"),
@@ -61,12 +61,12 @@ class Draw:
         return Part(shape, _mix((250, 250, 250), colour, self.look.tint), colour, x, y, radius)
 
     def place(self, reach: float) -> tuple[float, float]:
-        """A centre from which something of this reach stays inside the centre square."""
+        """A centre at which something of this reach stays inside the centre square."""
         slack = max(0.0, 0.48 - reach)
         return self.between(-slack, slack), self.between(-slack, slack)
 
 
-_Cast = tuple[tuple[Part, ...], str, bool]  # the parts, how a sentence calls them, whether that is a plural
+_Cast = tuple[tuple[Part, ...], str, bool]  # the parts, their name in a sentence, whether it is a plural
 
 
 def _move_left(draw: Draw) -> _Cast:
@@ -76,13 +76,8 @@ def _move_left(draw: Draw) -> _Cast:
     centre = draw.between(-limit + distance / 2, limit - distance / 2)
     height, slope = draw.between(-limit + 0.04, limit - 0.04), draw.between(-0.04, 0.04)
     shape, ink = draw.one_of(draw.look.shapes), draw.one_of(tuple(draw.look.inks))
-    part = draw.part(
-        shape,
-        ink,
-        radius=(radius, radius),
-        x=(centre + distance / 2, centre - distance / 2),
-        y=(height - slope, height + slope),
-    )
+    x, y = (centre + distance / 2, centre - distance / 2), (height - slope, height + slope)
+    part = draw.part(shape, ink, radius=(radius, radius), x=x, y=y)
     turn = draw.between(0, 2 * math.pi)
     return (replace(part, angle=(turn, turn)),), _a(f"{ink} {shape}"), False
 
@@ -101,24 +96,24 @@ def _rotate_clockwise(draw: Draw) -> _Cast:
     return (replace(part, angle=(first, first + draw.between(2.2, 4.6))),), _a(f"{ink} {shape}"), False
 
 
-def _grow(draw: Draw) -> _Cast:
-    small = draw.between(0.1, 0.15)
-    large = small * draw.between(2.1, 2.8)
-    x, y = draw.place(large)
+def _fixed(draw: Draw, radius: Span) -> _Cast:
+    """One shape that neither moves nor rotates."""
+    x, y = draw.place(max(radius))
     shape, ink = draw.one_of(draw.look.shapes), draw.one_of(tuple(draw.look.inks))
     turn = draw.between(0, 2 * math.pi)
-    part = draw.part(shape, ink, radius=(small, large), x=(x, x), y=(y, y))
+    part = draw.part(shape, ink, radius=radius, x=(x, x), y=(y, y))
     return (replace(part, angle=(turn, turn)),), _a(f"{ink} {shape}"), False
+
+
+def _grow(draw: Draw) -> _Cast:
+    small = draw.between(0.1, 0.15)
+    return _fixed(draw, (small, small * draw.between(2.1, 2.8)))
 
 
 def _appear(draw: Draw) -> _Cast:
     radius = draw.between(0.16, 0.3)
-    x, y = draw.place(radius)
-    shape, ink = draw.one_of(draw.look.shapes), draw.one_of(tuple(draw.look.inks))
-    turn = draw.between(0, 2 * math.pi)
-    part = draw.part(shape, ink, radius=(radius, radius), x=(x, x), y=(y, y))
-    opacity = (draw.between(0.02, 0.15), draw.between(0.85, 1.0))
-    return (replace(part, angle=(turn, turn), opacity=opacity),), _a(f"{ink} {shape}"), False
+    (part,), subject, plural = _fixed(draw, (radius, radius))
+    return (replace(part, opacity=(draw.between(0.02, 0.15), draw.between(0.85, 1.0))),), subject, plural
 
 
 def _approach(draw: Draw) -> _Cast:
@@ -131,18 +126,13 @@ def _approach(draw: Draw) -> _Cast:
     for side, radius in zip((-1, 1), radii, strict=True):
         shape, ink = draw.one_of(draw.look.shapes), draw.one_of(tuple(draw.look.inks))
         step = side * math.cos(direction), side * math.sin(direction)
-        part = draw.part(
-            shape,
-            ink,
-            radius=(radius, radius),
-            x=(x + far * step[0], x + near * step[0]),
-            y=(y + far * step[1], y + near * step[1]),
-        )
+        across, down = (x + far * step[0], x + near * step[0]), (y + far * step[1], y + near * step[1])
+        part = draw.part(shape, ink, radius=(radius, radius), x=across, y=down)
         turn = draw.between(0, 2 * math.pi)
         parts.append(replace(part, angle=(turn, turn)))
         names.append(f"{ink} {shape}")
-    alike = names[0] == names[1]
-    return tuple(parts), f"two {_plural(names[0])}" if alike else f"{_a(names[0])} and {_a(names[1])}", True
+    subject = f"two {_plural(names[0])}" if names[0] == names[1] else f"{_a(names[0])} and {_a(names[1])}"
+    return tuple(parts), subject, True
 
 
 def _open(draw: Draw) -> _Cast:
@@ -171,15 +161,9 @@ def _scatter(draw: Draw) -> _Cast:
     for k in range(count):
         direction = first + 2 * math.pi * (k + draw.between(-0.25, 0.25)) / count
         near, reach = draw.between(0.0, 0.04), far * draw.between(0.65, 1.0)
-        parts.append(
-            draw.part(
-                draw.look.dot,
-                ink,
-                radius=(radius, radius),
-                x=(x + near * math.cos(direction), x + reach * math.cos(direction)),
-                y=(y + near * math.sin(direction), y + reach * math.sin(direction)),
-            )
-        )
+        across = (x + near * math.cos(direction), x + reach * math.cos(direction))
+        down = (y + near * math.sin(direction), y + reach * math.sin(direction))
+        parts.append(draw.part(draw.look.dot, ink, radius=(radius, radius), x=across, y=down))
     return tuple(parts), f"{_COUNTS[count]} {_plural(f'{ink} {draw.look.dot}')}", True
 
 

@@ -1,9 +1,9 @@
-"""Synthetic actions: sixteen motions in eight pairs, each the other backwards, as real H.264 files.
+"""Synthetic actions: sixteen motions in eight pairs, each the reversal of the other, as real H.264 files.
 
-A model that looks at frames but not at their order cannot tell the two members of a pair apart: the second member of a
-pair is rendered as the first one and reversed, so for one seed both hold exactly the same frames (before encoding), and
-over all seeds both have the same law of frames. A bag of frames is thus right in at most half of the cases within a
-pair. What one frame at a known time tells is another matter: a square that starts at the right probably moves left.
+A model that ignores the order of frames cannot distinguish the two members of a pair: the second member is rendered as the
+first one and reversed, so for one seed both hold exactly the same frames (before encoding), and over all seeds both have
+the same distribution of frames. A bag of frames is thus right in at most half of the cases within a pair. But one frame at
+a known time is informative: a square that starts at the right probably moves left.
 """
 
 from __future__ import annotations
@@ -25,26 +25,13 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from videomamba.files import write_atomically
+from videomamba.files import make_folder, write_atomically
 from videomamba.interrupts import interrupts_later
 from videomamba.schema import VideoMambaError
 from videomamba.synthetic.actions import ACTIONS
 from videomamba.synthetic.draw import draw_scene
-from videomamba.synthetic.look import STYLES
 from videomamba.synthetic.sample import describe, sample_scene
 from videomamba.video.encode import write_video
-
-__all__ = [
-    "ACTIONS",
-    "SETTINGS_FILE",
-    "STYLES",
-    "SyntheticClip",
-    "caption",
-    "render_clip",
-    "reversed_action",
-    "scene_seed",
-    "write_dataset",
-]
 
 _CLIPS_PER_SEED = 1_000_000  # room for the clip index inside a scene seed
 SETTINGS_FILE = "synthetic.json"
@@ -52,7 +39,7 @@ SETTINGS_FILE = "synthetic.json"
 
 @dataclass(frozen=True)
 class SyntheticClip:
-    """One written file: `path` begins with the root, `label` is the index in ACTIONS, `seed` that of its scene."""
+    """One written file: `path` starts with the root, `label` is the index in ACTIONS, `seed` the seed of its scene."""
 
     path: Path
     label: int
@@ -70,10 +57,10 @@ def reversed_action(action: int) -> int:
 def render_clip(
     action: int, seed: int, *, num_frames: int = 32, height: int = 128, width: int = 160, style: str = "default"
 ) -> NDArray[np.uint8]:
-    """The clip (t, h, w, 3) uint8 RGB that the arguments name.
+    """The clip (t, h, w, 3) uint8 RGB of the arguments.
 
     For every seed, `render_clip(2 * k + 1, seed)` is exactly `render_clip(2 * k, seed)[::-1]`. The scene depends
-    neither on the frame size nor on the number of frames; the action lies within the centre square of the frame.
+    neither on the frame size nor on the number of frames; the action is within the centre square of the frame.
 
     Raises ValueError for an unknown action or style, a negative seed, fewer than 8 frames or a side under 64 pixels.
     """
@@ -84,7 +71,7 @@ def render_clip(
 
 
 def caption(action: int, seed: int, style: str = "default") -> str:
-    """A sentence that says what `render_clip` draws for the same arguments: colour, shape, action and background."""
+    """A sentence that describes the clip of `render_clip` for the same arguments: colour, shape, action, background."""
     _check_action(action)
     return describe(sample_scene(action // 2, seed, style), backwards=action % 2 == 1)
 
@@ -123,17 +110,17 @@ def write_dataset(
 ) -> list[SyntheticClip]:
     """Write `clips_per_class` videos of every action below `root`; returns them clip index first, then class.
 
-    `layout="folders"` gives root/<action>/<action>_<scene seed>.mp4, "flat" leaves the folder out. Beside them:
-    annotations.csv (header `path,label,name,caption`, paths relative to root), labels.txt (one name a line, in label
+    `layout="folders"` writes root/<action>/<action>_<scene seed>.mp4, "flat" has no folders. Also written:
+    annotations.csv (header `path,label,name,caption`, paths relative to root), labels.txt (one name per line, in label
     order) and synthetic.json (the settings). With `paired`, clip i of both members of a pair are each other's reversal;
     without, no scene is used twice (see `scene_seed`). `progress(done, total)` is called after each file.
 
-    Interrupted, it goes on where it stopped: every file appears complete or not at all, and one that exists is kept. A
-    root that was begun with other settings is refused, except that `clips_per_class` may grow. Equal arguments give
-    equal bytes. `workers` > 1 starts that many processes (a script that does so needs `if __name__ == "__main__":`).
+    After an interrupt the next call resumes: every file is written completely or not at all, and existing files are kept.
+    A root with other settings is refused, except that `clips_per_class` may grow. Equal arguments give equal bytes.
+    `workers` > 1 starts as many processes (the calling script needs `if __name__ == "__main__":`).
 
-    Raises VideoMambaError for settings that cannot be met or that differ from those `root` was begun with, and
-    VideoError for a file that cannot be encoded.
+    Raises VideoMambaError for impossible settings or settings that differ from those of `root`, VideoError for a file
+    that cannot be encoded.
     """
     for name, value in (("clips_per_class", clips_per_class), ("workers", workers)):
         if value < 1:
@@ -169,10 +156,9 @@ def write_dataset(
         raise VideoMambaError(str(error)) from error
     _begin(root, settings, clips_per_class)
     for folder in {clip.path.parent for clip in clips}:
-        folder.mkdir(parents=True, exist_ok=True)
-    write = partial(
-        _write_clip, num_frames=num_frames, fps=fps, height=height, width=width, crf=crf, codec=codec, style=style
-    )
+        make_folder(folder)
+    look: dict[str, Any] = {"num_frames": num_frames, "height": height, "width": width, "style": style}
+    write = partial(_write_clip, fps=fps, crf=crf, codec=codec, **look)
     missing = [clip for clip in clips if not clip.path.exists()]
     done = len(clips) - len(missing)
     for _ in _each(write, missing, workers=workers):
@@ -191,7 +177,7 @@ def _plan(root: Path, action: int, seed: int, *, style: str, layout: str) -> Syn
 
 
 def _begin(root: Path, settings: dict[str, object], clips_per_class: int) -> None:
-    """Claim `root` for these settings, or raise when its videos were made with others."""
+    """Write the settings to `root`, or raise if its videos were made with others."""
     file = root / SETTINGS_FILE
     if any(root.rglob("*.mp4")):
         if not file.exists():
@@ -199,18 +185,10 @@ def _begin(root: Path, settings: dict[str, object], clips_per_class: int) -> Non
         before = _read_settings(file)
         for key, value in settings.items():
             if before.get(key) != value:
-                raise VideoMambaError(
-                    f"{root}: was begun with {key}={before.get(key)}, not {value}; choose another folder"
-                )
+                raise VideoMambaError(f"{root}: has {key}={before.get(key)}, not {value}; choose another folder")
         if before["clips_per_class"] > clips_per_class:
-            raise VideoMambaError(
-                f"{root}: was begun with clips_per_class={before['clips_per_class']}; give at least as many, "
-                "or choose another folder"
-            )
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise VideoMambaError(f"{root}: cannot be made a folder ({error.strerror}); choose another") from error
+            raise VideoMambaError(f"{root}: has clips_per_class={before['clips_per_class']}; give at least as many")
+    make_folder(root)
     _replace_text(file, json.dumps({**settings, "clips_per_class": clips_per_class}, indent=2) + "\n")
 
 
@@ -220,33 +198,20 @@ def _read_settings(file: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         settings = None
     if not isinstance(settings, dict) or not isinstance(settings.get("clips_per_class"), int):
-        raise VideoMambaError(
-            f"{file}: does not say how the videos beside it were made, it is damaged; choose another folder"
-        )
+        raise VideoMambaError(f"{file}: is damaged, the settings of its videos are unknown; choose another folder")
     return settings
 
 
-def _write_clip(
-    clip: SyntheticClip,
-    *,
-    num_frames: int,
-    fps: Fraction | int,
-    height: int,
-    width: int,
-    crf: int,
-    codec: str,
-    style: str,
-) -> None:
-    frames = render_clip(clip.label, clip.seed, num_frames=num_frames, height=height, width=width, style=style)
-    write_video(clip.path, frames, fps=fps, codec=codec, crf=crf)
+def _write_clip(clip: SyntheticClip, *, fps: Fraction | int, crf: int, codec: str, **look: Any) -> None:
+    write_video(clip.path, render_clip(clip.label, clip.seed, **look), fps=fps, codec=codec, crf=crf)
 
 
 def _each(write: Callable[[SyntheticClip], None], clips: Sequence[SyntheticClip], *, workers: int) -> Iterator[None]:
-    """Write every clip, yielding once for each that is done."""
+    """Write every clip; yields after each."""
     if workers == 1 or len(clips) < 2:
         yield from map(write, clips)
         return
-    # Spawned, not forked: a fork would copy the locks of PyTorch's threads. An interrupt is the parent's to handle.
+    # Spawned, not forked: a fork would copy the locks of PyTorch's threads. The parent handles interrupts.
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_ignore_interrupts)
     try:
@@ -257,8 +222,8 @@ def _each(write: Callable[[SyntheticClip], None], clips: Sequence[SyntheticClip]
             yield
     except BrokenProcessPool as error:
         raise VideoMambaError(
-            f"workers: {workers} processes could not be kept running; guard the calling script with "
-            "`if __name__ == '__main__':`, or give workers=1"
+            f"workers: {workers} processes ended unexpectedly; guard the calling script with "
+            "`if __name__ == '__main__':`, or use workers=1"
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)

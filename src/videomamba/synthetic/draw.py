@@ -1,6 +1,6 @@
-"""From a scene to pixels: each part painted over a window on the background that drifts. NumPy only.
+"""From a scene to pixels: parts painted over a drifting background. NumPy only.
 
-Shape letters: t frames, h height, w width, b the side of the small box in which a shape is drawn.
+Shape letters: t frames, h height, w width, b the side of the small box around a shape.
 """
 
 from __future__ import annotations
@@ -22,14 +22,9 @@ _FRAMES_AT_ONCE = 32  # bounds the float buffers of a long clip
 
 
 def draw_scene(scene: Scene, *, num_frames: int, height: int, width: int) -> NDArray[np.uint8]:
-    """The clip (t, h, w, 3) uint8 RGB; the action lies within the centre square of the frame."""
-    out = np.empty((num_frames, height, width, 3), np.uint8)
+    """The clip (t, h, w, 3) uint8 RGB; the action is within the centre square of the frame."""
     times = np.linspace(0, 1, num_frames, dtype=np.float32)
-    first = 0
-    for frames in draw_moments(scene, times, height=height, width=width):
-        out[first : first + len(frames)] = frames
-        first += len(frames)
-    return out
+    return np.concatenate(list(draw_moments(scene, times, height=height, width=width)))
 
 
 def draw_moments(
@@ -37,13 +32,12 @@ def draw_moments(
 ) -> Iterator[NDArray[np.uint8]]:
     """The pictures at `times` (t,) float32, a few at a time: (k, h, w, 3) uint8, k at most 32.
 
-    `span` holds all times at which this scene is ever looked at: so far its background reaches, and calls with the same
-    span show the same background.
+    `span` holds all times at which this scene is ever drawn: it determines the size of the background, and calls with the
+    same span show the same background.
     """
     side = min(height, width)
-    canvas, margin = texture(
-        scene.background, scene.shake, height=height, width=width, blur=scene.blur * side, span=span
-    )
+    blur = scene.blur * side
+    canvas, margin = texture(scene.background, scene.shake, height=height, width=width, blur=blur, span=span)
     for first in range(0, len(times), _FRAMES_AT_ONCE):
         u = times[first : first + _FRAMES_AT_ONCE]
         shake = _wave(scene.shake[0], u), _wave(scene.shake[1], u)
@@ -79,7 +73,7 @@ def _crop(
     height: int,
     width: int,
 ) -> Float:
-    """(t, h, w, 3) float: the canvas seen through a window that drifts by fractions of a pixel."""
+    """(t, h, w, 3) float: the part of the canvas in a frame that drifts by fractions of a pixel."""
     side = min(height, width)
     # A camera that moves right sees the ground move left, as the parts do in `_draw_part`.
     top = margin[0] - side * (background.drift[1] * (u - 0.5) + shake[1])
@@ -114,9 +108,8 @@ def _draw_part(
     dx = ((left[:, None] + steps - centre_x[:, None]) / side).astype(np.float32)[:, None, :]  # (t, 1, b)
     dy = ((top[:, None] + steps - centre_y[:, None]) / side).astype(np.float32)[:, :, None]  # (t, b, 1)
     cos, sin = np.cos(angle) / radius, np.sin(angle) / radius
-    distance = (
-        side * radius * SHAPES[part.shape](cos * dx + sin * dy, cos * dy - sin * dx, opening)
-    )  # pixels, (t, b, b)
+    shape = SHAPES[part.shape](cos * dx + sin * dy, cos * dy - sin * dx, opening)
+    distance = side * radius * shape  # pixels, (t, b, b)
     edge = np.float32(1 + 2 * blur * side)
     alpha = np.clip(0.5 - distance / edge, 0, 1) * _walk(part.opacity, progress)[:, None, None]
     inside = np.clip(0.5 - (distance + outline * side) / edge, 0, 1)

@@ -1,9 +1,9 @@
-"""A long film of one place in which synthetic actions happen at known moments and otherwise nothing does.
+"""A long film of one place in which synthetic actions happen at known moments, and nothing else happens.
 
-The background drifts by one side of the picture over the whole film, dull things tremble in it, the light flickers and the
-camera shakes, as in every synthetic clip. An actor is in the picture from `hold` seconds before its action to as long
-after it and stands still at both ends. That it comes and goes is something that happens too, which is why an event says
-from when to when its actor is seen.
+The background drifts by one side of the picture over the complete film, dull objects tremble in it, the light flickers and
+the camera shakes, as in every synthetic clip. An actor is in the picture from `hold` seconds before its action to `hold`
+seconds after it, and does not move at both ends. Since it appears and disappears, an event also has the time in which its
+actor is seen.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,7 @@ from videomamba.schema import VideoMambaError
 from videomamba.synthetic.actions import ACTIONS
 from videomamba.synthetic.draw import draw_moments
 from videomamba.synthetic.sample import sample_scene
-from videomamba.synthetic.scene import Part, Scene, Span, Timing
+from videomamba.synthetic.scene import Part, Scene
 from videomamba.video.encode import write_video
 
 _CLIP_SECONDS = 2.0  # drift, shake and flicker are drawn for a clip of this length
@@ -48,19 +49,17 @@ def plan_events(
     hold: float = 1.0,
     actions: Sequence[str] = ACTIONS,
 ) -> list[Event]:
-    """`count` events of `length` seconds at random moments of a film, in order of time, of different actions while there
-    are some left.
+    """`count` events of `length` seconds at random moments of a film, in order of time; no action repeats before all occur.
 
-    Actors are not in the picture within a clip's length of each other nor of the film's ends. Raises VideoMambaError when
-    the film is too short for that.
+    Actors are in the picture at least a clip's length apart from each other and from the ends of the film. Raises
+    VideoMambaError when the film is too short for that.
     """
     rng = np.random.default_rng([seed, count])
     each = length + 2 * hold + _CLIP_SECONDS
     spare = seconds - _CLIP_SECONDS - count * each
     if count < 1 or spare < 0:
-        raise VideoMambaError(
-            f"{count} events need a film of {_CLIP_SECONDS + max(count, 1) * each:g} seconds, got {seconds:g}"
-        )
+        needed = _CLIP_SECONDS + max(count, 1) * each
+        raise VideoMambaError(f"{count} events need a film of {needed:g} seconds, got {seconds:g}")
     places = np.sort(rng.uniform(0, spare, count)) + each * np.arange(count) + _CLIP_SECONDS + hold
     names = [str(name) for _ in range(math.ceil(count / len(actions))) for name in rng.permutation(actions)]
     return [
@@ -82,10 +81,10 @@ def write_film(
     crf: int = 23,
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
-    """Writes the film as H.264 and, beside it, what happens in it as JSON; returns the path of the latter.
+    """Writes the film as H.264 and, next to it, its events as JSON; returns the path of the JSON file.
 
-    Equal arguments give equal bytes. The film is encoded as it is drawn, 32 pictures at a time; `progress(done, total)`
-    counts pictures. Each of the two files appears whole or not at all.
+    Equal arguments give equal bytes. The film is encoded while it is drawn, 32 pictures at a time; `progress(done, total)`
+    counts pictures. Each of the two files is written completely or not at all.
 
     Raises VideoMambaError for an event that is unknown, outside the film, or in the picture together with another, a
     picture size or style that cannot be drawn, and VideoError for a film that cannot be encoded.
@@ -120,7 +119,7 @@ def write_film(
 
 
 def read_events(listing: str | Path) -> list[Event]:
-    """The events of a film, from the file that `write_film` wrote beside it."""
+    """The events of a film, from the JSON file of `write_film`."""
     record = json.loads(Path(listing).read_text(encoding="utf-8"))
     return [Event(**{**event, "seen": tuple(event["seen"])}) for event in record["events"]]
 
@@ -145,7 +144,7 @@ def _check(events: Sequence[Event], *, seconds: float, fps: int, height: int, wi
 
 
 def _place(seed: int, style: str, seconds: float) -> Scene:
-    """A scene without actors whose background drifts by one side of the picture in the whole film."""
+    """A scene without actors whose background drifts by one side of the picture in the complete film."""
     scene = sample_scene(0, seed, style)
     scale = _CLIP_SECONDS / seconds / math.hypot(*scene.background.drift)
     x, y = scene.background.drift
@@ -153,40 +152,26 @@ def _place(seed: int, style: str, seconds: float) -> Scene:
 
 
 def _acted(place: Scene, event: Event, *, scene_seed: int) -> Scene:
-    """The place with the actors of the event, which move between its two times."""
+    """The place with the actors of the event, which move from its start to its end."""
     action = ACTIONS.index(event.action)
     # A scene is drawn from (style, pair, seed); the moment keeps two events of one action apart.
     cast = sample_scene(action // 2, 1_000_000 * (scene_seed + 1) + round(1000 * event.start), place.style)
     backwards = action % 2 == 1
-    timing = Timing(
-        start=event.start / _CLIP_SECONDS,
-        end=event.end / _CLIP_SECONDS,
-        smooth=cast.timing.smooth,
-        power=cast.timing.power,
-        late=cast.timing.late != backwards,
-    )
+    start, end, late = event.start / _CLIP_SECONDS, event.end / _CLIP_SECONDS, cast.timing.late != backwards
+    timing = replace(cast.timing, start=start, end=end, late=late)
     return replace(place, parts=tuple(_reversed(p) for p in cast.parts) if backwards else cast.parts, timing=timing)
 
 
 def _reversed(part: Part) -> Part:
-    def back(span: Span) -> Span:
-        return span[1], span[0]
-
-    return replace(
-        part,
-        x=back(part.x),
-        y=back(part.y),
-        radius=back(part.radius),
-        angle=back(part.angle),
-        opacity=back(part.opacity),
-        opening=back(part.opening),
-    )
+    names = ("x", "y", "radius", "angle", "opacity", "opening")
+    spans: dict[str, Any] = {name: getattr(part, name)[::-1] for name in names}
+    return replace(part, **spans)
 
 
 def _stretches(
     times: NDArray[np.float64], place: Scene, shown: Sequence[tuple[Event, Scene]]
 ) -> Iterator[tuple[int, int, Scene]]:
-    """(first picture, one past the last, what is seen) of each stretch of the film, in order."""
+    """(first picture, one past the last, scene) of each stretch of the film, in order."""
     here = 0
     for event, scene in shown:
         first, last = (int(picture) for picture in np.searchsorted(times, event.seen))

@@ -1,4 +1,4 @@
-"""The looks of synthetic clips: which inks, shapes and backgrounds a style is made of. Colours are RGB in 0..255."""
+"""The looks of synthetic clips: the inks, shapes and backgrounds of each style. Colours are RGB in 0..255."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ Rgb = tuple[float, float, float]
 class Look:
     inks: dict[str, Rgb]
     papers: dict[str, Rgb]
-    patterns: dict[str, str]  # pattern -> how a sentence calls it
+    patterns: dict[str, str]  # pattern -> its adjective in a sentence
     shapes: tuple[str, ...]
     turners: tuple[str, ...]  # shapes without any rotational symmetry
     dot: str
     openers: tuple[str, ...]
-    tint: float  # 1: filled with the ink; less: mixed with white, the outline being the ink itself
+    tint: float  # 1: filled with the ink; less: filled with ink and white, outlined with the ink
     contrast: tuple[float, float]
     outline_width: float
 

@@ -1,7 +1,7 @@
-"""The scene of a clip, drawn at random, and a sentence that describes it.
+"""The random scene of a clip, and a sentence that describes it.
 
-Every random law but the action's own is the same forwards and backwards in time (drift in any direction, waves of any
-phase, easing and its mirror image with equal odds), so that nothing but the action shows which member of a pair a clip is.
+Except for the action itself, all random distributions are the same forwards and backwards in time (drift in any direction,
+waves of any phase, easing and its mirror image with equal odds): only the action shows which member of a pair a clip is.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from videomamba.synthetic.scene import Background, Part, Scene, Timing
 
 
 def sample_scene(pair: int, seed: int, style: str) -> Scene:
-    """The scene that (pair, seed, style) names. Raises ValueError for an unknown style, pair or a negative seed."""
+    """The scene of (pair, seed, style). Raises ValueError for an unknown style or pair, or a negative seed."""
     if style not in LOOKS:
         raise ValueError(f"style: {style!r} is unknown; choose one of {', '.join(STYLES)}")
     if not 0 <= pair < len(CASTS):
@@ -51,7 +51,7 @@ def sample_scene(pair: int, seed: int, style: str) -> Scene:
 
 
 def describe(scene: Scene, *, backwards: bool) -> str:
-    """One sentence that says what the clip shows, as is or backwards."""
+    """One sentence that describes the clip, forwards or backwards."""
     verb = VERBS[ACTIONS[2 * scene.pair + int(backwards)]][int(scene.plural)]
     return f"{scene.subject} {verb} over {scene.backdrop}"
 
@@ -71,13 +71,9 @@ def _background(draw: Draw, paper: Rgb, pattern: str) -> Background:
 
 
 def _distractor(draw: Draw, paper: Rgb) -> Part:
-    """Something small and dull that trembles about a point anywhere in the frame, the margins included."""
-    x, y, radius, turn = (
-        draw.between(-0.75, 0.75),
-        draw.between(-0.46, 0.46),
-        draw.between(0.03, 0.05),
-        draw.between(0, 6),
-    )
+    """A small, dull part that trembles about a point anywhere in the frame, margins included."""
+    x, y = draw.between(-0.75, 0.75), draw.between(-0.46, 0.46)
+    radius, turn = draw.between(0.03, 0.05), draw.between(0, 6)
     shade = draw.between(35, 60) * (1 if draw.rng.integers(2) and draw.look.tint == 1.0 else -1)
     return Part(
         shape=draw.one_of(draw.look.shapes),

@@ -1,4 +1,4 @@
-"""What happens in a synthetic clip, as numbers: without a pixel and without a frame size.
+"""The content of a synthetic clip as numbers, independent of pixels and frame size.
 
 Units: the centre square of the frame is [-0.5, 0.5] x [-0.5, 0.5], x to the right and y down, so a positive angle turns
 clockwise on the screen; time u runs from 0 to 1 over the clip.
@@ -15,7 +15,7 @@ Span = tuple[float, float]  # the values before and after the action
 
 @dataclass(frozen=True)
 class Wave:
-    """amplitude * sin(2 pi (cycles * u + phase)); with a uniform phase its law has no direction of time."""
+    """amplitude * sin(2 pi (cycles * u + phase)); with a uniform phase its distribution has no direction of time."""
 
     amplitude: float
     cycles: float
@@ -24,7 +24,7 @@ class Wave:
 
 @dataclass(frozen=True)
 class Part:
-    """One drawn shape. Each span is walked from its first to its second value by the action's progress."""
+    """One drawn shape. With the progress of the action each span goes from its first to its second value."""
 
     shape: str
     fill: Rgb
@@ -65,7 +65,7 @@ class Timing:
 
 @dataclass(frozen=True)
 class Scene:
-    """The first member of pair number `pair`; its twin is the same scene backwards."""
+    """The first member of pair number `pair`; the second is the same scene backwards."""
 
     pair: int
     style: str

@@ -1,4 +1,4 @@
-"""Shapes as signed distances, negative inside, that fit the unit circle. `opening` in [0, 1] moves the articulated ones."""
+"""Shapes as signed distances, negative inside, within the unit circle. `opening` in [0, 1] moves the articulated ones."""
 
 from __future__ import annotations
 
@@ -14,18 +14,16 @@ Distance = Callable[[Float, Float, Float], Float]
 
 
 def _circle(x: Float, y: Float, radius: float) -> Float:
-    distance: Float = np.sqrt(x * x + y * y) - radius
-    return distance
+    return np.sqrt(x * x + y * y) - radius
 
 
 def _box(x: Float, y: Float, half_width: float | Float, half_height: float | Float) -> Float:
-    # The inner distance only: outside the corners stay sharp, which is what an outline wants.
-    distance: Float = np.maximum(np.abs(x) - half_width, np.abs(y) - half_height)
-    return distance
+    # The inner distance only: outside, the corners stay sharp, as an outline needs.
+    return np.maximum(np.abs(x) - half_width, np.abs(y) - half_height)
 
 
 def _polygon(x: Float, y: Float, sides: int, depth: float) -> Float:
-    """A star of `sides` points whose inner corners lie at `depth` of the radius: depth = cos(pi / sides) is the regular
+    """A star of `sides` points with inner corners at `depth` of the radius: depth = cos(pi / sides) is the regular
     polygon. One wedge, folded: the distance to the line through an outer corner (1, 0) and the next inner one."""
     wedge = math.pi / sides
     angle = np.abs((np.arctan2(x, -y) + wedge) % (2 * wedge) - wedge)
@@ -33,8 +31,7 @@ def _polygon(x: Float, y: Float, sides: int, depth: float) -> Float:
     px, py = r * np.cos(angle), r * np.sin(angle)
     qx, qy = depth * math.cos(wedge), depth * math.sin(wedge)
     length = math.hypot(qx - 1, qy)
-    distance: Float = (qy * (px - 1) - (qx - 1) * py) / length
-    return distance
+    return (qy * (px - 1) - (qx - 1) * py) / length
 
 
 def _capsule(x: Float, y: Float, ax: float, bx: float, radius: float) -> Float:

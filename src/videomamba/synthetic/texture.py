@@ -1,4 +1,4 @@
-"""The background of a clip: a field of noise and pattern, larger than the picture, seen through a window that drifts."""
+"""The background of a clip: a field of noise and pattern, larger than the picture, for the drift."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _noise(rng: np.random.Generator, y: Float, x: Float, *, octaves: int) -> Flo
         left = values[:, columns]
         total += 0.5**octave * (left + column_weight * (values[:, (columns + 1) % 64] - left))
         weight += 0.5**octave
-    # A weighted mean of uniform numbers crowds around 1/2: stretch it back.
+    # A weighted mean of uniform numbers is concentrated around 1/2: stretch it.
     stretched: Float = np.clip(0.5 + 1.4 * (total / weight - 0.5), 0, 1)
     return stretched
 
@@ -65,8 +65,7 @@ def _soft_square(s: Float) -> Float:
 
 def _thin_lines(s: Float) -> Float:
     """1 (paper) between thin lines (0) of period 1."""
-    lines: Float = np.clip(8 * np.abs(s - np.round(s)) - 0.3, 0, 1)
-    return lines
+    return np.clip(8 * np.abs(s - np.round(s)) - 0.3, 0, 1)
 
 
 def _checks(s: Float, r: Float) -> Float:
@@ -75,8 +74,7 @@ def _checks(s: Float, r: Float) -> Float:
 
 
 def _dots(s: Float, r: Float) -> Float:
-    spread: Float = np.clip(5 * np.hypot(s - np.round(s), r - np.round(r)) - 0.8, 0, 1)
-    return spread
+    return np.clip(5 * np.hypot(s - np.round(s), r - np.round(r)) - 0.8, 0, 1)
 
 
 _PATTERNS: dict[str, Callable[[Float, Float], Float]] = {

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from videomamba.files import write_atomically
+from videomamba.files import make_folder, write_atomically
 from videomamba.schema import VideoMambaError
 from videomamba.training.distributed import like, whole
 
@@ -76,10 +76,7 @@ def save_checkpoint(folder: Path, state: RunState, *, keep: int) -> Path:
     """
     path = folder / f"step_{state.progress.step:08}.pt"
     content = {**vars(state), "progress": asdict(state.progress)}
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise VideoMambaError(f"{folder}: cannot be created ({error.strerror}); choose another folder") from error
+    make_folder(folder)
     write_atomically(path, lambda target: torch.save(content, target))
     for old in checkpoints(folder)[:-keep]:
         old.unlink(missing_ok=True)

@@ -26,7 +26,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from videomamba.files import clear_remains, write_atomically
+from videomamba.files import clear_remains, make_folder, write_atomically
 from videomamba.schema import VideoMambaError
 from videomamba.training import schedule
 from videomamba.training.checkpoint import (
@@ -89,7 +89,7 @@ class TrainingRun:
     ) -> None:
         self.settings, self.optim, self.out = settings, optim, settings.out
         self._config, self._data = config, data
-        _make_folder(self.out)
+        make_folder(self.out)
         self.processes = Processes(device=settings.device, strategy=settings.strategy)
         self.draws = Draws(settings.seed)
         self._state = self._found(check or (lambda state, path: check_same(state, config, data, path)))
@@ -272,15 +272,6 @@ class TrainingRun:
         if self.processes.main:
             state = RunState(self.progress, own, moments, averages, self._config, self._data, versions())
             save_checkpoint(self.out / CHECKPOINTS, state, keep=self.settings.keep)
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise VideoMambaError(
-            f"{folder}: the run cannot be written here ({error.strerror}); choose another folder"
-        ) from None
 
 
 def _whole(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

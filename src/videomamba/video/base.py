@@ -1,11 +1,10 @@
-"""What every source of pictures promises: an open video answers `info`, `timestamps` and `frames(indices)`."""
+"""The interface of an open video: `info`, `timestamps` and `frames(indices)`."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from operator import index as as_index
-from types import TracebackType
 from typing import Self
 
 import numpy as np
@@ -18,18 +17,18 @@ from videomamba.schema import Frames, VideoInfo
 class Video(ABC):
     """An open video. Use it in a `with` statement, or call `close`.
 
-    `timestamps` (num_frames,) float64 holds the time of every picture in seconds from the first one, in presentation
-    order, so that a span of seconds becomes a span of indices with `numpy.searchsorted`.
+    `timestamps` (num_frames,) float64 holds the seconds of every picture from the first one, in presentation order:
+    `numpy.searchsorted` turns a span of seconds into a span of indices.
     """
 
     info: VideoInfo
     timestamps: NDArray[np.float64]
 
     def frames(self, indices: Sequence[int]) -> Frames:
-        """The pictures at `indices`, places in presentation order, in the order asked; (len(indices), h, w, 3) uint8.
+        """The pictures at `indices` (presentation order), in the given order; (len(indices), h, w, 3) uint8.
 
-        Indices may repeat and need not be sorted: each picture is decoded once, in one walk through the file. Asking
-        for all clips of a video in one call therefore costs one walk, where a call for each clip costs one each.
+        Indices may repeat and need not be sorted: each picture is decoded once, in one pass through the file. So one call
+        for all clips of a video is faster than one call for each clip.
 
         Raises ValueError for an index outside [0, num_frames); VideoError when one of these pictures cannot be decoded.
         """
@@ -38,15 +37,16 @@ class Video(ABC):
         if outside:
             raise ValueError(f"{self.info.path}: frame {outside[0]} of a video with {self.info.num_frames} frames")
         data = torch.empty((len(wanted), self.info.height, self.info.width, 3), dtype=torch.uint8)
-        rows: dict[int, list[int]] = {}
-        for row, index in enumerate(wanted):
-            rows.setdefault(index, []).append(row)
+        rows: dict[int, int] = {}
+        repeated = [(row, index) for row, index in enumerate(wanted) if rows.setdefault(index, row) != row]
         self._read(rows, data)
+        for row, index in repeated:
+            data[row] = data[rows[index]]
         return Frames(data, wanted, tuple(float(self.timestamps[i]) for i in wanted), self.info.path)
 
     @abstractmethod
-    def _read(self, rows: dict[int, list[int]], data: torch.Tensor) -> None:
-        """Write picture `index` into every row of `rows[index]` of `data` (t, h, w, 3)."""
+    def _read(self, rows: dict[int, int], data: torch.Tensor) -> None:
+        """Write each picture `index` of `rows` into row `rows[index]` of `data` (t, h, w, 3)."""
 
     @abstractmethod
     def close(self) -> None:
@@ -55,7 +55,5 @@ class Video(ABC):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()

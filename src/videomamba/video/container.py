@@ -1,4 +1,4 @@
-"""Opens a file, an address or a device with FFmpeg, whichever PyAV is installed, and chooses the video in it."""
+"""Opens a file, an address or a device with FFmpeg, with any supported PyAV, and chooses the video in it."""
 
 from __future__ import annotations
 
@@ -23,33 +23,30 @@ def open_container(
     options: Mapping[str, str] | None = None,
     timeout: float | None = None,
 ) -> InputContainer:
-    """What `av.open(source)` opens for reading, also where its tags are not valid UTF-8.
+    """`av.open(source)` for reading, also if its tags are not valid UTF-8; raises the same errors.
 
     `format` None lets FFmpeg recognise the format; `timeout` is in seconds, for opening and for each read.
-    Raises what `av.open` raises.
     """
     container: InputContainer = av.open(source, format=format, options=dict(options or {}), timeout=timeout, **_LENIENT)
     return container
 
 
-# FFmpeg draws text files with these, which nobody means as a video.
+# With these FFmpeg renders text files, which are not meant as videos.
 _TEXT_FORMATS = frozenset({"adf", "bin", "idf", "tty", "xbin"})
 
-# Codecs that gain from threads and that damaged files were not seen to hang: HEVC with several frames at once (AUTO)
-# does, FFV1 did once. The rest decode with one thread.
+# Codecs that gain from threads and did not hang on damaged files: HEVC hangs with several frames at once (AUTO), FFV1 did
+# once. All others decode with one thread.
 _THREADING = {"av1": "SLICE", "h264": "AUTO", "hevc": "SLICE", "vp9": "AUTO"}
-
-# FFmpeg's limit.
-_MAX_THREADS = 16
+_MAX_THREADS = 16  # FFmpeg's limit
 
 
 def choose_stream(container: InputContainer, name: object) -> VideoStream:
-    """The video of `container`: its first video stream that is not a cover picture. The packets of all others are dropped.
+    """The first video stream of `container` that is not a cover picture. The packets of all other streams are dropped.
 
-    Raises VideoError, which begins with `name`, when there is none or FFmpeg does not know its codec.
+    Raises VideoError, which starts with `name`, when there is none or FFmpeg does not know its codec.
     """
     if container.format.name in _TEXT_FORMATS:
-        raise VideoError(name, "not a readable video (FFmpeg takes it for text); give one with moving pictures")
+        raise VideoError(name, "not a readable video (FFmpeg reads it as text); give one with moving pictures")
     streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
     if not streams:
         kinds = ", ".join(sorted({s.type for s in container.streams})) or "nothing"
@@ -63,9 +60,9 @@ def choose_stream(container: InputContainer, name: object) -> VideoStream:
 
 
 def use_threads(stream: VideoStream, threads: int, *, at_once: bool) -> None:
-    """Decode with `threads` threads where the codec gains from them, else with one.
+    """Decode with `threads` threads if the codec gains from them, else with one.
 
-    `at_once` lets each thread decode a picture of its own, which delays the first pictures by as many.
+    `at_once` lets each thread decode its own picture, which delays the first pictures by as many.
     """
     kind = _THREADING.get(stream.codec.canonical_name, "NONE")
     stream.codec_context.thread_type = "SLICE" if kind == "AUTO" and not at_once else kind

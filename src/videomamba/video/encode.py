@@ -1,4 +1,4 @@
-"""From frames to a video file, the same bytes every time."""
+"""From frames to a video file, with the same bytes every time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from videomamba.schema import VideoError
 
-# One thread; and without x264's macroblock tree, whose lookahead makes the bits differ from run to run.
+# One thread, and no macroblock tree in x264: its lookahead changes the bits from run to run.
 _OPTIONS = {
     "libx264": {"preset": "veryfast", "x264-params": "threads=1:lookahead-threads=1:mbtree=0"},
     "libx265": {"preset": "veryfast", "x265-params": "pools=none:frame-threads=1:log-level=error"},
@@ -30,13 +30,13 @@ def write_video(
     codec: str = "libx264",
     crf: int = 23,
 ) -> None:
-    """Encode (t, h, w, 3) uint8 RGB frames to `path` as yuv420p, in the container that the suffix names.
+    """Encode (t, h, w, 3) uint8 RGB frames to `path` as yuv420p, in the container of the suffix.
 
-    A long video may come in pieces of one picture size, which are encoded as they come and not kept. Equal frames give
-    equal bytes. The file appears complete or not at all: it is written beside `path` under a hidden name, then renamed.
-    `codec` is libx264 or libx265, `crf` 0 (best) to 51.
+    A long video may come in pieces of one picture size, which are encoded as they arrive and not kept. Equal frames give
+    equal bytes. The file is written completely or not at all: next to `path` under a hidden name, then renamed. `codec` is
+    libx264 or libx265, `crf` 0 (best) to 51.
 
-    Raises VideoError for an odd height or width (4:2:0 chroma needs even ones), another codec, a suffix without a
+    Raises VideoError for an odd height or width (4:2:0 chroma needs even numbers), another codec, a suffix without a
     container or a folder that cannot be written; ValueError for frames that are not (t, h, w, 3) uint8.
     """
     path = Path(path)
@@ -50,7 +50,7 @@ def write_video(
         raise VideoError(path, f"crf {crf} is not in 0..51")
     height, width = first.shape[1:3]
     if height % 2 or width % 2:
-        raise VideoError(path, f"{codec} needs an even height and width, got {height}x{width}; choose even ones")
+        raise VideoError(path, f"{codec} needs an even height and width, got {height}x{width}")
     partial = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
         _encode(partial, chain((first,), pieces), size=(height, width), rate=Fraction(fps), codec=codec, crf=crf)

@@ -1,7 +1,7 @@
-"""Which packet holds which picture: arithmetic over the packets of a video, without decoding any.
+"""The packet of each picture: arithmetic over the packets of a video, without decoding.
 
 A packet has a *number*, its place in the file (decode order); a picture has a *rank*, its place in presentation order.
-With B-frames the two differ, and neither the container's frame count nor its index (decode times) gives the second.
+With B-frames the two differ, and neither the container's frame count nor its index (decode times) gives the rank.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class PacketInfo:
-    """One packet as the container describes it. `shown` is false where it holds no picture to present."""
+    """One packet as the container describes it. `shown` is false if it holds no picture to present."""
 
     pts: int | None
     dts: int | None
@@ -32,10 +32,10 @@ class PacketInfo:
 class FrameTable:
     """V pictures in presentation order.
 
-    `pts` (V,) are the times in ticks of the stream. Picture r is in packet `number[r]`, decodes exactly from packet
-    `start[r]` on (0: from the beginning of the file), and every packet up to its own has shown its picture once picture
-    `settled[r]` is out. `sound` counts the first pictures that are not known to be damaged.
-    A table that was `counted` has no usable times: its pictures are known by the order in which they come out.
+    `pts` (V,) are the times in ticks of the stream. Picture r is in packet `number[r]` and decodes exactly from packet
+    `start[r]` on (0: from the start of the file). After picture `settled[r]`, all packets up to that of picture r have
+    shown their pictures. `sound` counts the first pictures that are not known to be damaged. A `counted` table has no
+    usable times: its pictures are identified by the order in which the decoder returns them.
     """
 
     packets: tuple[PacketInfo, ...]
@@ -51,9 +51,9 @@ class FrameTable:
 
     @classmethod
     def from_packets(cls, packets: Sequence[PacketInfo], *, can_seek: bool) -> Self | None:
-        """The table that the packets' own times give; None where they are missing or ambiguous (or nothing is shown).
+        """The table from the times of the packets; None if they are missing or ambiguous, or nothing is shown.
 
-        `can_seek` says whether the codec really restarts at a packet flagged as a key frame.
+        `can_seek`: the codec really restarts at a packet flagged as a key frame.
         """
         shown = [(number, packet.pts) for number, packet in enumerate(packets) if packet.shown]
         if not shown or any(pts is None for _, pts in shown):
@@ -72,9 +72,9 @@ class FrameTable:
 
     @classmethod
     def from_count(cls, pts: Sequence[int | None], *, ticks_per_frame: int, sound: int) -> Self:
-        """The table of pictures that came out of a full decode with these times, in this order.
+        """The table of the pictures of a complete decode, with these times, in this order.
 
-        Times that are missing or that do not increase are replaced by a constant rate.
+        Times that are missing or do not increase are replaced by a constant rate.
         """
         ranks = np.arange(len(pts), dtype=np.int64)
         known = [t for t in pts if t is not None]
@@ -94,7 +94,7 @@ class FrameTable:
 
     @property
     def first_key(self) -> int:
-        """Rank of the first key frame: pictures before it lean on ones that the file may not hold."""
+        """Rank of the first key frame: pictures before it depend on pictures that the file may not hold."""
         number = next((n for n, packet in enumerate(self.packets) if packet.key and packet.shown), int(self.number[0]))
         return int(np.flatnonzero(self.number == number)[0])
 
@@ -116,8 +116,8 @@ class FrameTable:
 def _starts(pts: Ints, number: Ints, key_numbers: Ints, key_pts: Ints) -> Ints:
     """The last key packet that is neither decoded nor presented after the picture.
 
-    The second condition keeps the leading pictures of an open GOP (stored after the key frame, shown before it) away
-    from that key frame: they also need the GOP before. Key frames out of order in time are not trusted at all.
+    The second condition is for the leading pictures of an open GOP (stored after the key frame, shown before it): they also
+    need the GOP before. Key frames out of order in time are not used at all.
     """
     if len(key_numbers) == 0 or (np.diff(key_pts) <= 0).any():
         return np.zeros_like(number)

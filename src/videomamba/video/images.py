@@ -14,7 +14,7 @@ from videomamba.video.rgb import RgbWriter, read_image
 
 
 class ImageVideo(Video):
-    """`images` in presentation order, `fps` of them a second. Only the first is read on opening, the others when asked.
+    """`images` in presentation order, `fps` of them per second. Only the first is read on opening.
 
     Raises VideoError for an image that cannot be read or that differs in size from the first; ValueError for fps <= 0.
     """
@@ -26,29 +26,27 @@ class ImageVideo(Video):
         self._rgb = RgbWriter()
         frame, orientation = read_image(self._images[0])
         height, width = orientation.size(frame)
-        count = len(self._images)
+        count, moves = len(self._images), len(self._images) > 1
         self.timestamps = np.arange(count, dtype=np.float64) / fps
         self.info = VideoInfo(
             path=str(path),
             num_frames=count,
-            fps=fps if count > 1 else 0.0,
-            duration=count / fps if count > 1 else 0.0,
+            fps=fps if moves else 0.0,
+            duration=count / fps if moves else 0.0,
             height=height,
             width=width,
             rotation=orientation.rotation,
             codec=self._images[0].suffix.lower().removeprefix("."),
         )
 
-    def _read(self, rows: dict[int, list[int]], data: torch.Tensor) -> None:
-        for index, (first, *others) in rows.items():
+    def _read(self, rows: dict[int, int], data: torch.Tensor) -> None:
+        for index, row in rows.items():
             frame, orientation = read_image(self._images[index])
             height, width = orientation.size(frame)
             if (height, width) != (self.info.height, self.info.width):
                 expected = f"{self._images[0].name} is {self.info.width}x{self.info.height}"
                 raise VideoError(self._images[index], f"is {width}x{height} but {expected}; make all images one size")
-            self._rgb.write(frame, orientation, data[first])
-            for other in others:
-                data[other] = data[first]
+            self._rgb.write(frame, orientation, data[row])
 
     def close(self) -> None:
         """Nothing stays open between reads."""

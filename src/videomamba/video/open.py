@@ -1,4 +1,4 @@
-"""Opening videos: files, folders of images, single images. And finding them in folders."""
+"""Opens videos (files, folders of images, single images), and finds them in folders."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ _NEITHER = "is neither a file nor a folder; give a video file"
 def open_video(path: str | Path, backend: Backend = "pyav", *, fps: float = 1.0, threads: int | None = None) -> Video:
     """Open a video file, a folder of images (one video, images in natural order: 2 before 10) or an image (one frame).
 
-    `fps` is the rate of a folder of images; `threads` decode a video file (None: as many as PyTorch uses if that pays).
-    `backend` decodes video files; both give the same pictures, "torchcodec" is an extra to install.
+    `fps` is the rate of a folder of images; `threads` decode a video file (None: as many as PyTorch uses if that is
+    faster). `backend` decodes video files; both return the same pictures, "torchcodec" is an extra to install.
 
-    Raises VideoError, one line that begins with the path, when there is no such file, the folder has no images, or the
-    file is empty, no video, or damaged at its beginning; VideoMambaError when the backend is not installed.
+    Raises VideoError, one line that starts with the path, when there is no such file, the folder has no images, or the
+    file is empty, no video, or damaged at its start; VideoMambaError when the backend is not installed.
     """
     path = _existing(path)
     if path.is_dir():
         images = _images_in(path)
         if not images:
             kinds = ", ".join(sorted(IMAGE_SUFFIXES))
-            raise VideoError(path, f"no images in this folder; give a video file or a folder with {kinds} files in it")
+            raise VideoError(path, f"no images in this folder; give a video file or a folder with {kinds} files")
         return ImageVideo(path, images, fps=fps)
     if not path.is_file():
         raise VideoError(path, _NEITHER)
@@ -69,9 +69,8 @@ def find_videos(path: str | Path) -> list[Path]:
     try:
         found = _videos_below(path, frozenset())
     except OSError as error:
-        raise VideoError(
-            path, f"cannot be listed ({error.strerror}: {error.filename}); check its permissions"
-        ) from error
+        reason = f"cannot be listed ({error.strerror}: {error.filename}); check its permissions"
+        raise VideoError(path, reason) from error
     if not found:
         raise VideoError(path, f"no videos in this folder; files ending in {', '.join(sorted(VIDEO_SUFFIXES))} count")
     return sorted(found, key=_natural)
@@ -82,15 +81,14 @@ def _existing(path: str | Path) -> Path:
     try:
         path.stat()
     except (FileNotFoundError, NotADirectoryError):
-        reason = "no such file or folder; check the spelling and the folder that you are in"
-        raise VideoError(path, reason) from None
-    except OSError as error:  # a name that is too long, a folder that may not be entered
+        raise VideoError(path, "no such file or folder; check the spelling and the current folder") from None
+    except OSError as error:  # a name that is too long, a folder without permission
         raise VideoError(path, f"cannot be opened ({error.strerror}); check its name and its permissions") from error
     return path
 
 
 def _videos_below(folder: Path, above: frozenset[Path]) -> list[Path]:
-    """`above` are the folders passed on the way down: a link back to one of them is not followed."""
+    """`above` are the parent folders: a link back to one of them is not followed."""
     above |= {folder.resolve()}
     entries = [e for e in folder.iterdir() if not e.name.startswith(".")]
     folders = [e for e in entries if e.is_dir()]

@@ -18,27 +18,26 @@ from videomamba.schema import VideoError
 from videomamba.video.container import choose_stream, open_container, use_threads
 from videomamba.video.frame_table import FrameTable, PacketInfo
 
-# Codecs whose key frames are true entry points; those of every intra-only codec are so by nature. In others (GIF, APNG,
-# ...) a picture builds on the one before whatever the container says, so they are read from the beginning.
+# Codecs that can start decoding at a key frame, as all intra-only codecs can. In others (GIF, APNG, ...) a picture depends
+# on the one before even if the container flags it as key, so they are read from the start.
 ENTRY_AT_KEY = frozenset(
     {"av1", "flv1", "h263", "h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4", "msmpeg4v2", "msmpeg4v3"}
     | {"vp8", "vp9", "wmv1", "wmv2"}
 )
 
-# Pixels from which on threads pay: two took 0.57 of the time at 1920x1080, 0.8 to 1.2 at 320x240.
+# From this many pixels on threads help: two took 0.57 of the time at 1920x1080, 0.8 to 1.2 at 320x240.
 _WORTH_THREADS = 500_000
 
-# PyAV's demuxer raises the second where damage makes FFmpeg find another stream half way.
+# PyAV's demuxer raises IndexError if FFmpeg finds another stream in a damaged file.
 READ_ERRORS = (av.error.FFmpegError, IndexError)
 
 Packets: TypeAlias = "Iterator[Packet[VideoStream]]"
 
-# Bit of the first byte of a VP8 packet: the picture is shown, not only kept as a reference.
-_VP8_SHOWN = 0x10
+_VP8_SHOWN = 0x10  # bit of the first byte of a VP8 packet: the picture is shown, not only used as a reference
 
 
 class PacketSource:
-    """One open file and its video stream, decoding with `threads` threads; None chooses.
+    """One open file and its video stream, decoded with `threads` threads (None: chosen by the picture size).
 
     Raises VideoError when the file cannot be opened or holds no video.
     """
@@ -49,12 +48,12 @@ class PacketSource:
 
     @property
     def codec(self) -> str:
-        """The codec's common name ("h264", "av1"), whichever decoder is in use."""
+        """The codec's common name ("h264", "av1"), independent of the decoder in use."""
         return self.stream.codec.canonical_name
 
     @property
     def threads(self) -> int:
-        """How many threads decode."""
+        """The number of decoding threads."""
         return self.stream.codec_context.thread_count
 
     def reopen(self, *, threads: int) -> None:
@@ -67,9 +66,9 @@ class PacketSource:
         self.container.close()
 
     def read_table(self) -> FrameTable | None:
-        """The table of pictures that the packets describe; None where they do not tell. Decodes nothing.
+        """The frame table from the packets; None if they do not define one. Decodes nothing.
 
-        Raises VideoError for a file that breaks off.
+        Raises VideoError for a truncated file.
         """
         packets: list[PacketInfo] = []
         advice = "copy or download it again"
@@ -82,7 +81,7 @@ class PacketSource:
         listed = len(self.stream.index_entries)
         if len(packets) < listed:
             raise VideoError(self.path, f"cut short: {len(packets)} of {listed} packets are there; {advice}")
-        # AVI stores no presentation times, and FFmpeg's guesses are wrong where H.264 reorders pictures.
+        # AVI stores no presentation times, and FFmpeg guesses them wrong if H.264 reorders pictures.
         if self.container.format.name == "avi" and self.stream.codec_context.has_b_frames:
             return None
         return FrameTable.from_packets(packets, can_seek=self.codec in ENTRY_AT_KEY or self.stream.codec.intra_only)
@@ -90,8 +89,8 @@ class PacketSource:
     def packets(self, table: FrameTable | None, start: int, *, fresh: bool = False) -> Packets:
         """The packets from number `start` on, and the empty one that flushes the decoder; the decoder is reset.
 
-        Seeking is inexact in many containers: where it did not verifiably reach `start`, or a `fresh` beginning is
-        asked for, the file is opened anew and read from its first packet.
+        Seeking is inexact in many containers: if it does not verifiably reach `start`, or with `fresh`, the file is opened
+        again and read from its first packet.
         """
         if table is not None and table.packets and not fresh:
             info = table.packets[start]
@@ -121,13 +120,13 @@ class PacketSource:
 
 
 def is_flush(packet: Packet[VideoStream]) -> bool:
-    """Whether this is PyAV's last, empty packet, which makes the decoder hand out what it still holds."""
+    """Whether this is PyAV's last, empty packet, which flushes the decoder."""
     return packet.size == 0 and packet.pts is None and packet.dts is None
 
 
 def _open(path: Path, threads: int | None) -> tuple[InputContainer, VideoStream]:
-    # The "file:" prefix keeps a name with a colon from being taken for a protocol; the whitelist keeps a playlist from
-    # opening network addresses.
+    # The "file:" prefix is for names with a colon, which is no protocol; the whitelist stops a playlist from opening
+    # network addresses.
     try:
         container = open_container(f"file:{path}", options={"protocol_whitelist": "file"})
     except (av.error.FFmpegError, OSError) as error:

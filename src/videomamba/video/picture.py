@@ -1,4 +1,4 @@
-"""Pictures for people: what the model saw, as one image."""
+"""The frames or the clip that the model saw, as one image."""
 
 from __future__ import annotations
 
@@ -15,13 +15,15 @@ from videomamba.schema import Clip, Frames, Preprocess
 def contact_sheet(pictures: Frames | Clip, *, columns: int, preprocess: Preprocess | None = None) -> Tensor:
     """All pictures in one, row by row in time order, the rest of the last row black: (rows h, columns w, 3) uint8 RGB.
 
-    A Clip needs the Preprocess that it was made with, to undo the normalisation: the sheet shows what the model sees.
-    Raises ValueError when it is missing, for columns < 1 or no pictures.
+    A Clip needs the Preprocess that it was made with, to undo the normalisation.
+    Raises ValueError if it is missing, for columns < 1 or no pictures.
     """
     if isinstance(pictures, Clip):
         if preprocess is None:
             raise ValueError("a Clip is normalised: give the Preprocess that it was made with")
-        data = _denormalise(pictures.data, preprocess)
+        mean, std = (torch.tensor(values).view(3, 1, 1, 1) for values in (preprocess.mean, preprocess.std))
+        pixels = (pictures.data.float().cpu() * std + mean) * 255
+        data = pixels.round_().clamp_(0, 255).to(torch.uint8).permute(1, 2, 3, 0)
     else:
         data = pictures.data
     t, h, w, _ = data.shape
@@ -35,26 +37,15 @@ def contact_sheet(pictures: Frames | Clip, *, columns: int, preprocess: Preproce
 
 
 def write_png(path: str | Path, picture: Tensor) -> None:
-    """Write `picture` (h, w, 3) uint8 RGB as a PNG file, whole or not at all.
+    """Write `picture` (h, w, 3) uint8 RGB as a PNG file, completely or not at all.
 
     Raises ValueError for another shape or dtype, VideoMambaError when the file cannot be written.
     """
     if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != torch.uint8 or picture.numel() == 0:
         raise ValueError(f"a picture is (h, w, 3) uint8, got {tuple(picture.shape)} {picture.dtype}")
-    data = _png(picture)
-    write_atomically(Path(path), lambda target: target.write_bytes(data))
-
-
-def _denormalise(clip: Tensor, preprocess: Preprocess) -> Tensor:
-    """(3, t, h, w) normalised -> (t, h, w, 3) uint8."""
-    mean, std = (torch.tensor(values).view(3, 1, 1, 1) for values in (preprocess.mean, preprocess.std))
-    pixels = (clip.float().cpu() * std + mean) * 255
-    return pixels.round_().clamp_(0, 255).to(torch.uint8).permute(1, 2, 3, 0)
-
-
-def _png(picture: Tensor) -> bytes:
     frame = av.VideoFrame.from_ndarray(picture.contiguous().cpu().numpy(), format="rgb24")
     encoder = av.CodecContext.create("png", "w")
     encoder.width, encoder.height, encoder.pix_fmt = frame.width, frame.height, "rgb24"
     frame.pts = 0
-    return b"".join(bytes(packet) for packet in [*encoder.encode(frame), *encoder.encode(None)])
+    data = b"".join(bytes(packet) for packet in [*encoder.encode(frame), *encoder.encode(None)])
+    write_atomically(Path(path), lambda target: target.write_bytes(data))

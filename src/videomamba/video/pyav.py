@@ -1,9 +1,9 @@
 """Exact frames of a video file through PyAV (FFmpeg).
 
 Opening reads all packets once without decoding, which gives the exact table of pictures, and decodes the first one.
-Reading walks forward from where the decoder stands and jumps only when a key frame lies on the way. What a walk shows
-is checked against the table; a walk that disagrees is repeated from further back, and what still disagrees is an error:
-no picture ever stands in for another.
+Reading decodes forward from the current position and jumps only if a key frame is on the way. The pictures of such a walk
+are checked against the table; a walk that disagrees is repeated from an earlier packet, and is an error if it still
+disagrees: no picture is ever replaced by another.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from videomamba.video.frame_table import FrameTable
 from videomamba.video.packets import READ_ERRORS, Packets, PacketSource, is_flush
 from videomamba.video.rgb import RgbWriter, orientation_of
 
-# No codec holds back more pictures than this for reordering (H.264 and HEVC: 16).
+# No codec delays more pictures than this for reordering (H.264 and HEVC: 16).
 _REORDER = 16
 
 _DAMAGED = "is damaged and cannot be decoded; copy or download the file again, or re-encode it"
-_ABSENT = "is listed in the file but never comes out of the decoder; re-encode the file"
+_ABSENT = "is listed in the file but the decoder never returns it; re-encode the file"
 
 
 class PyavVideo(Video):
-    """A video file. `threads` decode it where its codec can; None takes as many as PyTorch uses (one in a DataLoader
+    """A video file. `threads` decode it if its codec supports that; None: as many as PyTorch uses (one in a DataLoader
     worker) for large pictures and one for small ones.
 
-    Raises VideoError when the file cannot be opened, holds no video, breaks off, or its first picture is damaged.
+    Raises VideoError when the file cannot be opened, holds no video, is truncated, or its first picture is damaged.
     """
 
     def __init__(self, path: Path, *, threads: int | None = None) -> None:
@@ -65,7 +65,7 @@ class PyavVideo(Video):
         self._source.close()
 
     def _count(self) -> FrameTable:
-        """Decode everything once, to learn what comes out of a file whose packets do not tell."""
+        """The table of a file whose packets do not define one, from decoding everything once."""
         times: list[int | None] = []
         sound = None
         for packet in self._source.packets(None, 0):
@@ -81,12 +81,12 @@ class PyavVideo(Video):
         return FrameTable.from_count(times, ticks_per_frame=ticks, sound=len(times) if sound is None else sound)
 
     def _drop_undecodable_beginning(self) -> None:
-        """Pictures before the first key frame lean on ones that the file does not hold: decoders show none of them."""
+        """Drops pictures before the first key frame: they depend on pictures that the file does not hold."""
         if self._table.counted:
             return
         walk = self._begin(self._threads, 0)
         first = walk.first_rank()
-        if first is None:  # also what a container looks like that cannot go back to its beginning
+        if first is None:  # perhaps because the container cannot seek back to its start
             walk = self._begin(self._threads, 0, fresh=True)
             first = walk.first_rank()
         if first is None or (first > 0 and walk.damaged):
@@ -114,17 +114,14 @@ class PyavVideo(Video):
             codec=self._source.codec,
         )
 
-    def _read(self, rows: dict[int, list[int]], data: torch.Tensor) -> None:
+    def _read(self, rows: dict[int, int], data: torch.Tensor) -> None:
         for rank in sorted(rows):
             frame = self._picture(rank)
             if (frame.height, frame.width) != self._stored_size:
                 height, width = self._stored_size
                 change = f"from {width}x{height} to {frame.width}x{frame.height} by frame {rank}"
                 raise VideoError(self.info.path, f"the picture size changes {change}; re-encode it with one size")
-            first, *others = rows[rank]
-            self._rgb.write(frame, self._orientation, data[first])
-            for other in others:
-                data[other] = data[first]
+            self._rgb.write(frame, self._orientation, data[rows[rank]])
 
     def _picture(self, rank: int) -> av.VideoFrame:
         problem = _DAMAGED
@@ -135,7 +132,7 @@ class PyavVideo(Video):
                     return self._walk.advance(rank, since=start)
                 except _BrokenWalkError:
                     self._walk = None
-            # Threads blur where an error happened, and a key frame may be none: once more with one, then from packet 0.
+            # With threads the place of an error is not exact, and a key frame may be wrong: try one thread, then packet 0.
             for threads, begin, fresh in [(self._threads, start, False), (1, start, True), (1, 0, True)]:
                 walk = self._begin(threads, begin, fresh=fresh)
                 try:
@@ -158,7 +155,7 @@ class PyavVideo(Video):
 
 
 class _BrokenWalkError(Exception):
-    """The walk cannot show the wanted picture, or cannot vouch for it. The message completes "frame 7 of 9 ..."."""
+    """The walk cannot decode the picture, or not reliably. The message completes "frame 7 of 9 ..."."""
 
 
 class _Walk:
@@ -176,21 +173,21 @@ class _Walk:
         self._kept: dict[int, av.VideoFrame] = {}
 
     def reaches(self, rank: int, start: int) -> bool:
-        """Whether going on leads to picture `rank`, with no key frame on the way (its packet `start`) to jump to."""
+        """Whether decoding forward reaches picture `rank` without passing its key packet `start`, a better start."""
         return rank in self._kept or (rank >= self._next and start <= self._number)
 
     def first_rank(self) -> int | None:
-        """Rank of the first picture that comes out; None when none does."""
+        """Rank of the first decoded picture; None if there is none."""
         while not self._kept:
             if not self._step():
                 return None
         return min(self._kept)
 
     def advance(self, rank: int, *, since: int) -> av.VideoFrame:
-        """The picture `rank`; pictures before it are forgotten.
+        """The picture `rank`; earlier pictures are dropped.
 
-        Goes on until all packets up to its own have shown their pictures, because only a picture tells that it is
-        damaged and the wanted one may have been predicted from it: damage from packet `since` on counts.
+        Continues until all packets up to its own have shown their pictures: damage is known only then, and the wanted
+        picture may have been predicted from a damaged one. Damage from packet `since` on counts.
         """
         last = int(self._table.settled[rank])
         self._kept = {kept: frame for kept, frame in self._kept.items() if kept >= rank}
@@ -214,7 +211,7 @@ class _Walk:
             return False  # times are guessed differently after a seek, or the file was changed
         frames, damaged = _decode(self._stream, packet)
         if damaged:
-            # With frame threads the error belongs to a packet that was sent up to that many packets before.
+            # With frame threads the error may belong to a packet sent up to that many packets before.
             self.damaged.append(max(0, self._number - self._stream.codec_context.thread_count + 1))
         self._number += 1
         for frame in frames:
@@ -236,9 +233,9 @@ class _Walk:
 
 
 def _decode(stream: VideoStream, packet: Packet[VideoStream]) -> tuple[list[av.VideoFrame], bool]:
-    """The pictures that come out when `packet` goes in, and whether something went wrong."""
+    """The pictures that the decoder returns for `packet`, and whether there was an error."""
     if packet.size == 0 and not is_flush(packet):
-        return [], False  # a dropped frame of AVI; sent on, it would end the stream
+        return [], False  # a dropped frame in AVI; the decoder would treat it as the end of the stream
     try:
         return stream.decode(packet), packet.is_corrupt
     except av.error.FFmpegError:

@@ -45,10 +45,10 @@ _TURNED = {
 
 
 def orientation_of(frame: av.VideoFrame) -> Orientation:
-    """What the display matrix of a frame (phones, EXIF) asks for, to the nearest quarter turn.
+    """The orientation from the display matrix of a frame (phones, EXIF), to the nearest quarter turn.
 
-    The matrix takes a pixel (x, y) to (a x + c y, b x + d y). Where PyAV cannot list the side data of a frame (it does
-    not know the kind that EXIF comes in), the angle alone is used, so a photograph stored mirrored stays mirrored.
+    The matrix maps a pixel (x, y) to (a x + c y, b x + d y). If PyAV cannot list the side data of a frame (it does not know
+    the kind used for EXIF), only the angle is used, so a photograph stored mirrored stays mirrored.
     """
     rotation = round(-frame.rotation / 90) * 90 % 360
     try:
@@ -64,7 +64,7 @@ def orientation_of(frame: av.VideoFrame) -> Orientation:
 
 
 class RgbWriter:
-    """Writes frames into uint8 RGB tensors. They share a scaling context: a new one is most of a conversion's cost."""
+    """Writes frames into uint8 RGB tensors. They share a scaling context: a new one costs most of a conversion."""
 
     def __init__(self) -> None:
         self._reformatter = VideoReformatter()
@@ -81,7 +81,7 @@ class RgbWriter:
 def read_image(path: Path) -> tuple[av.VideoFrame, Orientation]:
     """The (first) picture of an image file. VideoError when there is none."""
     try:
-        # An open file, not a name: FFmpeg takes "%03d" in a name for a sequence of files.
+        # An open file, not a name: FFmpeg reads "%03d" in a name as a sequence of files.
         with path.open("rb") as file, open_container(file) as container:
             frame = next(container.decode(video=0), None)
     except (av.error.FFmpegError, OSError, IndexError) as error:

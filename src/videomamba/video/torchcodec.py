@@ -15,11 +15,10 @@ _EXTRA = "pip install 'videomamba[torchcodec]'"
 
 
 class TorchcodecVideo(Video):
-    """A video file. `threads` decode it; None takes as many as PyTorch uses.
+    """A video file. `threads` decode it; None: as many as PyTorch uses.
 
-    PyAV says what is in the file, TorchCodec decodes the same track in its exact mode. It does not tell of damage that
-    its decoder covers up.
-    Raises VideoMambaError when TorchCodec is missing; VideoError as PyAV does and where the two disagree on the file.
+    PyAV describes the file, TorchCodec decodes the same track in its exact mode. Damage that its decoder conceals is not
+    reported. Raises VideoMambaError when TorchCodec is missing; VideoError as PyAV does, or if the two disagree.
     """
 
     def __init__(self, path: Path, *, threads: int | None = None) -> None:
@@ -37,10 +36,10 @@ class TorchcodecVideo(Video):
             raise VideoError(path, f"TorchCodec cannot open it ({_line(error)}); use the pyav backend") from error
         count = self._decoder.metadata.num_frames
         if count != self.info.num_frames:
-            reason = f"TorchCodec counts {count} frames, {self.info.num_frames} come out; use the pyav backend"
+            reason = f"TorchCodec counts {count} frames, PyAV {self.info.num_frames}; use the pyav backend"
             raise VideoError(path, reason)
 
-    def _read(self, rows: dict[int, list[int]], data: torch.Tensor) -> None:
+    def _read(self, rows: dict[int, int], data: torch.Tensor) -> None:
         if not rows:
             return
         wanted = sorted(rows)
@@ -53,8 +52,7 @@ class TorchcodecVideo(Video):
             sizes = f"{tuple(pictures.shape[1:3])} instead of {tuple(data.shape[1:3])}"
             raise VideoError(self.info.path, f"TorchCodec gives pictures of {sizes}; use the pyav backend")
         for index, picture in zip(wanted, pictures, strict=True):
-            for row in rows[index]:
-                data[row] = picture
+            data[rows[index]] = picture
 
     def close(self) -> None:
         self._decoder = None

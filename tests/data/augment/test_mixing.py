@@ -64,7 +64,7 @@ class TestPartners:
 
     @pytest.mark.parametrize(("n", "repeats"), [(5, 2), (2, 0)])
     def test_misuse(self, n: int, repeats: int) -> None:
-        with pytest.raises(ValueError, match="of each video"):
+        with pytest.raises(ValueError, match="not a multiple of"):
             partners(n, repeats)
 
 
@@ -132,7 +132,7 @@ class TestTargets:
 
     def test_wrong_number_of_labels(self) -> None:
         arguments = {"num_classes": 9, "repeats": 1, "augmentation": MIXUP}
-        with pytest.raises(ValueError, match="4 clips need as many labels"):
+        with pytest.raises(ValueError, match=r"labels must be \(4,\)"):
             mix(batch(4), torch.arange(3), generator=np.random.default_rng(0), **arguments)
 
 

@@ -159,7 +159,7 @@ class TestCheck:
         ("change", "message"),
         [
             ({"auto_augment": "rand-m9-x2"}, "'x2' is not understood"),
-            ({"reverse": True}, "augment.reverse: the data set does not say"),
+            ({"reverse": True}, "augment.reverse: the data set does not define"),
             ({"crop_area": (0.5, 0.2)}, r"augment.crop_area: got 0.5 0.2; give two numbers, 0 < low <= high <= 1"),
             ({"crop_area": (0.5, 1.2)}, r"augment.crop_area"),
             ({"crop_aspect": (0.0, 1.2)}, r"augment.crop_aspect: got 0.0 1.2; give two numbers, 0 < low <= high$"),

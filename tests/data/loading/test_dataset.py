@@ -1,4 +1,4 @@
-"""Records become batches: the frames that a record means, one decoding for all its clips, failures that are told."""
+"""Records become batches: the frames of a record, one decoding for all its clips, listed failures."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def test_a_listed_frame_that_is_missing(frames_folder: Path, count: int, missing
 def test_frame_names_that_name_nothing(frames_folder: Path) -> None:
     for name in ("{}_{}.jpg", "{x}.jpg", "{:05"):
         record = VideoRecord(str(frames_folder), num_frames=3, frame_name=name)
-        with pytest.raises(VideoMambaError, match=r"frame_name .* must hold one place"), open_record(record):
+        with pytest.raises(VideoMambaError, match=r"frame_name: .* needs one place"), open_record(record):
             pass
     with (
         pytest.raises(VideoError, match="has 0 frames according to its list"),

@@ -128,8 +128,8 @@ def test_workers_change_nothing_and_live_through_epochs(videos: Path) -> None:
 
 
 def worker_pids(loader: TrainLoader) -> list[int]:
-    assert loader._workers._loader is not None
-    return [worker.pid for worker in loader._workers._loader._iterator._workers]
+    assert loader._loader is not None
+    return [worker.pid for worker in loader._loader._iterator._workers]
 
 
 def ended(process: int) -> None:
@@ -294,5 +294,5 @@ def test_a_worker_that_was_killed_is_one_line(videos: Path) -> None:
         steps = loader.epoch(0)
         next(steps)
         os.kill(worker_pids(loader)[0], signal.SIGKILL)
-        with pytest.raises(VideoMambaError, match="a process that decodes videos ended by itself"):
+        with pytest.raises(VideoMambaError, match="a process that decodes videos ended unexpectedly"):
             list(steps)

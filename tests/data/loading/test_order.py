@@ -62,9 +62,9 @@ def test_processes_and_micro_batches_only_cut_a_step(n: int, world: int, micro: 
 def test_a_batch_that_cannot_be_divided_says_what_could() -> None:
     assert check_batch(12, None, 3) == 1
     assert check_batch(12, 2, 3) == 2
-    with pytest.raises(VideoMambaError, match=r"batch_size 10 .* 4 processes = 4; take for example 8"):
+    with pytest.raises(VideoMambaError, match=r"batch_size 10 .* 4 processes = 4; use for example 8"):
         check_batch(10, None, 4)
-    with pytest.raises(VideoMambaError, match=r"2 processes x micro_batch 4 = 8; take for example 8"):
+    with pytest.raises(VideoMambaError, match=r"2 processes x micro_batch 4 = 8; use for example 8"):
         step_places(epoch_order(9, Draws(0).order(0)), epoch=0, step=0, batch_size=6, micro_batch=4, world=2)
 
 

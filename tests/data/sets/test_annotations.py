@@ -13,7 +13,7 @@ import torch
 
 from videomamba.data.sets.annotations import read_dataset
 from videomamba.data.sets.formats.entry import Split
-from videomamba.data.sets.symmetry import mirrored_classes
+from videomamba.data.sets.symmetry import LEFT_RIGHT, swapped_classes
 from videomamba.data.settings import DataSettings
 from videomamba.schema import Symmetries, VideoMambaError, VideoSet
 from videomamba.video.encode import write_video
@@ -118,10 +118,10 @@ class TestList:
     @pytest.mark.parametrize(
         ("text", "message"),
         [
-            ("a.mp4,0\nb.mp4\n", r"train\.csv, line 2: has 1 columns, expected path,label; fix the line, or begin"),
+            ("a.mp4,0\nb.mp4\n", r"train\.csv, line 2: has 1 columns, expected path,label; fix the line, or start"),
             (
                 "a.mp4,0,9\n",
-                r"train\.csv, line 1: has 3 columns, expected path,label; .* begin the file with a line that",
+                r"train\.csv, line 1: has 3 columns, expected path,label; .* start the file with a line that",
             ),
             (
                 "path,label\na.mp4,0\nb.mp4,1,2\n",
@@ -134,12 +134,12 @@ class TestList:
             ("path,label,label\na.mp4,1,1\n", r"train\.csv, line 1: names a column twice"),
             (
                 "a.mp4,0.5\nb.mp4,1.5\n",
-                r"train\.csv, line 1: label 0\.5 is not a class; for regression begin .*path,target",
+                r"train\.csv, line 1: label 0\.5 is not a class; for regression start .*path,target",
             ),
             ("path,target\na.mp4,nan\n", r"train\.csv, line 2: the target 'nan' is not a number"),
             ("path,target\na.mp4,1\nb.mp4,x\n", r"train\.csv, line 3: the target 'x' is not a number"),
-            ("a.mp4,-1\nb.mp4,0\n", r"train\.csv, line 1: label -1 is below 0; number the classes from 0"),
-            ("path,label,start,end\na.mp4,0,5,3\n", r"train\.csv, line 2: from 5 to 3 s is not a part of a video"),
+            ("a.mp4,-1\nb.mp4,0\n", r"train\.csv, line 1: label -1 is below 0; count classes from 0"),
+            ("path,label,start,end\na.mp4,0,5,3\n", r"train\.csv, line 2: 5 to 3 s is not a part of a video"),
             ("path,label,start\na.mp4,0,5\n", r"train\.csv, line 2: has a start but neither end nor duration"),
             ("path,label,num_frames\na,0,2.5\n", r"train\.csv, line 2: 2\.5 is not a number of frames"),
             ("path,label,duration\na.mp4,0,0\n", r"train\.csv, line 2: the duration 0 is not above 0"),
@@ -149,12 +149,12 @@ class TestList:
             ),
             ("path,label,name\na.mp4,0,x\nb.mp4,1,x\n", r"train\.csv, line 2: two classes are called 'x'"),
             ("label,youtube_id,time_start,time_end,split\na,b,0,10,train\n", r"line 2: .*data.format kinetics"),
-            ("", r"train\.csv: holds no videos; give one a line"),
-            ("path,label\n", r"train\.csv: holds no videos; give one a line"),
+            ("", r"train\.csv: holds no videos; give one per line"),
+            ("path,label\n", r"train\.csv: holds no videos; give one per line"),
             ("clip,label\na.mp4,1\n", r"train\.csv, line 2: there is no path; the columns are clip, label; name one"),
             (
                 "a.mp4,0\nb.mp4,1600000000\n",
-                r"line 2: label 1600000000 is not the index of a class; count from 0",
+                r"line 2: label 1600000000 is not a class index; count from 0",
             ),
             ("path,label,num_frames\na,0,30000000\n", r"line 2: 3e\+07 is not a number of frames"),
             ("a.mp4,0\nb\0.mp4,1\n", r"train\.csv: is not UTF-8 text \(null characters\)"),
@@ -224,7 +224,7 @@ class TestList:
     def test_frame_name(self, tmp_path: Path) -> None:
         (tmp_path / "train.csv").write_text("path,label,num_frames\na,0,2\n")
         for name in ("image.jpg", "{}{}.jpg", "{:d", "{name}.jpg"):
-            with pytest.raises(VideoMambaError, match=r"frame_name: .* must hold one place for a number"):
+            with pytest.raises(VideoMambaError, match=r"frame_name: .* needs one place for a number"):
                 read_dataset(DataSettings(root=tmp_path, frame_name=name), "train")
 
 
@@ -323,7 +323,9 @@ class TestFolder:
 
     def test_a_folder_beside_split_folders(self, tmp_path: Path) -> None:
         touch(tmp_path, *(f"{split}/{name}/1.mp4" for split in ("train", "val") for name in "ab"), "runs/out/1.mp4")
-        with pytest.raises(VideoMambaError, match="beside train and val lies runs, which is not a split; move it out"):
+        with pytest.raises(
+            VideoMambaError, match="runs is not a split, unlike train and val; move it to another folder"
+        ):
             read_dataset(DataSettings(root=tmp_path), "train")
 
     def test_a_class_called_test(self, tmp_path: Path) -> None:
@@ -342,11 +344,11 @@ class TestFolder:
         fails("no data set is given", root=None)
         fails("format kinetics needs the folder", root=None, format="kinetics")
         fails(r"--train lists\.csv: no such file, neither here nor in", train=Path("lists.csv"))
-        fails(r"--train: format folder has folders and no lists", train=Path("lists.csv"), format="folder")
+        fails(r"--train: format folder has no lists", train=Path("lists.csv"), format="folder")
         (tmp_path / "train.json").write_text("[]")
         fails(r"train\.json: is not a list; give \.jsonl", train=Path("train.json"))
         touch(tmp_path, "a/1.mp4", "b/1.mp4", "b/2.mp4")
-        fails(r"a/1\.mp4: is the only video of class 'a', and one must be held out")
+        fails(r"a/1\.mp4: is the only video of class 'a', but one must be held out")
         fails(r"no list here; looked for train, val, test and annotations", format="list")
         (tmp_path / "c").mkdir()
         fails(r"c: no videos in this folder")
@@ -413,7 +415,7 @@ class TestHeldOut:
         # Of 1 and 2 one is held out, as of 2 and 3, and of 3 and 1: so are both videos of one of the classes.
         classes = enumerate((("a", "12"), ("b", "23"), ("c", "31")))
         parts = [f"{video}.mp4,{name},{i},{i + 1}" for i, (name, of) in classes for video in of]
-        fails("all videos of class '[abc]' are held out, for the other classes that they show; give a val", *parts)
+        fails("all videos of class '[abc]' are held out for other classes that they also show; give a val", *parts)
 
     def test_regression(self, tmp_path: Path) -> None:
         (tmp_path / "train.csv").write_text("path,target\n" + "".join(f"{i}.mp4,{i}\n" for i in range(10)))
@@ -448,7 +450,7 @@ class TestWindows:
             (tmp_path / name).parent.mkdir(parents=True)
             write_png(tmp_path / name, torch.zeros(8, 8, 3, dtype=torch.uint8))
         for layout in ("folders of images", "images"):
-            with pytest.raises(VideoMambaError, match="images have no times to cut windows by"):
+            with pytest.raises(VideoMambaError, match="images have no times, so no windows"):
                 read_dataset(DataSettings(root=tmp_path, window=2), "train")
             if layout == "folders of images":
                 (tmp_path / "a" / "x" / "1.png").rename(tmp_path / "a" / "1.png")
@@ -484,7 +486,7 @@ class TestSymmetry:
         ],
     )
     def test_names(self, labels: list[str], mirror: tuple[int, ...] | None) -> None:
-        assert mirrored_classes(labels) == mirror
+        assert swapped_classes(labels, LEFT_RIGHT) == mirror
 
 
 def test_reading_a_long_list_asks_for_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

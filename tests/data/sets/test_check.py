@@ -112,7 +112,7 @@ class TestReport:
             (tmp_path / f"{name}.csv").write_text(text)
         report = check_dataset(DataSettings(root=tmp_path))
         assert kinds(report) == [("span", True, "train", "0.mp4"), ("span", False, "train", "1.mp4")]
-        assert "5 to 6 s lies outside of the video, which lasts 2.00 s (train.csv, line 3)" in report.problems[0].reason
+        assert "5 to 6 s is outside the video, which lasts 2.00 s (train.csv, line 3)" in report.problems[0].reason
         assert (report.splits[0].records, report.splits[0].videos) == (4, 2)
 
     def test_windows_of_an_unreadable_video(self, tmp_path: Path, videos: Path) -> None:

@@ -1,4 +1,4 @@
-"""Mixup (arXiv 1710.09412), cutmix (1905.04899) and label smoothing of a batch, with its soft targets.
+"""Mixup (arXiv 1710.09412), cutmix (1905.04899) and label smoothing of a batch, with soft targets.
 
 Shape letters: n clips, t frames, h height, w width, r repeats (clips of one video).
 """
@@ -26,16 +26,18 @@ def mix(
 ) -> tuple[Tensor, Tensor]:
     """(n, 3, t, h, w) and (n,) int64 -> the mixed clips and (n, num_classes) float32 targets whose rows sum to 1.
 
-    One share and one box for the whole batch; which clips meet is `partners(n, repeats)`. The clips given are left alone, and
-    are returned themselves when nothing is mixed. A process with a part of a batch passes the generator that the others pass.
+    One share and one box for the complete batch; `partners(n, repeats)` pairs the clips. The given clips are not changed;
+    they are returned when nothing is mixed. Processes that share a batch pass equal generators.
 
-    Raises ValueError when n is not a multiple of `repeats`, or there is not one label for each clip.
+    Raises ValueError when n is not a multiple of `repeats`, or the number of labels is not n.
     """
     n, height, width = len(video), video.shape[-2], video.shape[-1]
     if labels.shape != (n,):
-        raise ValueError(f"{n} clips need as many labels, got {tuple(labels.shape)}")
+        raise ValueError(f"labels must be ({n},), got {tuple(labels.shape)}")
     other = partners(n, repeats).to(video.device)
-    targets = _smoothed(labels, num_classes, augmentation.label_smoothing)
+    smoothing = augmentation.label_smoothing
+    targets = torch.full((n, num_classes), smoothing / num_classes, device=labels.device)
+    targets.scatter_(1, labels[:, None], 1 - smoothing + smoothing / num_classes)
     how = _choose(augmentation, generator)
     if how is None:
         return video, targets
@@ -46,21 +48,20 @@ def mix(
         box = cut_box((height, width), share, generator)
         share = 1 - box.height * box.width / (height * width)
         inside = ..., slice(box.top, box.top + box.height), slice(box.left, box.left + box.width)
-        changed = video.clone()
-        changed[inside] = video[inside][other]
-        video = changed
+        given, video = video, video.clone()
+        video[inside] = given[inside][other]
     return video, torch.lerp(targets[other.to(targets.device)], targets, share)
 
 
 def partners(n: int, repeats: int) -> Tensor:
-    """(n,) int64: the clip that each is mixed with, for batches that hold the r clips of a video side by side.
+    """(n,) int64: the partner of each clip, for batches that hold the r clips of a video next to each other.
 
-    Videos are paired with their neighbours, copy j with copy j: a pair stays a pair when a batch is split between processes
-    at even places. Of an odd number the last three form a ring; a single video's clips are mixed with each other. (The
-    original mixes with the reversed batch, where the video in the middle meets itself.)
+    Neighbouring videos are paired, copy j with copy j: pairs stay together when a batch is split between processes at even
+    places. If the number of videos is odd, the last three form a ring; the clips of a single video are mixed with each
+    other. (The original mixes with the reversed batch, so that the video in the middle is mixed with itself.)
     """
     if repeats < 1 or n % repeats:
-        raise ValueError(f"{n} clips are not {repeats} of each video")
+        raise ValueError(f"{n} clips are not a multiple of {repeats} repeats")
     videos = n // repeats
     if videos == 1:
         return (torch.arange(n) + 1) % n
@@ -71,7 +72,7 @@ def partners(n: int, repeats: int) -> Tensor:
 
 
 def cut_box(size: tuple[int, int], share: float, generator: np.random.Generator) -> Box:
-    """The box that comes from the partner: sides sqrt(1 - share) of (height, width), centred anywhere, cut at the edges."""
+    """The box taken from the partner: sides sqrt(1 - share) of (height, width), centred anywhere, cut at the edges."""
     sides = [int(side * math.sqrt(1 - share)) for side in size]
     centres = [int(generator.integers(side)) for side in size]
     low = [max(c - s // 2, 0) for c, s in zip(centres, sides, strict=True)]
@@ -86,8 +87,3 @@ def _choose(augmentation: Augmentation, generator: np.random.Generator) -> str |
     if len(mixing) == 1:
         return mixing[0]
     return "cutmix" if generator.random() < augmentation.mix_switch else "mixup"
-
-
-def _smoothed(labels: Tensor, num_classes: int, smoothing: float) -> Tensor:
-    targets = torch.full((len(labels), num_classes), smoothing / num_classes, device=labels.device)
-    return targets.scatter_(1, labels[:, None], 1 - smoothing + smoothing / num_classes)

@@ -1,7 +1,7 @@
-"""What RandAugment does to the tones of a clip: each function changes all pictures alike and returns a new tensor.
+"""The colour operations of RandAugment: each function applies one change to all pictures and returns a new tensor.
 
-Pictures are (t, h, w, 3) uint8 RGB, contiguous. The arithmetic is Pillow's (ImageOps, ImageEnhance), truncations included,
-because the published weights were trained through it; like there, AutoContrast, Equalize and Contrast look at each picture.
+Pictures are (t, h, w, 3) uint8 RGB, contiguous. The arithmetic is Pillow's (ImageOps, ImageEnhance), with its truncations,
+because the published weights were trained with it. As in Pillow, AutoContrast, Equalize and Contrast depend on each picture.
 
 Shape letters: t frames, h height, w width.
 """
@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-Levels = NDArray[Any]  # (256,): what each level becomes, before it is clamped and truncated
+Levels = NDArray[Any]  # (256,): the new value of each level, before it is clamped and truncated
 
 _LEVELS = np.arange(256)
 
@@ -44,7 +44,7 @@ def solarize_add(pictures: Tensor, added: int) -> Tensor:
 def auto_contrast(pictures: Tensor) -> Tensor:
     """Stretch each channel of each picture to the full range."""
     t, h, w, _ = pictures.shape
-    rows = pictures.view(t, h, w * 3)  # reduced over rows first: then the inner loop is long and vectorised
+    rows = pictures.view(t, h, w * 3)  # reduce over rows first: the inner loop is then long and vectorised
     low, high = (f(f(rows, 1).view(t, w, 3), 1).tolist() for f in (torch.amin, torch.amax))
     ends = zip(low, high, strict=True)
     return _look_up_each(_planes(pictures), [[_stretch(*pair) for pair in zip(*of, strict=True)] for of in ends])
@@ -71,7 +71,7 @@ def contrast(pictures: Tensor, factor: float) -> Tensor:
 def color(pictures: Tensor, factor: float) -> Tensor:
     """Away from grey or towards it: saturation."""
     planes, changed = _planes(pictures), np.empty(pictures.shape, np.uint8)
-    for picture, target in zip(planes, changed, strict=True):  # one at a time: floats of one picture stay in the cache
+    for picture, target in zip(planes, changed, strict=True):  # one at a time: its floats stay in the cache
         exact = picture.float()
         grey = _grey(exact)
         levels = exact.sub_(grey).mul_(factor).add_(grey).clamp_(0, 255).numpy().astype(np.uint8)
@@ -80,7 +80,7 @@ def color(pictures: Tensor, factor: float) -> Tensor:
 
 
 def sharpness(pictures: Tensor, factor: float) -> Tensor:
-    """Away from a 3x3 smoothing (weights 1, centre 5, over 13) or towards it. The outermost pixels stay."""
+    """Away from a 3x3 smoothing (weights 1, centre 5, over 13) or towards it. The outermost pixels do not change."""
     changed = pictures.clone()
     if min(pictures.shape[1:3]) < 3:
         return changed
@@ -100,13 +100,13 @@ def _planes(pictures: Tensor) -> Tensor:
 
 
 def _interleave(planes: Iterable[NDArray[np.uint8]], target: NDArray[np.uint8]) -> None:
-    """Planes (3, h, w) into `target` (h, w, 3). NumPy: several times as fast as PyTorch where the step is three bytes."""
+    """Planes (3, h, w) into `target` (h, w, 3). NumPy is several times as fast as PyTorch at a stride of three bytes."""
     for channel, plane in enumerate(planes):
         target[..., channel] = plane
 
 
 def _grey(planes: Tensor) -> Tensor:
-    """(3, h, w) float32 -> (h, w) float32, whole levels. Pillow's weights in 1/65536; sums below 2**24, so they are exact."""
+    """(3, h, w) float32 -> (h, w) float32, integer levels. Pillow's weights in 1/65536; sums below 2**24 are exact."""
     red, green, blue = planes
     weighted = (red * 19595).add_(green * 38470).add_(blue * 7471)
     return torch.floor(weighted.add_(0x8000).div_(0x10000))
@@ -124,7 +124,7 @@ def _stretch(low: int, high: int) -> Levels:
 
 
 def _levelled(count: NDArray[np.int64]) -> Levels:
-    """Pillow counts in steps of 1/255 of the pixels below the highest level that occurs, beginning at half a step."""
+    """Pillow counts in steps of 1/255 of the pixels below the highest occurring level, starting at half a step."""
     occurring = np.flatnonzero(count)
     step = int(count.sum() - count[occurring[-1]]) // 255
     if step == 0:
@@ -134,7 +134,7 @@ def _levelled(count: NDArray[np.int64]) -> Levels:
 
 
 def _look_up(pictures: Tensor, table: Levels) -> Tensor:
-    """Every level through one table, clamped and truncated. bytes.translate: several times as fast as indexing."""
+    """Every level through one table, clamped and truncated. bytes.translate is several times as fast as indexing."""
     becomes = np.clip(table, 0, 255).astype(np.uint8)
     levels = bytearray(pictures.numpy()).translate(becomes.tobytes())
     return torch.frombuffer(levels, dtype=torch.uint8).view(pictures.shape)

@@ -1,10 +1,12 @@
-"""From decoded frames to a training clip: every change in its place, all draws from one generator.
+"""From decoded frames to a training clip, with all random values from one generator.
 
-Order: auto-augment (at the video's own size, or where stated after the symmetries), crop and resize, symmetries, colour
-jitter, normalise, erase. Pixels are uint8 until they are normalised. Source of the order: the original's fine-tuning.
+Order: auto-augment (at the video's own size, or after the symmetries), crop and resize, symmetries, colour jitter,
+normalise, erase. Pixels are uint8 until they are normalised. Source of the order: the original's fine-tuning.
 """
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 from torch import Tensor
@@ -27,15 +29,13 @@ def augment_clip(
     symmetries: Symmetries,
     generator: np.random.Generator,
 ) -> tuple[Clip, int | None]:
-    """A changed clip, data (3, t, h, w) float32 contiguous, and its label, which a symmetry may change.
+    """The augmented clip, data (3, t, h, w) float32 contiguous, and its label, which a symmetry may change.
 
-    The frames are left alone: several clips may be made of them. Every draw comes from `generator`, once for all pictures;
-    only the noise that erases differs from picture to picture.
-
-    Raises ValueError for no frames, VideoMambaError for settings that `check_augmentation` refuses.
+    `frames` is not changed. `generator` draws each value once for all pictures; only the noise of the erased box differs
+    between pictures. Raises ValueError for no frames, VideoMambaError for settings that `check_augmentation` refuses.
     """
     if len(frames) == 0:
-        raise ValueError(f"{frames.path}: no frames to make a clip of")
+        raise ValueError(f"{frames.path}: no frames to make a clip from")
     turns = allowed_turns(augmentation, symmetries)
     policy = parse_policy(augmentation.auto_augment)
     steps = policy.draw(generator) if policy else ()
@@ -72,21 +72,18 @@ def color_jitter(pictures: Tensor, strength: float, generator: np.random.Generat
 
 
 def check_augmentation(augmentation: Augmentation, video_set: VideoSet) -> None:
-    """Raises VideoMambaError for settings that cannot be carried out on this data, before any video is read."""
+    """Raises VideoMambaError for settings that are impossible on this data, before any video is read."""
     parse_policy(augmentation.auto_augment)
     for turn in allowed_turns(augmentation, video_set.symmetries):
         number = len(video_set.labels)
         if len(turn.labels) != number or not all(0 <= label < number for label in turn.labels):
             raise VideoMambaError(
-                f"{video_set.name}: the classes of changed videos {turn.labels} do not fit its {number} classes"
+                f"{video_set.name}: the changed classes {turn.labels} do not fit its {number} classes"
             )
-    for name, (low, high), top in (
-        ("crop_area", augmentation.crop_area, 1.0),
-        ("crop_aspect", augmentation.crop_aspect, float("inf")),
-    ):
+    for name, top, bound in (("crop_area", 1.0, " <= 1"), ("crop_aspect", math.inf, "")):
+        low, high = getattr(augmentation, name)
         if not 0 < low <= high <= top:
-            allowed = "0 < low <= high" + (" <= 1" if top == 1 else "")
-            raise VideoMambaError(f"augment.{name}: got {low} {high}; give two numbers, {allowed}")
+            raise VideoMambaError(f"augment.{name}: got {low} {high}; give two numbers, 0 < low <= high{bound}")
     if video_set.task != "classification":
         for name in ("mixup", "cutmix", "label_smoothing"):
             if getattr(augmentation, name):

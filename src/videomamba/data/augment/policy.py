@@ -1,7 +1,7 @@
 """RandAugment and AutoAugment: from the usual config string to the operations of one clip.
 
 Sources: arXiv 1909.13719 and 1805.09501; levels, signs and the policy `v0` as in the original's training (timm's table of
-"increasing" operations). Magnitudes run from 0 to 10. One draw is made for a clip and holds for all its pictures.
+"increasing" operations). Magnitudes are 0 to 10. Operations are drawn once per clip, for all its pictures.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from torch import Tensor
@@ -21,7 +22,7 @@ from videomamba.schema import VideoMambaError
 
 @dataclass(frozen=True)
 class Operation:
-    """`change(pictures, argument, fill)`, and its argument for a magnitude. `signed`: mirrored at `neutral` half the times."""
+    """`change(pictures, argument, fill)` and its argument for a magnitude; `signed`: mirrored at `neutral` half of the time."""
 
     change: Callable[[Tensor, float, Colour], Tensor]
     argument: Callable[[float], float] = lambda magnitude: 0.0
@@ -50,7 +51,7 @@ INCREASING: dict[str, Operation] = {
     "TranslateX": Operation(warp.translate_x, lambda m: 0.045 * m, signed=True),
     "TranslateY": Operation(warp.translate_y, lambda m: 0.045 * m, signed=True),
 }
-# Without `inc1`: some do not grow with the magnitude, or go one way only. AutoAugment was searched with these.
+# Without `inc1`: some do not grow with the magnitude, or change in one direction only. AutoAugment was searched with these.
 PLAIN: dict[str, Operation] = {
     **INCREASING,
     "Posterize": replace(INCREASING["Posterize"], argument=lambda m: int(0.4 * m)),
@@ -61,7 +62,7 @@ PLAIN: dict[str, Operation] = {
     },
 }
 
-# Pairs of (operation, probability, magnitude), applied in turn; each clip draws one line.
+# Each clip draws one line of (operation, probability, magnitude), applied in order.
 _V0 = """
 Equalize 0.8 1, ShearY 0.8 4
 Color 0.4 9, Equalize 0.6 3
@@ -91,9 +92,8 @@ Color 0.8 6, Rotate 0.4 5
 """
 
 
-@dataclass(frozen=True)
-class Step:
-    """One operation of a clip, its argument drawn."""
+class Step(NamedTuple):
+    """One operation of a clip with its drawn argument."""
 
     name: str
     argument: float
@@ -103,7 +103,7 @@ class Step:
 class Policy:
     """Each clip draws `rounds` of `choices` with replacement; a choice is a tuple of (operation, probability, magnitude).
 
-    The magnitude of every operation that is executed is drawn from Normal(magnitude, noise), clipped to 0..10.
+    The magnitude of each executed operation is drawn from Normal(magnitude, noise), clipped to 0..10.
     """
 
     operations: dict[str, Operation]
@@ -116,38 +116,29 @@ class Policy:
         for choice in generator.integers(len(self.choices), size=self.rounds):
             for name, probability, magnitude in self.choices[choice]:
                 if generator.random() < probability:
-                    drawn = float(np.clip(generator.normal(magnitude, self.noise), 0, 10))
-                    steps.append(Step(name, self._argument(name, drawn, generator)))
+                    operation = self.operations[name]
+                    argument = operation.argument(float(np.clip(generator.normal(magnitude, self.noise), 0, 10)))
+                    mirrored = operation.signed and generator.random() < 0.5
+                    steps.append(Step(name, 2 * operation.neutral - argument if mirrored else argument))
         return tuple(steps)
 
     def apply(self, pictures: Tensor, steps: Sequence[Step], fill: Colour) -> Tensor:
-        """`pictures` (t, h, w, 3) uint8, contiguous -> the same, new; `fill` is what comes from outside the picture."""
+        """(t, h, w, 3) uint8, contiguous -> a new tensor of the same shape; `fill` is the colour outside the picture."""
         for step in steps:
             pictures = self.operations[step.name].change(pictures, step.argument, fill)
         return pictures
 
-    def _argument(self, name: str, magnitude: float, generator: np.random.Generator) -> float:
-        operation = self.operations[name]
-        argument = operation.argument(magnitude)
-        if operation.signed and generator.random() < 0.5:
-            return 2 * operation.neutral - argument
-        return argument
 
-
-_ALLOWED = (
-    "rand with m 0..10, n 1.., mstd 0.., inc 0 or 1, as in rand-m7-n4-mstd0.5-inc1; or v0, v0-mstd0.5; or nothing"
-)
+_ALLOWED = "rand with m 0..10, n 1.., mstd 0.., inc 0 or 1, as in rand-m7-n4-mstd0.5-inc1; v0, v0-mstd0.5; or nothing"
 
 
 @lru_cache(maxsize=16)
 def parse_policy(text: str) -> Policy | None:
-    """The policy that `text` names; None for nothing.
+    """The policy that `text` names; None for an empty text.
 
-    `rand` is RandAugment: two operations (n) of magnitude 10 (m), each executed half of the times; mstd is the noise of the
-    magnitude; inc1 takes the operations that grow with it, inc0 or none the plain ones (the original reads inc0 as inc1).
-    `v0` is AutoAugment.
-
-    Raises VideoMambaError for anything else, naming the part that is wrong and what is allowed.
+    `rand` is RandAugment: two operations (n) of magnitude 10 (m), each executed with probability 1/2; mstd is the noise of
+    the magnitude; inc1 uses the operations that grow with it, otherwise the plain ones (the original reads inc0 as inc1).
+    `v0` is AutoAugment. Raises VideoMambaError for anything else, with the wrong part and the allowed forms.
     """
     if not text:
         return None

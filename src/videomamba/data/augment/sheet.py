@@ -1,4 +1,4 @@
-"""Training clips as one picture, to see what the network sees."""
+"""Training clips as one picture, as the network sees them."""
 
 from __future__ import annotations
 
@@ -25,11 +25,10 @@ def training_sheet(
     samples: int,
     draws: Callable[[int, int], np.random.Generator],
 ) -> Tensor:
-    """A row for each of `samples` clips of each video, augmented as in training, frames from left to right.
+    """`samples` rows for each video: augmented training clips, frames from left to right; (rows, columns, 3) uint8 RGB.
 
-    (rows, columns, 3) uint8 RGB. `draws(video, row)` gives the generator of a row. The videos have no class here, so every
-    symmetry can be shown; mixing needs a batch and is not shown. Raises VideoMambaError for an augmentation that is
-    impossible, VideoError for a video that cannot be read.
+    `draws(video, row)` is the generator of a row. Every symmetry is allowed, because the videos have no class here; mixing
+    is not shown. Raises VideoMambaError for impossible settings, VideoError for a video that cannot be read.
     """
     anything = VideoSet("sheet", (), ("any",), Symmetries(mirror=(0,), upside_down=(0,), backwards=(0,)))
     check_augmentation(augment, anything)

@@ -1,4 +1,4 @@
-"""Where a training clip looks: crops at a random place and size, symmetries with their labels, erasing.
+"""The spatial changes of a training clip: random crops, symmetries with their labels, erasing.
 
 Pictures are (t, h, w, 3) uint8 RGB. Shape letters: t frames, h height, w width.
 """
@@ -6,7 +6,6 @@ Pictures are (t, h, w, 3) uint8 RGB. Shape letters: t frames, h height, w width.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -38,7 +37,7 @@ class Box(NamedTuple):
 def crop(
     pictures: Tensor, preprocess: Preprocess, augmentation: Augmentation, generator: np.random.Generator
 ) -> Tensor:
-    """A random part of the pictures at `preprocess.image_size`, the same part of each; (t, height, width, 3) contiguous."""
+    """The same random part of each picture at `preprocess.image_size`; (t, height, width, 3) contiguous."""
     _, h, w, _ = pictures.shape
     if augmentation.crop == "shift":
         pictures = _resized(pictures, cover_size((h, w), preprocess), preprocess)
@@ -50,9 +49,9 @@ def crop(
 def area_box(
     size: tuple[int, int], area: tuple[float, float], aspect: tuple[float, float], generator: np.random.Generator
 ) -> Box:
-    """A box with a share of the area of (height, width), evenly drawn, and an aspect width / height, log-evenly drawn.
+    """A box with a uniform share `area` of (height, width) and a log-uniform `aspect` width / height.
 
-    What does not fit is drawn again; after ten times it is the largest centred box with an allowed aspect.
+    A box that does not fit is drawn again; after ten tries it is the largest centred box with an allowed aspect.
     """
     height, width = size
     for _ in range(_CROP_TRIES):
@@ -60,51 +59,45 @@ def area_box(
         if min(drawn) > 0 and drawn[0] <= height and drawn[1] <= width:
             return place_box(size, drawn, generator)
     clamped = min(max(width / height, aspect[0]), aspect[1])
-    inner = (height, width)
-    if clamped > width / height:
-        inner = max(round(width / clamped), 1), width
-    elif clamped < width / height:
-        inner = height, max(round(height * clamped), 1)
+    inner = min(max(round(width / clamped), 1), height), min(max(round(height * clamped), 1), width)
     return Box((height - inner[0]) // 2, (width - inner[1]) // 2, *inner)
 
 
 def place_box(size: tuple[int, int], inner: tuple[int, int], generator: np.random.Generator) -> Box:
-    """A box of size `inner` at any place inside `size` with equal probability."""
+    """A box of size `inner` at a uniform random place inside `size`."""
     top, left = (int(generator.integers(s - i + 1)) for s, i in zip(size, inner, strict=True))
     return Box(top, left, *inner)
 
 
-@dataclass(frozen=True)
-class Turn:
-    """One of the symmetries: which dimension of (t, h, w, 3) is reversed, what becomes of each class."""
+class Turn(NamedTuple):
+    """A symmetry: the reversed dimension of (t, h, w, 3), and the new class of each class."""
 
     dimension: int
     labels: tuple[int, ...]
 
 
 def allowed_turns(augmentation: Augmentation, symmetries: Symmetries) -> tuple[Turn, ...]:
-    """What half of the clips undergo, each on its own. Raises VideoMambaError when the data does not say the new class."""
+    """The symmetries, each applied to half of the clips. Raises VideoMambaError when the new class is unknown."""
     wanted = (
         ("flip on", augmentation.flip == "on", 2, symmetries.mirror, "mirrored"),
         ("flip_vertical", augmentation.flip_vertical, 1, symmetries.upside_down, "turned upside down"),
-        ("reverse", augmentation.reverse, 0, symmetries.backwards, "run backwards"),
+        ("reverse", augmentation.reverse, 0, symmetries.backwards, "played backwards"),
     )
     turns = []
-    for option, asked, dimension, labels, how in wanted:
-        if asked and labels is None:
+    for option, on, dimension, labels, how in wanted:
+        if on and labels is None:
             raise VideoMambaError(
-                f"augment.{option}: the data set does not say which class a video becomes when it is {how}; switch it off"
+                f"augment.{option}: the data set does not define the class of a video that is {how}; switch it off"
             )
-        automatic = dimension == 2 and augmentation.flip == "auto"
-        if labels is not None and (asked or automatic):
+        if labels is not None and (on or (dimension == 2 and augmentation.flip == "auto")):
             turns.append(Turn(dimension, labels))
     return tuple(turns)
 
 
 def erase(clip: Tensor, generator: np.random.Generator) -> None:
-    """Fill one box with noise N(0, 1), in place: `clip` (3, t, h, w) float, normalised. One box, all pictures and channels.
+    """Fill one box of all pictures of `clip` (3, t, h, w) float, normalised, with noise N(0, 1), in place.
 
-    A picture too small for a box stays as it is.
+    A picture that is too small for a box is not changed.
     """
     size = clip.shape[2], clip.shape[3]
     for _ in range(_ERASE_TRIES):

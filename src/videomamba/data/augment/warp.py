@@ -1,8 +1,8 @@
-"""Rotation, shear and translation of a clip, all pictures alike, as Pillow's affine transform with bicubic resampling.
+"""Rotation, shear and translation of all pictures of a clip, as Pillow's affine transform with bicubic resampling.
 
-An output pixel whose place lies outside the picture gets the fill colour; inside, the edge pixels repeat.
+An output pixel whose place is outside the picture gets the fill colour; inside, the edge pixels repeat.
 
-Shape letters: t frames, h height, w width, k pixels that an output pixel is made of.
+Shape letters: t frames, h height, w width, k input pixels per output pixel.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ Colour = tuple[int, int, int]
 _Axis = tuple[float, float, float]  # place = (x, y, 1) . axis
 
 _PIXEL = np.dtype("V3")  # three bytes that NumPy moves as one, three times as fast
-_PIXELS = 1 << 24  # of all pictures that are laid side by side: 200 MB
-_PIXELS_OF_BAND = 1 << 18  # of the output that are made at a time, each with 16 weights: 40 MB
+_PIXELS = 1 << 24  # input pixels per block of pictures: 200 MB
+_PIXELS_OF_BAND = 1 << 18  # output pixels computed at a time, each with 16 weights: 40 MB
 
 
 def rotate(pictures: Tensor, degrees: float, fill: Colour) -> Tensor:
@@ -33,12 +33,12 @@ def rotate(pictures: Tensor, degrees: float, fill: Colour) -> Tensor:
 
 
 def shear_x(pictures: Tensor, factor: float, fill: Colour) -> Tensor:
-    """Row y is moved to the left by factor * y; the topmost stays."""
+    """Row y moves to the left by factor * y; the topmost row does not move."""
     return _affine(pictures, (1, factor, 0), (0, 1, 0), fill)
 
 
 def shear_y(pictures: Tensor, factor: float, fill: Colour) -> Tensor:
-    """Column x is moved up by factor * x; the leftmost stays."""
+    """Column x moves up by factor * x; the leftmost column does not move."""
     return _affine(pictures, (1, 0, 0), (factor, 1, 0), fill)
 
 
@@ -55,8 +55,8 @@ def translate_y(pictures: Tensor, share: float, fill: Colour) -> Tensor:
 def _affine(pictures: Tensor, x_axis: _Axis, y_axis: _Axis, fill: Colour) -> Tensor:
     """(t, h, w, 3) uint8 -> the same: output pixel (x, y) shows the place (x_axis . (x, y, 1), y_axis . (x, y, 1)).
 
-    Every output pixel is a weighted sum of k pixels, the same ones in each picture. So the pictures are laid side by side,
-    one row of 3 t numbers for a pixel, and the sums are an embedding bag: several times as fast as a bicubic grid_sample.
+    Every output pixel is a weighted sum of k pixels, at the same places in each picture. So each pixel becomes one row of
+    3 t numbers, and the sums are an embedding bag: several times as fast as a bicubic grid_sample.
     """
     t, h, w, _ = pictures.shape
     changed = np.empty((t, h * w), _PIXEL)
@@ -71,7 +71,7 @@ def _affine(pictures: Tensor, x_axis: _Axis, y_axis: _Axis, fill: Colour) -> Ten
             place_y = (x * y_axis[0] + (y * y_axis[1] + y_axis[2])).flatten()
             taken, weights = _taps(place_x, place_y, h, w)
             sums = F.embedding_bag(taken, pixels, mode="sum", per_sample_weights=weights)
-            # Truncated as in Pillow; the small addition keeps what is exact in theory from falling a level.
+            # Truncated as in Pillow; the small addition keeps rounding errors from lowering exact values by one level.
             levels = sums.add_(1 / 256).clamp_(0, 255).numpy().astype(np.uint8)
             outside = (place_x < 0) | (place_x >= w) | (place_y < 0) | (place_y >= h)
             levels[outside.numpy()] = np.tile(np.array(fill, np.uint8), len(some))
@@ -102,14 +102,14 @@ def _taps(place_x: Tensor, place_y: Tensor, h: int, w: int) -> tuple[Tensor, Ten
 
 
 def _taps_along(place: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The pixel before each place (h w,), the steps from there to those it is made of (k,), their weights (h w, k).
+    """The pixel before each place (h w,), the steps from there to the k input pixels (k,), their weights (h w, k).
 
-    One pixel if all places are middles of pixels, else four. Pillow's cubic has slope -1, where others have -1/2 or -3/4.
+    k = 1 if all places are centres of pixels, else 4. Pillow's cubic has slope -1; others use -1/2 or -3/4.
     """
     place = place - 0.5
     before = place.floor()
     d = (place - before).float()
-    before = before.clamp_(-1, size - 1).int().add_(2)  # clamped: what lies outside is filled later
+    before = before.clamp_(-1, size - 1).int().add_(2)  # clamped: pixels outside are filled later
     if not d.any():
         return before, torch.tensor([0], dtype=torch.int32), torch.ones(len(d), 1)
     d2 = d * d

@@ -1,14 +1,14 @@
-"""Which frames of a video make a clip: arithmetic on V (frames of the video) and n (frames of the clip), no file.
+"""The choice of the frames of a clip: arithmetic on V (frames of the video) and n (frames of the clip), no file.
 
-Three families, as in the original data pipelines. Every function takes any V >= 1 and returns n indices in [0, V - 1]
+Three families, as in the original data pipelines. Every function accepts any V >= 1 and returns n indices in [0, V - 1]
 that do not decrease; a video shorter than its clip repeats frames.
 
-    uniform  n points of one grid over the whole video (Kinetics-400, Breakfast, COIN, LVU)
+    uniform  n points of one grid over the complete video (Kinetics-400, Breakfast, COIN, LVU)
     tsn      one frame of each of n equal segments (Something-Something V2, masked pre-training)
     dense    every r-th frame of one stretch of W = n r frames
 
-`train` draws with a generator; `test` gives clip k of K, shifted copies of one pattern. One test clip (K = 1) is the
-validation clip, the middle one. `round` is to the nearest, halves to even; truncation is towards zero.
+`train` draws from a generator; `test` returns clip k of K, shifted copies of one pattern. A single test clip (K = 1) is the
+validation clip, in the middle. `round` is to the nearest, halves to even; truncation is towards zero.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Indices = tuple[int, ...]
 
 
 def train_clip(preprocess: Preprocess, num_frames: int, generator: np.random.Generator) -> Indices:
-    """A random clip of a video with `num_frames` frames, by the sampling that `preprocess` names."""
+    """A random clip of a video with `num_frames` frames, with the sampling of `preprocess`."""
     if preprocess.sampling == "uniform":
         return uniform_train(num_frames, preprocess.num_frames, generator)
     if preprocess.sampling == "tsn":
@@ -32,7 +32,7 @@ def train_clip(preprocess: Preprocess, num_frames: int, generator: np.random.Gen
 
 
 def evaluation_clips(preprocess: Preprocess, num_frames: int, num_clips: int = 1) -> list[Indices]:
-    """The `num_clips` clips that a video with `num_frames` frames is tested on; for one clip, the validation clip."""
+    """The `num_clips` test clips of a video with `num_frames` frames; a single one is the validation clip."""
     if num_clips < 1:
         raise ValueError(f"num_clips must be at least 1, got {num_clips}")
     n = preprocess.num_frames
@@ -44,10 +44,10 @@ def evaluation_clips(preprocess: Preprocess, num_frames: int, num_clips: int = 1
 
 
 def at_rate(timestamps: NDArray[np.float64], fps: float | None) -> Indices:
-    """The frames on screen at 0, 1 / fps, 2 / fps, ... seconds, each at most once; every frame where fps is None.
+    """The frames on screen at 0, 1 / fps, 2 / fps, ... seconds, each at most once; every frame if fps is None.
 
-    `timestamps` (V,) are those of a video, in seconds from its first frame. A rate above the video's own takes every frame.
-    Raises ValueError for a rate that is not above 0.
+    `timestamps` (V,) are the seconds of the video's frames from the first one. A rate above the video's own takes every
+    frame. Raises ValueError for a rate that is not above 0.
     """
     if fps is None:
         return tuple(range(len(timestamps)))
@@ -55,13 +55,13 @@ def at_rate(timestamps: NDArray[np.float64], fps: float | None) -> Indices:
         raise ValueError(f"fps must be above 0, got {fps}")
     mean = timestamps[-1] / max(len(timestamps) - 1, 1)
     borders = np.append(timestamps, timestamps[-1] + max(mean, 1 / fps if len(timestamps) == 1 else 0.0))
-    # The first moment asked for from each border on. A frame is wanted when one lies between its borders.
+    # The first moment at or after each border. A frame is taken if a moment is between its borders.
     moments = np.ceil((borders - ROUNDED_TIMES) * fps)
     return tuple(int(index) for index in np.flatnonzero(moments[1:] > moments[:-1]))
 
 
 def uniform_train(num_frames: int, n: int, generator: np.random.Generator) -> Indices:
-    """One draw in each of n segments, ends included: neighbours share an end, so that indices may repeat."""
+    """One random frame in each of n segments, ends included: neighbours share an end, so indices may repeat."""
     _check(num_frames, n)
     ends = np.round((num_frames - 1) / n * np.arange(n + 1)).astype(np.int64)
     return _within(generator.integers(ends[:-1], ends[1:], endpoint=True), num_frames)
@@ -76,23 +76,23 @@ def uniform_test(num_frames: int, n: int, clip: int, num_clips: int) -> Indices:
 
 
 def tsn_train(num_frames: int, n: int, generator: np.random.Generator) -> Indices:
-    """One draw in each of n segments of V // n frames. V < n: one draw in each of n segments of V / n frames.
+    """One random frame in each of n segments of V // n frames. V < n: in each of n segments of V / n frames.
 
-    The second case spreads a short video evenly over the clip, where the original code repeats its first frame n times.
+    The second case spreads a short video evenly over the clip; the original code repeats its first frame n times.
     """
     _check(num_frames, n)
-    whole = num_frames // n
-    if whole:
-        return _within(np.arange(n) * whole + generator.integers(0, whole, size=n), num_frames)
+    length = num_frames // n
+    if length:
+        return _within(np.arange(n) * length + generator.integers(0, length, size=n), num_frames)
     return _within((np.arange(n) + generator.random(n)) * (num_frames / n), num_frames)
 
 
 def tsn_test(num_frames: int, n: int, clip: int, num_clips: int) -> Indices:
-    """int(t (i + k / K)) with t = V / n: clip 0 begins its segments, the others follow evenly. K = 1: int(t / 2 + t i).
+    """int(t (i + k / K)) with t = V / n: clip 0 starts the segments, the others follow evenly. K = 1: int(t / 2 + t i).
 
-    For K = 2 the original's two readers (video files, folders of frames) agree with this. They test K = 1 on the
-    beginnings of the segments and validate on their middles; here one clip is always the middle. For K > 2 its video
-    reader still cuts the K = 2 grid, into clips of a part of the video; this follows its frame reader.
+    For K = 2 both readers of the original (video files, folders of frames) agree with this. For K = 1 they test on the
+    starts of the segments and validate on the middles; here one clip is always the middle. For K > 2 the original's video
+    reader cuts the K = 2 grid into clips of a part of the video; this follows its frame reader.
     """
     _check(num_frames, n, clip, num_clips)
     step = num_frames / n
@@ -101,7 +101,7 @@ def tsn_test(num_frames: int, n: int, clip: int, num_clips: int) -> Indices:
 
 
 def dense_train(num_frames: int, n: int, rate: int, generator: np.random.Generator) -> Indices:
-    """n frames of a random stretch of W = n r frames; V <= W: about every r-th frame, then the last one repeated."""
+    """n frames of a random stretch of W = n r frames. V <= W: about every r-th frame, then the last one repeated."""
     _check(num_frames, n, rate=rate)
     if num_frames <= n * rate:
         return _dense_short(num_frames, n, rate)
@@ -109,10 +109,10 @@ def dense_train(num_frames: int, n: int, rate: int, generator: np.random.Generat
 
 
 def dense_test(num_frames: int, n: int, rate: int, clip: int, num_clips: int) -> Indices:
-    """Every r-th frame from int(k (V - W) / (K - 1)) on, the last one repeated where the video ends. K = 1: the middle.
+    """Every r-th frame from int(k (V - W) / (K - 1)) on, the last one repeated at the end. K = 1: the middle.
 
-    The middle clip is the original's validation clip, whose frames are linspace(start, start + W, n), with start at
-    (V - W) // 2: the original's own start is negative for short videos, and its test divides by K - 1.
+    The middle clip is the original's validation clip, with the frames linspace(start, start + W, n), start (V - W) // 2:
+    the original's own start is negative for short videos, and its test divides by K - 1.
     """
     _check(num_frames, n, clip, num_clips, rate)
     width = n * rate
@@ -141,8 +141,6 @@ def _within(places: NDArray[np.integer | np.floating], num_frames: int) -> Indic
 
 def _check(num_frames: int, n: int, clip: int = 0, num_clips: int = 1, rate: int = 1) -> None:
     if num_frames < 1 or n < 1 or rate < 1:
-        raise ValueError(
-            f"need at least one frame, got a video of {num_frames} frames, a clip of {n}, a rate of {rate}"
-        )
+        raise ValueError(f"need at least one frame, got a video of {num_frames}, a clip of {n}, a rate of {rate}")
     if not 0 <= clip < num_clips:
         raise ValueError(f"clip {clip} of {num_clips}: count from 0")

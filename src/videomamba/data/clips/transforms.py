@@ -1,7 +1,7 @@
-"""From frames to what the network sees, at test time: resize, crop, normalise. Deterministic, one record of settings.
+"""From frames to test clips: resize, crop, normalise. Deterministic, with one record of settings.
 
-Frames are scaled once: `covering` makes `Covering` frames, and only those can be cropped. Training resizes and normalises
-with the same functions.
+Frames are scaled once: `covering` makes `Covering` frames, and only those can be cropped. Training uses the same functions
+to resize and normalise.
 
 Shape letters: t frames, h height, w width.
 """
@@ -17,26 +17,26 @@ from torch import Tensor
 from videomamba.schema import Clip, Frames, Preprocess
 
 Covering = NewType("Covering", Frames)
-"""Frames scaled so that they just cover what a `Preprocess` crops from."""
+"""Frames scaled to just cover the area that a `Preprocess` crops from."""
 
 
 def to_clip(frames: Frames, preprocess: Preprocess, *, crop: int = 0, num_crops: int = 1) -> Clip:
-    """The clip of frames of any size: `crop_clip` of them once they are scaled. Raises what it raises."""
+    """`crop_clip` of the scaled frames, for frames of any size; raises the same errors."""
     return crop_clip(covering(frames, preprocess), preprocess, crop=crop, num_crops=num_crops)
 
 
 def crop_clip(frames: Covering, preprocess: Preprocess, *, crop: int = 0, num_crops: int = 1) -> Clip:
     """Crop view `crop` of `num_crops` and normalise: (3, t, h, w) float32, contiguous.
 
-    One crop is the centre. More lie evenly along the dimension that sticks out farther (left, centre, right of a wide
-    picture; top, middle, bottom of a tall one) and are centred along the other, as in the original multi-crop test.
+    One crop is the centre. Several crops are spread evenly along the dimension with more to spare (left, centre, right of a
+    wide picture; top, middle, bottom of a tall one) and centred along the other, as in the original multi-crop test.
 
     Raises ValueError when `crop` is not in [0, num_crops), or there are no frames, or they have another size.
     """
     if not 0 <= crop < num_crops:
         raise ValueError(f"crop {crop} of {num_crops}: count from 0")
     if len(frames) == 0:
-        raise ValueError(f"{frames.path}: no frames to make a clip of")
+        raise ValueError(f"{frames.path}: no frames to make a clip from")
     height, width = preprocess.image_size
     size = frames.data.shape[1], frames.data.shape[2]
     if size != cover_size(size, preprocess):
@@ -49,7 +49,7 @@ def crop_clip(frames: Covering, preprocess: Preprocess, *, crop: int = 0, num_cr
 
 
 def covering(frames: Frames, preprocess: Preprocess) -> Covering:
-    """The frames scaled to just cover what `preprocess` crops from; what has that size is left as it is."""
+    """The frames scaled to just cover the area that `preprocess` crops from; frames of that size are not changed."""
     height, width = frames.data.shape[1:3]
     scaled = resize(frames.data.permute(0, 3, 1, 2), cover_size((height, width), preprocess), preprocess)
     return Covering(Frames(scaled.permute(0, 2, 3, 1).contiguous(), frames.indices, frames.timestamps, frames.path))
@@ -58,7 +58,7 @@ def covering(frames: Frames, preprocess: Preprocess) -> Covering:
 def cover_size(size: tuple[int, int], preprocess: Preprocess) -> tuple[int, int]:
     """(height, width) of a picture of `size` scaled to just cover int(image_size / crop_ratio), keeping its aspect.
 
-    For a square target that is the short side, and int(target * long / short) for the long one.
+    For a square target the short side becomes the target, the long side int(target * long / short).
     """
     height, width = size
     target_h, target_w = (int(side / preprocess.crop_ratio) for side in preprocess.image_size)
@@ -68,9 +68,9 @@ def cover_size(size: tuple[int, int], preprocess: Preprocess) -> tuple[int, int]
 
 
 def crop_offset(excess: tuple[int, int], crop: int, num_crops: int) -> tuple[int, int]:
-    """(top, left) of a crop, given how many rows and columns are to spare.
+    """(top, left) of a crop; `excess` is the number of rows and columns to spare.
 
-    Centred is round(excess / 2), halves to even; spread is int(crop * excess / (num_crops - 1)), along rows if equal.
+    Centred: round(excess / 2), halves to even. Spread: int(crop * excess / (num_crops - 1)), along rows if equal.
     """
     rows, columns = excess
     top, left = round(rows / 2), round(columns / 2)
@@ -87,8 +87,8 @@ def resize(pictures: Tensor, size: tuple[int, int], preprocess: Preprocess) -> T
         return pictures
     if preprocess.antialias:
         return F.interpolate(pictures, size, mode=preprocess.interpolation, align_corners=False, antialias=True)
-    # As OpenCV does: exact weights, one rounding (the uint8 kernel rounds after each axis). Picture by picture, because
-    # float pictures at full size are large; by slices, because they keep the channels-last memory, twice as fast.
+    # As in OpenCV: exact weights, one rounding (the uint8 kernel rounds after each axis). One picture at a time, because
+    # float pictures at full size are large; slices keep the channels-last memory, which is twice as fast.
     resized = torch.empty((len(pictures), *size, 3), dtype=torch.uint8).permute(0, 3, 1, 2)
     for t in range(len(pictures)):
         source = pictures[t : t + 1].float()

@@ -1,4 +1,4 @@
-"""The views of a video that a test looks at: clips in time by crops in space."""
+"""The views of a video in a test: clips in time by crops in space."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ AT_ONCE = 16
 def iter_views(
     read: Callable[[Sequence[int]], Frames], num_frames: int, preprocess: Preprocess, views: Views
 ) -> Iterator[Clip]:
-    """The views (3, t, h, w), clips outermost, of a video with `num_frames` frames that `read` gives by index.
+    """The views (3, t, h, w), clips outermost, of a video with `num_frames` frames; `read` returns frames by index.
 
-    Before the first view all clips are read, in one walk: every picture is asked for and scaled once, in ascending parts of
-    at most `AT_ONCE`, and only the scaled one is kept. Views are made as they are taken. Raises what `read` raises.
+    All clips are read before the first view, in one pass: each picture is read and scaled once, in ascending parts of at
+    most `AT_ONCE`, and only the scaled picture is kept. Each view is made when it is requested. Raises the errors of `read`.
     """
     chosen = evaluation_clips(preprocess, num_frames, views.clips)
     wanted = sorted({index for clip in chosen for index in clip})

@@ -1,13 +1,13 @@
 """Batches for training and evaluation, decoded in other processes while the network works.
 
-Worker processes are started once and serve all epochs. They come from a fork server: a process that has imported what they
-need and nothing else, so that each starts in a twentieth of a second, and that holds none of the threads and locks of the
-training process, whose fork may hang (OpenMP's threads do not survive it). As with every way of starting a process but
-a bare fork, a script that makes a loader needs `if __name__ == "__main__":`.
+Worker processes are started once and serve all epochs. They come from a fork server, which has imported only what they
+need: each starts in a twentieth of a second. The server has none of the threads and locks of the training process, whose
+fork may hang (OpenMP's threads do not survive it). A script that makes a loader needs `if __name__ == "__main__":`.
 """
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 import signal
@@ -19,7 +19,7 @@ from functools import partial
 from multiprocessing.connection import wait
 from multiprocessing.context import BaseContext
 from types import TracebackType
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
@@ -33,17 +33,100 @@ from videomamba.schema import Preprocess, VideoMambaError, VideoRecord, VideoSet
 T = TypeVar("T", Batch, EvaluationBatch)
 
 _LOST_WORKER, _RAISED_IN_WORKER = "DataLoader worker (pid", "Caught "
-"""How PyTorch's messages begin when a worker process is gone, and when it raised an error."""
+"""How PyTorch's messages start when a worker process is gone, and when it raised an error."""
 
 _BLOCK_BYTES = 1 << 28
-"""Of an evaluation: every worker has up to three blocks in memory, and a video of 10 x 3 views of 64 frames is 1.2 GB."""
+"""Size of an evaluation block: each worker holds up to three, and a video of 10 x 3 views of 64 frames takes 1.2 GB."""
 
 
-class TrainLoader:
+class _Tasks(Sampler[Sequence[Any]]):
+    """The tasks of PyTorch's loader: replaced between two epochs, while its processes keep running."""
+
+    def __init__(self) -> None:
+        self.tasks: Iterable[Sequence[Any]] = ()
+
+    def __iter__(self) -> Iterator[Sequence[Any]]:
+        return iter(self.tasks)
+
+
+class _Loader(Generic[T]):
+    """The items of a dataset for any sequence of tasks, in order; without `workers`, loaded in this process.
+
+    `waited` counts the seconds that the caller has waited for items.
+    """
+
+    def __init__(self, dataset: Dataset[T | VideoMambaError], *, workers: int, pin_memory: bool) -> None:
+        self.waited = 0.0
+        self._passes = 0
+        self._num_workers = workers
+        self._tasks = _Tasks()
+        self._items: Iterator[T | VideoMambaError] | None = None
+        self._loader: DataLoader[T | VideoMambaError] | None = DataLoader(
+            dataset,
+            sampler=self._tasks,
+            batch_size=None,
+            collate_fn=_unchanged,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            multiprocessing_context=_context() if workers else None,
+            worker_init_fn=_obey_parent if workers else None,
+            pin_memory=pin_memory,
+            # Its own generator: the loader draws a seed for its workers each epoch, which must not change the training's draws.
+            generator=torch.Generator(),
+        )
+
+    def close(self) -> None:
+        """Ends the worker processes; closing twice is harmless."""
+        # These two hold the processes. An error on its way out holds the frames that it passed, but must not hold these.
+        self._items = self._loader = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _load(self, tasks: Iterable[Sequence[Any]]) -> Iterator[T]:
+        if self._loader is None:
+            raise ValueError("this loader is closed")
+        self._tasks.tasks = tasks
+        self._passes += 1
+        mine = self._passes
+        before = time.perf_counter()
+        with interrupts_later():
+            self._items = iter(self._loader)
+        while True:
+            try:
+                item = next(self._items, None)
+            except (RuntimeError, EOFError, ConnectionError, FileNotFoundError) as error:
+                if not self._lost_worker(error):
+                    raise
+                raise VideoMambaError(
+                    "a process that decodes videos ended unexpectedly, most often because memory ran out (in containers: "
+                    "/dev/shm); use fewer of them (data.workers), a smaller micro_batch, or allow more memory"
+                ) from error
+            self.waited += time.perf_counter() - before
+            if item is None:
+                return
+            if isinstance(item, VideoMambaError):
+                raise item
+            yield item
+            if mine != self._passes or self._items is None:
+                raise ValueError("this loader is closed, or another pass through it has begun")
+            before = time.perf_counter()
+
+    def _lost_worker(self, error: Exception) -> bool:
+        """Whether `error` is one that PyTorch's loader raises when one of its processes is gone."""
+        if self._num_workers == 0 or str(error).startswith(_RAISED_IN_WORKER):
+            return False
+        return not isinstance(error, RuntimeError) or str(error).startswith(_LOST_WORKER)
+
+
+class TrainLoader(_Loader[Batch]):
     """The batches of one process of a training run, for all its epochs. Close it, or use it in a `with` statement.
 
-    `batch_size` counts the videos of a step over all `world` processes, `micro_batch` those of one forward pass (None: all
-    of this process's share). `waited` is how many seconds its user has waited for batches so far.
+    `batch_size` counts the videos of a step over all `world` processes, `micro_batch` the videos of one forward pass (None:
+    this process's complete share). `waited` is the number of seconds that the caller has waited for batches.
 
     Raises VideoMambaError when there are no videos or the batch cannot be divided.
     """
@@ -76,46 +159,31 @@ class TrainLoader:
             draws=draws,
             task=video_set.task,
         )
-        self._workers = _Workers[Batch](clips, workers=data.workers, pin_memory=pin_memory)
-
-    @property
-    def waited(self) -> float:
-        return self._workers.waited
+        super().__init__(clips, workers=data.workers, pin_memory=pin_memory)
 
     def epoch(self, epoch: int, first_step: int = 0) -> Iterator[list[Batch]]:
-        """The steps of an epoch from `first_step` on: the micro-batches of each, the same ones however often it is asked.
+        """The micro-batches of each step of an epoch from `first_step` on, the same ones in every call.
 
-        One epoch at a time: one that is left half way cannot be gone on with once another has begun.
+        One epoch at a time: an unfinished epoch cannot continue after another one has begun.
 
         Raises VideoMambaError (VideoError with on_error="stop") for a video that cannot be loaded, in its place.
         """
-        batches = self._workers.run(self._tasks(epoch, first_step))
+        batches = self._load(self._samples(epoch, first_step))
         for _ in range(first_step, self.steps_per_epoch):
             yield [next(batches) for _ in range(self.micro_batches)]
 
-    def close(self) -> None:
-        """Ends the worker processes; closing twice is harmless."""
-        self._workers.close()
-
-    def __enter__(self) -> TrainLoader:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def _tasks(self, epoch: int, first_step: int) -> Iterator[list[Sample]]:
+    def _samples(self, epoch: int, first_step: int) -> Iterator[list[Sample]]:
         order = epoch_order(len(self._records), self._draws.order(epoch), self._sample_repeats)
         for step in range(first_step, self.steps_per_epoch):
             for places in self._places(order, epoch=epoch, step=step):
                 yield [Sample(place, self._records[place.record]) for place in places]
 
 
-class EvaluationLoader:
+class EvaluationLoader(_Loader[EvaluationBatch]):
     """All views of all videos of a data set, in blocks of `block` consecutive records: block i is for process i % world.
 
-    What is in a forward pass therefore does not depend on the number of processes. `block` None: four records, fewer where
-    their views would take more than 256 MB. Iterating gives the blocks of this process, as often as it
-    is done. `waited` counts the seconds its user has waited.
+    The content of a forward pass therefore does not depend on the number of processes. `block` None: four records, fewer if
+    their views take more than 256 MB. Each iteration gives all blocks of this process.
     """
 
     def __init__(
@@ -131,7 +199,7 @@ class EvaluationLoader:
         pin_memory: bool = False,
     ) -> None:
         if block is None:
-            view = 3 * preprocess.num_frames * preprocess.image_size[0] * preprocess.image_size[1] * 4
+            view = 3 * preprocess.num_frames * math.prod(preprocess.image_size) * 4
             block = max(min(_BLOCK_BYTES // (len(views) * view), 4), 1)
         if block < 1 or not 0 <= rank < world:
             raise ValueError(f"blocks of {block} records for rank {rank} of {world}")
@@ -139,104 +207,17 @@ class EvaluationLoader:
         self._starts = range(rank * block, len(video_set), world * block)
         self._block = block
         clips = EvaluationClips(preprocess=preprocess, views=views, data=data)
-        self._workers = _Workers[EvaluationBatch](clips, workers=data.workers, pin_memory=pin_memory)
-
-    @property
-    def waited(self) -> float:
-        return self._workers.waited
+        super().__init__(clips, workers=data.workers, pin_memory=pin_memory)
 
     def __len__(self) -> int:
         return len(self._starts)
 
     def __iter__(self) -> Iterator[EvaluationBatch]:
-        return self._workers.run(self._tasks())
+        return self._load(self._blocks())
 
-    def close(self) -> None:
-        """Ends the worker processes; closing twice is harmless."""
-        self._workers.close()
-
-    def __enter__(self) -> EvaluationLoader:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def _tasks(self) -> Iterator[list[tuple[int, VideoRecord]]]:
+    def _blocks(self) -> Iterator[list[tuple[int, VideoRecord]]]:
         for start in self._starts:
             yield [(start + i, record) for i, record in enumerate(self._records[start : start + self._block])]
-
-
-class _Tasks(Sampler[Sequence[Any]]):
-    """What PyTorch's loader goes through next: exchanged between two epochs, while its processes live on."""
-
-    def __init__(self) -> None:
-        self.tasks: Iterable[Sequence[Any]] = ()
-
-    def __iter__(self) -> Iterator[Sequence[Any]]:
-        return iter(self.tasks)
-
-
-class _Workers(Generic[T]):
-    """The items of a dataset for any sequence of tasks, in their order; in this process where `workers` is 0."""
-
-    def __init__(self, dataset: Dataset[T | VideoMambaError], *, workers: int, pin_memory: bool) -> None:
-        self.waited = 0.0
-        self._runs = 0
-        self._num_workers = workers
-        self._tasks = _Tasks()
-        self._items: Iterator[T | VideoMambaError] | None = None
-        self._loader: DataLoader[T | VideoMambaError] | None = DataLoader(
-            dataset,
-            sampler=self._tasks,
-            batch_size=None,
-            collate_fn=_as_it_is,
-            num_workers=workers,
-            persistent_workers=workers > 0,
-            multiprocessing_context=_context() if workers else None,
-            worker_init_fn=_obey_parent if workers else None,
-            pin_memory=pin_memory,
-            # Its own: the loader draws a seed for its workers each epoch, and the training's draws must not depend on that.
-            generator=torch.Generator(),
-        )
-
-    def run(self, tasks: Iterable[Sequence[Any]]) -> Iterator[T]:
-        if self._loader is None:
-            raise ValueError("this loader is closed")
-        self._tasks.tasks = tasks
-        self._runs += 1
-        mine = self._runs
-        before = time.perf_counter()
-        with interrupts_later():
-            self._items = iter(self._loader)
-        while True:
-            try:
-                item = next(self._items, None)
-            except (RuntimeError, EOFError, ConnectionError, FileNotFoundError) as error:
-                if not self._lost_worker(error):
-                    raise
-                raise VideoMambaError(
-                    "a process that decodes videos ended by itself, most often because memory ran out (in containers: "
-                    "/dev/shm); take fewer of them (data.workers), a smaller micro_batch, or allow more memory"
-                ) from error
-            self.waited += time.perf_counter() - before
-            if item is None:
-                return
-            if isinstance(item, VideoMambaError):
-                raise item
-            yield item
-            if mine != self._runs or self._items is None:
-                raise ValueError("this loader is closed, or another pass through it has begun since")
-            before = time.perf_counter()
-
-    def close(self) -> None:
-        # What holds the processes are these two. An error on its way out must not: it holds the frames that it went through.
-        self._items = self._loader = None
-
-    def _lost_worker(self, error: Exception) -> bool:
-        """Whether `error` is what PyTorch's loader says, or stumbles over, when one of its processes is gone."""
-        if self._num_workers == 0 or str(error).startswith(_RAISED_IN_WORKER):
-            return False
-        return not isinstance(error, RuntimeError) or str(error).startswith(_LOST_WORKER)
 
 
 def _context() -> BaseContext:
@@ -248,10 +229,10 @@ def _context() -> BaseContext:
 
 
 def _obey_parent(_: int) -> None:
-    """In a worker: an interrupt at the keyboard is the training process's to handle, and its death ends this one too.
+    """In a worker: the training process handles interrupts, and the worker ends when the training process ends.
 
-    PyTorch watches for the second by the parent's id, which of a forked server's child is the server's; and the server
-    lives as long as its children.
+    PyTorch watches the parent's id for the latter. Here that is the id of the fork server, which lives as long as its
+    children.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.excepthook = _report_unless_hung_up
@@ -261,9 +242,9 @@ def _obey_parent(_: int) -> None:
 
 
 def _report_unless_hung_up(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """For the thread of a worker that hands over the memory of its tensors, the only one to report errors this way.
+    """For the thread of a worker that passes on the memory of its tensors, the only thread that reports errors this way.
 
-    The training process breaks such a connection off when it is interrupted or killed while it receives a batch.
+    The training process closes that connection when it is interrupted or killed while it receives a batch.
     """
     if not issubclass(kind, (ConnectionError, EOFError)):
         sys.__excepthook__(kind, error, trace)
@@ -274,5 +255,5 @@ def _end_with(sentinel: int) -> None:
     os._exit(1)
 
 
-def _as_it_is(item: T) -> T:
+def _unchanged(item: T) -> T:
     return item

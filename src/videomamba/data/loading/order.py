@@ -1,7 +1,7 @@
-"""Which video stands where in an epoch, so that any part of it can be asked for again.
+"""The order of the videos in an epoch, so that any part of it can be computed again.
 
-Nothing here keeps a state. What process r of w sees of step s is a slice of one order that all of them compute alike, so
-a run resumes at (epoch, step) as if it had never stopped, and the number of processes changes only how a step is split.
+Nothing here keeps a state. The share of process r of w in step s is a slice of one order that all processes compute, so a
+run resumes at (epoch, step) as if it had never stopped, and the number of processes changes only how a step is split.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from videomamba.schema import VideoMambaError
 
 
 class Place(NamedTuple):
-    """A place in the order of an epoch, and the record that stands there. All randomness of a sample comes from it."""
+    """A place in the order of an epoch, and its record. All random values of a sample depend on the place."""
 
     epoch: int
     position: int
@@ -24,14 +24,14 @@ class Place(NamedTuple):
 
 
 class Draws(Protocol):
-    """The generators of a run's data, made anew for each place: `training.draws.Draws`. Worker processes get a copy."""
+    """The generators of a run's data, a new one for each place: `training.draws.Draws`. Worker processes get a copy."""
 
     def order(self, epoch: int) -> np.random.Generator: ...
     def sample(self, epoch: int, position: int) -> np.random.Generator: ...
 
 
 def steps_per_epoch(n: int, batch_size: int) -> int:
-    """Steps of `batch_size` of n videos; what is left over waits for another epoch. Fewer than that are one small step.
+    """The number of steps of `batch_size` in n videos, the rest omitted; fewer than `batch_size` videos are one small step.
 
     Raises VideoMambaError when there are no videos.
     """
@@ -43,23 +43,23 @@ def steps_per_epoch(n: int, batch_size: int) -> int:
 def epoch_order(n: int, generator: np.random.Generator, sample_repeats: int = 1) -> NDArray[np.int64]:
     """The n records in the order of an epoch, (n,) int64: a permutation drawn from `generator`.
 
-    With `sample_repeats` k each record stands there k times in a row and the order still ends after n: the repeated
+    With `sample_repeats` k each record is repeated k times in a row and the order still ends after n: the repeated
     augmentation of the ImageNet recipes, in which an epoch shows about n / k of the images.
     """
     return np.repeat(generator.permutation(n), sample_repeats)[:n]
 
 
 def check_batch(batch_size: int, micro_batch: int | None, world: int) -> int:
-    """Micro-batches of one process in one step, where a step of all `world` processes takes `batch_size` videos.
+    """The micro-batches of one process in one step of `batch_size` videos over all `world` processes.
 
-    Raises VideoMambaError when they cannot all be alike, with the nearest batch size that can.
+    Raises VideoMambaError, with the nearest possible batch size, when they cannot be equally long.
     """
     together = world * (micro_batch or 1)
     if batch_size % together:
         fitting = max(batch_size // together, 1) * together
         share = f"{world} processes" + (f" x micro_batch {micro_batch}" if micro_batch else "")
         raise VideoMambaError(
-            f"batch_size {batch_size} cannot be divided by {share} = {together}; take for example {fitting}"
+            f"batch_size {batch_size} cannot be divided by {share} = {together}; use for example {fitting}"
         )
     return batch_size // together if micro_batch else 1
 
@@ -76,8 +76,8 @@ def step_places(
 ) -> list[list[Place]]:
     """The micro-batches of process `rank` in step `step`: consecutive slices of its slice of the step's batch.
 
-    Every process has equally many of them, because each is a meeting point of all. They are equally long too, unless
-    there are fewer videos than `batch_size`, which are then shared as evenly as they can; some may be empty.
+    Every process has the same number of micro-batches, because the processes synchronise in each. They are also equally
+    long, unless there are fewer videos than `batch_size`: these are split as evenly as possible, and some may be empty.
 
     Raises VideoMambaError for a batch that cannot be divided; ValueError for a step or rank that does not exist.
     """

@@ -1,4 +1,4 @@
-"""The frames that one record of a data set means: of a whole video, a span of one, a listed folder of frames, an image."""
+"""The frames of one record of a data set: a complete video, a span of one, a listed folder of frames, or an image."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from videomamba.video.open import open_video
 
 
 class FrameSource(Protocol):
-    """What sampling needs: how many frames there are to choose from, and the chosen ones."""
+    """The input of sampling: the number of frames, and the frames at chosen indices."""
 
     @property
     def num_frames(self) -> int: ...
@@ -26,14 +26,14 @@ class FrameSource(Protocol):
 
 @dataclass(frozen=True)
 class OpenRecord:
-    """An open video of which frames `first` ... `first + num_frames - 1` are the record's."""
+    """An open video; the frames of the record are `first` ... `first + num_frames - 1`."""
 
     video: Video
     first: int
     num_frames: int
 
     def frames(self, indices: Sequence[int]) -> Frames:
-        """The pictures at `indices`, counted from the record's first one; `Frames.indices` counts from the video's.
+        """The pictures at `indices` of the record; `Frames.indices` are their places in the video.
 
         Raises ValueError for an index outside [0, num_frames); VideoError when one of them cannot be decoded.
         """
@@ -47,62 +47,55 @@ class OpenRecord:
 def open_record(record: VideoRecord, *, threads: int | None = None) -> Iterator[OpenRecord]:
     """Open the video of a record; `threads` decode it (None: as `open_video` chooses).
 
-    A span (start, end) in seconds becomes the frames that are shown from start to end, both included, and ends where the
-    video ends: for a constant rate that is int(start * fps) to int(end * fps), as the original cuts its windows. Frames
-    that a list counts are opened by their names, without listing the folder.
+    A span (start, end) in seconds becomes the frames shown from start to end, both included, at most to the end of the
+    video: for a constant rate int(start * fps) to int(end * fps), as the original cuts its windows. If a list states the
+    number of frames, they are opened by their names, without listing the folder.
 
-    Raises VideoError when the video cannot be opened, a listed frame is missing or the span lies outside of the video;
-    VideoMambaError for a frame name that is not a template of a number.
+    Raises VideoError when the video cannot be opened, a listed frame is missing or the span is outside the video;
+    VideoMambaError for a frame name without one place for a number.
     """
-    if record.num_frames is not None and record.frame_name is not None:
-        video: Video = _listed_frames(record, record.num_frames, record.frame_name)
-    else:
-        video = open_video(record.path, threads=threads)
-    with video:
-        first, last = _range(record, video)
-        try:
+    try:
+        with _open(record, threads) as video:
+            first, last = _range(record, video)
             yield OpenRecord(video, first, last - first + 1)
-        except VideoError as error:
-            raise _missing_frame(record, error) or error from None
-
-
-def _listed_frames(record: VideoRecord, num_frames: int, frame_name: str) -> Video:
-    folder = Path(record.path)
-    try:
-        images = [folder / frame_name.format(i) for i in range(1, num_frames + 1)]
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError):
-        raise VideoMambaError(
-            f"frame_name {frame_name!r}: must hold one place for a number, for example img_{{:05}}.jpg"
-        ) from None
-    if not images:
-        raise VideoError(
-            record.path, f"has 0 frames according to {record.origin or 'its list'}; fix that line or remove it"
-        )
-    try:
-        return ImageVideo(folder, images, fps=1.0)
     except VideoError as error:
-        raise _missing_frame(record, error) or error from None
+        if not record.num_frames or Path(error.path).exists():
+            raise
+        missing = f"no such frame, one of {record.num_frames} according to {record.origin or 'its list'}"
+        raise VideoError(error.path, f"{missing}; fix it or add the file") from None
 
 
-def _missing_frame(record: VideoRecord, error: VideoError) -> VideoError | None:
-    if record.num_frames is None or Path(error.path).exists():
-        return None
-    source = record.origin or "its list"
-    return VideoError(
-        error.path, f"no such frame, one of {record.num_frames} according to {source}; fix it or add the file"
-    )
+def _open(record: VideoRecord, threads: int | None) -> Video:
+    if record.num_frames is None or record.frame_name is None:
+        return open_video(record.path, threads=threads)
+    if record.num_frames == 0:
+        source = record.origin or "its list"
+        raise VideoError(record.path, f"has 0 frames according to {source}; fix that line or remove it")
+    folder = Path(record.path)
+    return ImageVideo(folder, [folder / name for name in frame_names(record.frame_name, record.num_frames)], fps=1.0)
+
+
+def frame_names(frame_name: str, count: int) -> list[str]:
+    """The names of frames 1 to `count`. Raises VideoMambaError unless `frame_name` has one place for a number."""
+    try:
+        names = [frame_name.format(i) for i in range(1, count + 1)]
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError):
+        names = []
+    if len(set(names)) != count:
+        raise VideoMambaError(f"frame_name: {frame_name!r} needs one place for a number, for example img_{{:05}}.jpg")
+    return names
 
 
 def _range(record: VideoRecord, video: Video) -> tuple[int, int]:
-    """The first and the last frame of the record."""
+    """The first and last frame of the record."""
     last = video.info.num_frames - 1
     if record.span is None:
         return 0, last
     if isinstance(video, ImageVideo):
-        raise VideoError(record.path, "has a span in seconds, but images have no times; give a video file or no span")
+        raise VideoError(record.path, "has a span in seconds, but images have no times; use a video file or no span")
     start, end = record.span
     if start >= max(video.info.duration, EXACT_TIMES):
-        lasts = f"outside of the video, which lasts {video.info.duration:.2f} s"
+        lasts = f"outside the video, which lasts {video.info.duration:.2f} s"
         raise VideoError(record.path, f"the span {start:g} to {end:g} s is {lasts}; fix the list")
     begin, finish = shown(video.timestamps, record.span, EXACT_TIMES).tolist()
     return max(begin, 0), max(finish, 0)

@@ -1,4 +1,4 @@
-"""From a data set on disk to records: which format it is, which videos are whose, what their classes are called."""
+"""From a data set on disk to records: its format, its splits, its class names."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from videomamba.data.clips.windows import Windows
+from videomamba.data.loading.record_video import frame_names
 from videomamba.data.sets.formats.breakfast_coin import find_breakfast, find_coin
 from videomamba.data.sets.formats.classes import Classes, find_classes
 from videomamba.data.sets.formats.entry import Entry, Source, Split
@@ -21,13 +22,13 @@ from videomamba.data.sets.formats.folder import (
 )
 from videomamba.data.sets.formats.held_out import held_out
 from videomamba.data.sets.formats.kinetics import find_kinetics
-from videomamba.data.sets.formats.lists import default_lists, find_list
+from videomamba.data.sets.formats.lists import find_list, find_lists, list_named
 from videomamba.data.sets.formats.lvu import find_lvu
 from videomamba.data.sets.formats.ssv2 import find_ssv2
 from videomamba.data.sets.formats.table import SUFFIXES
-from videomamba.data.sets.symmetry import mirrored_classes
+from videomamba.data.sets.symmetry import LEFT_RIGHT, swapped_classes
 from videomamba.data.settings import DataSettings, Format
-from videomamba.schema import Annotation, Symmetries, VideoError, VideoMambaError, VideoRecord, VideoSet
+from videomamba.schema import Symmetries, VideoError, VideoMambaError, VideoRecord, VideoSet
 from videomamba.video.open import IMAGE_SUFFIXES, open_video
 
 _FORMATS: Mapping[Format, Callable[[DataSettings], Source]] = {
@@ -55,39 +56,35 @@ def read_dataset(
     """The records of one split, in the order of their list, or sorted by path.
 
     If a data set has no validation split, `val_fraction` of the training videos of each class are held out, at least one
-    and not all: those whose path below the root, hashed with `split_seed`, comes first, so that the split is the same in
-    every run and changes little when videos are added. Without a test split, "test" is "val".
+    and not all: the first when the paths below the root are hashed with `split_seed` and sorted. So the split is the same
+    in every run and changes little when videos are added. Without a test split, "test" is "val".
 
-    The class names are, in this order: those of `labels` or of the file `settings.labels`, those of the data set, the
-    sorted names in its training list, and where that has indices only, class_0 and so on. Mirroring is known to keep or
-    swap classes from these names, and not allowed where there are none, except in data sets that are known.
+    The class names come from, in this order: `labels` or the file `settings.labels`, the data set, the sorted names in its
+    training list; class_0 and so on if that list has only indices. Mirroring keeps or swaps classes according to their
+    names; without names it is not allowed, except in known data sets.
 
-    With `window` each video becomes its windows (policy "shorten" of `Windows.starts`); a video whose duration no list gives
-    is opened. With on_error="skip" one that does not open stays whole, to be counted where it is decoded.
+    With `window` each video becomes its windows (policy "shorten" of `Windows.starts`); a video whose duration is in no
+    list is opened. With on_error="skip" an unreadable video stays one record and is counted when it is decoded.
 
-    With `annotated` off the set is "unlabelled": lists need no labels or targets, a folder needs no folders of classes (all
-    videos below it count), and what a data set says of its videos is ignored. The splits stay the same.
+    With `annotated` off the set is "unlabelled": lists need no labels or targets, a folder needs no class folders (all
+    videos below it count), and annotations are ignored. The splits stay the same.
 
-    Whether files exist is not checked: a missing one is found on decoding, or by `videomamba data check`.
+    The existence of files is not checked: a missing file is found on decoding, or by `videomamba data check`.
 
-    Raises VideoMambaError, one line that names file and line, for whatever is wrong: a missing root, an empty list, a line
-    that does not fit, a label out of range, an unknown or repeated class.
+    Raises VideoMambaError, one line that names file and line, for a missing root, an empty list, a line that does not fit,
+    a label out of range, an unknown or repeated class.
     """
     _check(settings)
     source = _source(settings, annotated=annotated)
     entries = _entries(source, split, settings, annotated=annotated)
-    if not annotated:
-        found = tuple(record for entry in entries for record in _records(entry, None, settings))
-        return VideoSet(split, found, symmetries=_symmetries_without_classes(source))
-    classes = find_classes(source, entries, settings, labels)
-    found = tuple(record for entry in entries for record in _records(entry, classes.annotation(entry), settings))
-    return VideoSet(split, found, classes.names, _symmetries(source, classes))
+    classes = find_classes(source, entries, settings, labels) if annotated else None
+    records = tuple(record for entry in entries for record in _records(entry, classes, settings))
+    return VideoSet(split, records, () if classes is None else classes.names, _symmetries(source, classes))
 
 
 def same_videos(settings: DataSettings, one: Split, other: Split) -> bool:
-    """Whether two splits are the same videos, as "val" and "test" are where the data set has one of them only."""
-    first, second = (read_dataset(settings, split) for split in (one, other))
-    return first.records == second.records
+    """Whether two splits are the same videos, such as "val" and "test" if the data set has only one of them."""
+    return read_dataset(settings, one).records == read_dataset(settings, other).records
 
 
 def _source(settings: DataSettings, *, annotated: bool) -> Source:
@@ -100,19 +97,17 @@ def _guess(settings: DataSettings, *, annotated: bool) -> Format:
         return "list"
     root = settings.root
     if root is None:
-        raise VideoMambaError(
-            "root: no data set is given; give its folder as data.root, or its lists as data.train and data.val"
-        )
+        raise VideoMambaError("root: no data set is given; give its folder as data.root or its lists as data.train")
     the_root(settings)
     if synthetic_folders(root):
         return "synthetic"
-    if default_lists(root) or any((root / f"annotations{suffix}").is_file() for suffix in SUFFIXES):
+    if find_lists(settings) or list_named(root, "annotations"):
         return "list"
     if not annotated or has_class_folders(root):
         return "folder"
     raise VideoMambaError(
         f"{root}: no data set found; looked for synthetic.json, for a list train{{{','.join(SUFFIXES)}}} and for a folder "
-        "per class; if its layout is another, give data.format or data.train"
+        "per class; for another layout give data.format or data.train"
     )
 
 
@@ -127,7 +122,8 @@ def _entries(source: Source, split: Split, settings: DataSettings, *, annotated:
     return parts[split]() if split in parts else held_out(parts["train"](), settings, annotated=annotated)[1]
 
 
-def _records(entry: Entry, annotation: Annotation | None, settings: DataSettings) -> Iterator[VideoRecord]:
+def _records(entry: Entry, classes: Classes | None, settings: DataSettings) -> Iterator[VideoRecord]:
+    annotation = None if classes is None else classes.annotation(entry)
     for span in _spans(entry, settings):
         yield VideoRecord(
             path=entry.path,
@@ -144,7 +140,7 @@ def _spans(entry: Entry, settings: DataSettings) -> list[tuple[float, float] | N
         return [entry.span]
     path = Path(entry.path)
     if entry.num_frames is not None or path.suffix.lower() in IMAGE_SUFFIXES or path.is_dir():
-        raise VideoMambaError(f"{entry.origin or entry.path}: images have no times to cut windows by; use video files")
+        raise VideoMambaError(f"{entry.origin or entry.path}: images have no times, so no windows; use video files")
     first, last = entry.span or (0.0, entry.duration)
     if last is None:
         try:
@@ -160,32 +156,19 @@ def _spans(entry: Entry, settings: DataSettings) -> list[tuple[float, float] | N
     return [(first + start, first + end) for start, end in windows]
 
 
-def _symmetries(source: Source, classes: Classes) -> Symmetries:
+def _symmetries(source: Source, classes: Classes | None) -> Symmetries:
+    if classes is None:  # no class can change, so all are allowed, except in data sets that are never mirrored
+        mirrored = source.symmetries is None or source.symmetries.mirror is not None
+        return Symmetries(mirror=() if mirrored else None, upside_down=(), backwards=())
     if source.symmetries is not None:
         return source.symmetries
     if classes.named or (classes.names and source.nameless_mirror):
-        return Symmetries(mirror=mirrored_classes(classes.names))
+        return Symmetries(mirror=swapped_classes(classes.names, LEFT_RIGHT))
     return Symmetries(mirror=() if source.nameless_mirror else None)
-
-
-def _symmetries_without_classes(source: Source) -> Symmetries:
-    """No class can change, so that all are allowed, except where a data set is known not to be mirrored."""
-    mirrored = source.symmetries is None or source.symmetries.mirror is not None
-    return Symmetries(mirror=() if mirrored else None, upside_down=(), backwards=())
 
 
 def _check(settings: DataSettings) -> None:
     given = next((name for name in ("train", "val", "test") if getattr(settings, name) is not None), None)
     if given and settings.format in ("folder", "synthetic"):
-        raise VideoMambaError(
-            f"--{given}: format {settings.format} has folders and no lists; leave it out, or give format list"
-        )
-    try:
-        settings.frame_name.format(1)
-        distinct = settings.frame_name.format(1) != settings.frame_name.format(2)
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError):
-        distinct = False
-    if not distinct:
-        raise VideoMambaError(
-            f"frame_name: {settings.frame_name!r} must hold one place for a number, for example img_{{:05}}.jpg"
-        )
+        raise VideoMambaError(f"--{given}: format {settings.format} has no lists; omit it, or use format list")
+    frame_names(settings.frame_name, 2)

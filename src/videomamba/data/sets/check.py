@@ -1,4 +1,4 @@
-"""Looks at a data set as training would: opens every video once, counts classes, compares the splits."""
+"""Checks a data set as training would use it: opens every video once, counts classes, compares the splits."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ Kind = Literal["missing", "unreadable", "span", "label", "leak", "duplicate", "c
 
 _DECODED = 8
 _TOLERANCE = 1.0
-"""Seconds by which a list may be wrong about an end: most lists round durations."""
+"""Seconds by which an end in a list may be too late: most lists round durations."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """`serious`: training or testing would fail or mislead. `split` and `path` are empty where it is about more."""
+    """`serious`: training or testing would fail or mislead. `path` is empty if the problem concerns several videos."""
 
     kind: Kind
     serious: bool
@@ -51,9 +51,9 @@ class Spread:
 
 @dataclass(frozen=True)
 class SplitReport:
-    """One split: `classes` counts the records of each class, `targets` spreads those of regression.
+    """One split: `classes` counts the records of each class, `targets` is the spread of the targets in regression.
 
-    `seconds` is of video files, `frames`, `width` and `height` of all that could be opened.
+    `seconds` covers the video files, `frames`, `width` and `height` all videos that could be opened.
     """
 
     split: str
@@ -91,7 +91,7 @@ class Report:
 
 @dataclass(frozen=True)
 class _Facts:
-    """What was found on opening a video, or why it could not be opened."""
+    """The facts of an opened video, or the reason why it could not be opened."""
 
     frames: int = 0
     seconds: float | None = None
@@ -109,23 +109,19 @@ def check_dataset(
     workers: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> Report:
-    """Read the splits and open each of their videos: its table of frames and the first picture, of listed frames also the last.
+    """Read the splits and open each video: its frame table and the first picture, of listed frames also the last.
 
-    With `decode`, 8 pictures that are spread over the video are decoded. `workers` threads do this, and `progress(done,
-    total)` is called after each video. Nothing is changed or cached.
+    With `decode`, 8 pictures spread over the video are decoded. `workers` threads share the work; `progress(done, total)`
+    is called after each video. Nothing is changed or cached. Without `annotated`, labels are ignored.
 
-    Without `annotated`, labels are neither needed nor looked at.
-
-    Raises VideoMambaError for what stops the reading of a list; what is wrong with single videos is in the report.
+    Raises VideoMambaError for a list that cannot be read; problems of single videos are in the report.
     """
     if workers < 1:
         raise VideoMambaError(f"workers: {workers} is too few; give at least 1")
-    reading = settings.model_copy(
-        update={"on_error": "skip"}
-    )  # a video that does not open is reported, with all others
+    reading = settings.model_copy(update={"on_error": "skip"})  # reports unreadable videos together with all others
     sets = [read_dataset(reading, split, annotated=annotated) for split in splits]
     validated = next((s.records for s in sets if s.name == "val"), None)
-    sets = [s for s in sets if s.name != "test" or s.records != validated]  # a data set without "test" tests on "val"
+    sets = [s for s in sets if s.name != "test" or s.records != validated]  # without "test", a data set tests on "val"
     videos = {_identity(record): record for s in sets for record in s.records}
     facts = _open_all(videos, decode=decode, workers=workers, progress=progress)
     problems = [
@@ -145,11 +141,7 @@ def _identity(record: VideoRecord) -> _Identity:
 
 
 def _open_all(
-    videos: Mapping[_Identity, VideoRecord],
-    *,
-    decode: bool,
-    workers: int,
-    progress: Callable[[int, int], None] | None,
+    videos: Mapping[_Identity, VideoRecord], *, decode: bool, workers: int, progress: Callable[[int, int], None] | None
 ) -> dict[_Identity, _Facts]:
     pool = ThreadPoolExecutor(workers)
     try:
@@ -200,9 +192,9 @@ def _of_span(record: VideoRecord, fact: _Facts) -> tuple[Kind, str, bool] | None
         return None
     start, end = record.span
     if fact.seconds is None:
-        return "span", "is not a video file, so a span in seconds means nothing", True
+        return "span", "is not a video file, so it cannot have a span in seconds", True
     if start >= fact.seconds:
-        return "span", f"{start:g} to {end:g} s lies outside of the video, which lasts {fact.seconds:.2f} s", True
+        return "span", f"{start:g} to {end:g} s is outside the video, which lasts {fact.seconds:.2f} s", True
     if end > fact.seconds + _TOLERANCE:
         return "span", f"{start:g} to {end:g} s goes beyond the video, which lasts {fact.seconds:.2f} s", False
     return None
@@ -214,13 +206,11 @@ def _of_repeats(videos: VideoSet) -> Iterator[Problem]:
         groups[_identity(record), record.span].append(record)
     for first, *others in groups.values():
         if others:
+            differ = any(record.annotation != first.annotation for record in others)
+            how = "with different annotations" if differ else f"{len(others) + 1} times"
             places = ", ".join(record.origin or record.path for record in (first, *others))
-            if any(record.annotation != first.annotation for record in others):
-                yield Problem("label", True, videos.name, first.path, f"is listed with different annotations: {places}")
-            else:
-                yield Problem(
-                    "duplicate", False, videos.name, first.path, f"is listed {len(others) + 1} times: {places}"
-                )
+            kind: Kind = "label" if differ else "duplicate"
+            yield Problem(kind, differ, videos.name, first.path, f"is listed {how}: {places}")
 
 
 def _of_leaks(sets: Sequence[VideoSet]) -> Iterator[Problem]:

@@ -1,4 +1,4 @@
-"""How many seconds of video a clip of a data set covers."""
+"""The seconds of video that a clip of a data set covers."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _OPENED = 15  # records, spread over the data set: enough for a median
 
 
 def usual_clip_seconds(preprocess: Preprocess, records: Sequence[VideoRecord]) -> float | None:
-    """The median length of the records' videos, or spans of them, in seconds, rounded to hundredths; for `Preprocess`.
+    """The median length of the records' videos or spans, in seconds, rounded to hundredths; for `Preprocess`.
 
-    None where a clip covers only a part of its video (dense sampling), where no record has times (images), or where none
-    that was tried can be opened.
+    None if a clip covers only a part of its video (dense sampling), if no record has times (images), or if none of the
+    tried videos can be opened.
     """
     if preprocess.sampling == "dense":
         return None

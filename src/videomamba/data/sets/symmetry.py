@@ -1,37 +1,22 @@
-"""What mirroring does to the meaning of a class, derived from the names of the classes."""
+"""The class of a mirrored or turned video, derived from the names of the classes."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 
-LEFT_RIGHT = (
-    ("left", "right"),
-    ("leftward", "rightward"),
-    ("leftwards", "rightwards"),
-    ("clockwise", "counterclockwise"),
-)
-UP_DOWN = (
-    ("up", "down"),
-    ("upward", "downward"),
-    ("upwards", "downwards"),
-    ("clockwise", "counterclockwise"),
-)
-
-
-def mirrored_classes(labels: Sequence[str]) -> tuple[int, ...] | None:
-    """Entry i is the class that a mirrored video of class i shows; see `swapped_classes`."""
-    return swapped_classes(labels, LEFT_RIGHT)
+_TURN = ("clockwise", "counterclockwise")
+LEFT_RIGHT = (("left", "right"), ("leftward", "rightward"), ("leftwards", "rightwards"), _TURN)
+UP_DOWN = (("up", "down"), ("upward", "downward"), ("upwards", "downwards"), _TURN)
 
 
 def swapped_classes(labels: Sequence[str], pairs: Sequence[tuple[str, str]]) -> tuple[int, ...] | None:
     """Entry i is the class whose name is that of class i with the words of each pair swapped.
 
-    A name without such words stays what it is. None when a name has such a word and no class, or more than one, has the
-    swapped name: then the class of a changed video is unknown. Case, and what stands between the words
-    ("turn_left", "Turn left", "TurnLeft", "left2"), do not matter; anticlockwise and counter-clockwise mean
-    counterclockwise. A word with one of these words in it counts where another class has the swapped word: turnleft where
-    there is turnright, and bright never.
+    A name without such words does not change. None when a name has such a word and no class, or more than one, has the
+    swapped name: then the class of a changed video is unknown. Case and separators ("turn_left", "Turn left", "TurnLeft",
+    "left2") do not matter; anticlockwise and counter-clockwise mean counterclockwise. A word that contains one of these
+    words counts only if another class has the swapped word: turnleft if there is turnright, but never bright.
     """
     swap = {word: other for pair in pairs for word, other in (pair, pair[::-1])}
     within = re.compile("|".join(sorted(swap, key=len, reverse=True)))

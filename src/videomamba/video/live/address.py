@@ -1,4 +1,4 @@
-"""What can be watched live: pipes, files, network addresses and cameras, and how FFmpeg opens each."""
+"""Sources of live video: pipes, files, network addresses and cameras, and how FFmpeg opens each."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import av.device
 
 from videomamba.schema import VideoError
 
-# What a source may open further. A playlist or a redirect can name any address, so that none of these is "file".
+# The protocols that a source may open. A playlist or a redirect can name any address, so none of these is "file".
 _PROTOCOLS = {
     "http": "http,https,httpproxy,tcp,tls,crypto",
     "https": "http,https,httpproxy,tcp,tls,crypto",
@@ -23,7 +23,7 @@ _PROTOCOLS = {
     "udp": "udp",
 }
 
-# RTSP over UDP loses packets at the first crowded switch; a camera that has no TCP is still asked for UDP afterwards.
+# RTSP over UDP loses packets on a busy network; for a camera without TCP, FFmpeg still tries UDP afterwards.
 _OPTIONS = {"rtsp": {"rtsp_flags": "prefer_tcp"}, "rtsps": {"rtsp_flags": "prefer_tcp"}}
 
 _SECRET = re.compile(r"([?&][^=&#]*(?:use|usr|pas|pwd|token|key|auth|sig|secret)[^=&#]*=)[^&#]*", re.IGNORECASE)
@@ -33,7 +33,7 @@ _SECRET = re.compile(r"([?&][^=&#]*(?:use|usr|pas|pwd|token|key|auth|sig|secret)
 class Address:
     """How FFmpeg opens a source. `shown` is its name without passwords, the only form that may be printed.
 
-    `network` sources may break off and come back. `recorded` ones give pictures as fast as they are asked for.
+    `network` sources may break off and resume. `recorded` sources deliver pictures as fast as they are read.
     """
 
     shown: str
@@ -47,8 +47,8 @@ class Address:
 def parse_address(source: str, *, follow: bool = False, platform: str = sys.platform) -> Address:
     """Reads "-" (standard input), scheme://..., /dev/videoN, camera:N or camera:NAME, or the name of a file or named pipe.
 
-    `follow` is for a file that is still being written. Raises VideoError for a scheme that is not watched, a file or a
-    device that is not there.
+    `follow` is for a file that is still being written. Raises VideoError for an unsupported scheme, or a file or device
+    that does not exist.
     """
     if source == "-":
         if sys.stdin is not None and sys.stdin.isatty():
@@ -71,8 +71,8 @@ def parse_address(source: str, *, follow: bool = False, platform: str = sys.plat
 
 
 def mask_secrets(url: str) -> str:
-    """`url` with user, password and what a query calls a user, password, token or key replaced by ***."""
-    # Up to the last @: a password with a slash in it is the user's mistake, and still a password.
+    """`url` with user, password, and the users, passwords, tokens and keys of its query replaced by ***."""
+    # Up to the last @, because a password may contain a slash by mistake.
     return _SECRET.sub(r"\1***", re.sub(r"(?<=://).+@", "***@", url))
 
 
@@ -93,11 +93,11 @@ def _camera(source: str, name: str, platform: str) -> Address:
     if platform.startswith("linux"):
         return _video4linux(source, f"/dev/video{name}" if name.isdecimal() else name)
     if platform == "darwin":
-        # Its own default of 29.97 pictures a second is one that Apple's cameras refuse.
+        # Apple's cameras reject its default of 29.97 pictures per second.
         return Address(source, name, "avfoundation", {"framerate": "30"})
     if platform == "win32":
         return Address(source, f"video={_directshow_name(source, name)}", "dshow")
-    raise VideoError(source, f"cameras of {platform} are not known here; pipe the video in and give -")
+    raise VideoError(source, f"cameras are not supported on {platform}; pipe the video in and give -")
 
 
 def _video4linux(source: str, device: str) -> Address:

@@ -1,4 +1,4 @@
-"""Pictures on their way from the thread that decodes them to whoever takes them: at most so many, by a stated policy."""
+"""The buffer of decoded pictures between the decoding thread and the consumer: a fixed size and a policy when it is full."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ Drop = Literal["latest", "all"]
 
 
 class LivePicture(NamedTuple):
-    """One picture on show from `start` to `stop`, seconds of the stream; `arrived` is the clock when it was decoded.
+    """One picture, on screen from `start` to `stop` seconds of the stream; `arrived` is the clock time of its decoding.
 
-    `data` is (h, w, 3) uint8 RGB, upright, or what `LiveSource`'s `prepare` made of that.
+    `data` is (h, w, 3) uint8 RGB, upright, or the result of `LiveSource`'s `prepare`.
     """
 
     start: float
@@ -38,7 +38,7 @@ class LiveBuffer:
         return len(self._waiting)
 
     def put(self, picture: LivePicture) -> None:
-        """Once the buffer is closed, pictures vanish."""
+        """After `close`, pictures are discarded."""
         with self._changed:
             if self._drop == "all":
                 self._changed.wait_for(lambda: len(self._waiting) < self._capacity or self._ended)
@@ -51,23 +51,23 @@ class LiveBuffer:
             self._changed.notify_all()
 
     def end(self, problem: BaseException | None = None) -> None:
-        """No more pictures will come; `problem` is raised where they would have been taken."""
+        """No more pictures will come; `take` raises `problem` when none are left."""
         with self._changed:
             self._ended = True
             self._problem = problem
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Whoever took the pictures has gone: they are given up, and nobody waits any more."""
+        """The consumer has stopped: pictures are discarded, and `put` and `take` no longer wait."""
         with self._changed:
             self._ended = True
             self._waiting.clear()
             self._changed.notify_all()
 
     def take(self) -> list[LivePicture]:
-        """All pictures that are waiting, at least one; empty at the end. Raises what `end` was given."""
+        """All waiting pictures, at least one; empty at the end. Raises the `problem` of `end`."""
         with self._changed:
-            # A wait without a limit is one that Ctrl-C does not end on Windows.
+            # On Windows, Ctrl-C does not end a wait without a limit.
             while not (self._waiting or self._ended):
                 self._changed.wait(0.2)
             taken = list(self._waiting)

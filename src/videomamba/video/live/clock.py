@@ -1,4 +1,4 @@
-"""When each picture of a stream is on show, on one line of time, and how far decoding is behind it."""
+"""The time of each picture of a stream, on one continuous time line, and the lag of the decoder."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import threading
 from collections.abc import Callable
 from typing import NamedTuple
 
-# Times that go on by more than this or back by more than this mean that the sender has started again.
+# Seconds: a jump forward or back by more than this means that the sender has restarted.
 _AHEAD = 10.0
 _BACK = 1.0
 
-# A camera's clock and ours part by up to this much; without it that would look, after hours, like falling behind.
+# The relative drift between a camera's clock and ours; without it the drift would look like lag after hours.
 _DRIFT = 2e-4
 
 _USUAL_INTERVAL = 1 / 25
 
 
 class Placed(NamedTuple):
-    """`start`: seconds since the first picture of all. `follows`: the picture before was on show until then."""
+    """`start`: seconds since the first picture of the stream. `follows`: the previous picture was on screen until then."""
 
     start: float
     arrived: float
@@ -25,13 +25,13 @@ class Placed(NamedTuple):
 
 
 class StreamClock:
-    """Places pictures in time. Across a break, when a sender starts again, time goes on as it does on the wall."""
+    """Places pictures in time. Across a break, when a sender restarts, time continues with the wall clock."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.interval = _USUAL_INTERVAL
-        """Seconds from the picture before the last to the last: how long one is on show where none follows it."""
+        """Seconds between the last two pictures: the duration of a picture that none follows."""
         self.lag = 0.0
-        """Seconds that the last picture came later than it would have come at the best pace seen."""
+        """Seconds by which the last picture is late, compared with the best pace so far."""
         self._clock = clock
         self._paced = self._untimed = False
         self._last: Placed | None = None
@@ -40,15 +40,15 @@ class StreamClock:
         self._base: float | None = None
 
     def begin(self, *, paced: bool, untimed: bool) -> None:
-        """A new connection. `paced`: its pictures are played in real time. `untimed`: they are timed by their arrival."""
+        """A new connection. `paced`: play its pictures in real time. `untimed`: time them by their arrival."""
         self._paced, self._untimed = paced, untimed
         self._last_time = None
 
     def place(self, time: float | None, stop: threading.Event) -> Placed | None:
-        """The place of a picture whose own time is `time`, seconds by the sender's clock or None for the usual interval.
+        """The place of a picture with the sender's `time` in seconds, None for the usual interval.
 
-        Waits until it is due where pictures are paced, at most until `stop` is set. None for a picture that comes after a
-        later one: it is not shown.
+        If pictures are paced, waits until it is due or `stop` is set. None for a picture that arrives after a later one: it
+        is not shown.
         """
         now = self._clock()
         if self._untimed:
@@ -61,7 +61,9 @@ class StreamClock:
                 return None
             self.interval = time - self._last_time
         else:
-            self._offset = self._resumed(now) - time
+            last = self._last
+            resumed = 0.0 if last is None else max(last.start + self.interval, last.start + now - last.arrived)
+            self._offset = resumed - time
             self._base = None
         self._last_time = time
         start = time + self._offset
@@ -77,12 +79,7 @@ class StreamClock:
         return self._last
 
     def lag_at(self, time: float | None) -> float:
-        """What the lag of a picture of that time would be if it came out now; 0 where that is unknown."""
+        """The lag that a picture of this time would have now; 0 if unknown."""
         if self._untimed or time is None or self._base is None:
             return 0.0
         return self._clock() - (time + self._offset) - self._base
-
-    def _resumed(self, now: float) -> float:
-        if self._last is None:
-            return 0.0
-        return max(self._last.start + self.interval, self._last.start + now - self._last.arrived)

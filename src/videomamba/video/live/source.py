@@ -1,14 +1,14 @@
-"""Pictures of a stream as they come: decoded in a thread of their own, kept in a buffer of fixed size.
+"""Pictures of a live stream: decoded in a separate thread, stored in a buffer of fixed size.
 
-What happens when whoever takes the pictures is too slow is the policy `drop`:
+`drop` is the policy for a consumer that is too slow:
 
-    latest  the oldest pictures are dropped, so that what is taken is about now; the decoder never waits. Where decoding
-            itself falls behind by more than MAX_LAG seconds, packets are dropped up to the next key frame.
-    all     nothing is dropped; the source waits. Right for a recording, wrong for a camera, whose pictures pile up elsewhere.
+    latest  the oldest pictures are dropped, so that the consumer gets recent ones; the decoder never waits. If decoding
+            itself lags by more than MAX_LAG seconds, packets are dropped up to the next key frame.
+    all     nothing is dropped; the source waits. For recordings, not for cameras, whose pictures would queue elsewhere.
 
-A recording has no pace of its own: "latest" plays it in real time, "all" as fast as it is taken.
+A recording has no pace of its own: "latest" plays it in real time, "all" as fast as it is consumed.
 
-Cameras (V4L2, AVFoundation, DirectShow) are opened as FFmpeg documents it, but no test here has one.
+Cameras (V4L2, AVFoundation, DirectShow) are opened as FFmpeg documents it; no test covers a real camera.
 """
 
 from __future__ import annotations
@@ -37,41 +37,38 @@ from videomamba.video.rgb import RgbWriter, orientation_of
 __all__ = ["MAX_LAG", "Drop", "LivePicture", "LiveSource"]
 
 MAX_LAG = 1.0
-"""Seconds that decoding may fall behind the stream's own clock before packets are dropped ("latest")."""
+"""Seconds that decoding may lag behind the stream's clock before packets are dropped ("latest")."""
 
-# Seconds before a connection is tried again: doubled after each failure.
-_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0  # seconds before the next attempt to connect: doubled after each failure
+_FRUITLESS = 1000  # packets in a row without a picture, after which the source has failed
 
-# Packets in a row without one picture after which a source has none to give.
-_FRUITLESS = 1000
-
-# Formats without times: FFmpeg numbers their pictures at 25 a second, whatever the camera does.
+# Formats without times: FFmpeg numbers their pictures at 25 per second, independent of the camera.
 _UNTIMED = frozenset({"h264", "hevc", "image2pipe", "jpeg_pipe", "m4v", "mjpeg", "mpjpeg"})
 
-# Segments come whole, seconds at a time, and are meant to be played in real time.
+# Formats in segments of several seconds, to be played in real time.
 _SEGMENTED = frozenset({"dash", "hls"})
 
-# Streams that no sender ends: where the connection closes, it may come back.
+# Streams without an end: after the connection closes, it may return.
 _ENDLESS = frozenset({"mpjpeg", "rtsp"})
 
 _CLOSED = "the connection was closed"
 
 
 class LiveSource:
-    """An open stream: iterate over its pictures, or `take` all that are waiting. A context manager.
+    """An open stream: iterate over its pictures, or `take` all waiting ones. A context manager.
 
-    `source` is "-" (standard input: any container that is read forward, such as MPEG-TS, Matroska or motion JPEG), an
+    `source` is "-" (standard input: any container that can be read forward, such as MPEG-TS, Matroska or motion JPEG), an
     rtsp, http, udp or tcp address, a camera (/dev/video0, camera:0, camera:NAME) or a file; `follow` waits for a file that
-    is still being written. `wants(start, stop)` chooses pictures by the time that they are on show; the others are decoded
-    and never converted. `prepare` is applied once to each chosen picture, in the decoding thread.
+    is still being written. `wants(start, stop)` chooses pictures by their time on screen; the others are decoded but not
+    converted. `prepare` is applied once to each chosen picture, in the decoding thread.
 
-    At most `buffer` pictures wait. An address or a followed file that is silent for `timeout` seconds has broken off, or
+    At most `buffer` pictures wait. An address or a followed file that is silent for `timeout` seconds has broken off or
     ended. A network source that breaks off is opened again up to `reconnect` times in a row, after 1, 2, 4, ... up to 30
-    seconds, which `notify` is told in one line; time goes on meanwhile and no picture covers the gap. Addresses are shown
-    without passwords.
+    seconds, reported to `notify` in one line; time continues and no picture covers the gap. Addresses are shown without
+    passwords.
 
-    Raises VideoError where `source` names nothing that can be watched; later, in `take`, where it cannot be opened, holds
-    no video, or broke off for good.
+    Raises VideoError for an unsupported `source`; later, in `take`, for one that cannot be opened, holds no video, or
+    breaks off for good.
     """
 
     def __init__(
@@ -112,11 +109,11 @@ class LiveSource:
 
     @property
     def dropped(self) -> int:
-        """Pictures dropped so far because somebody was too slow: taken too late, or never decoded."""
+        """Pictures dropped so far because the consumer or the decoder was too slow."""
         return self._buffer.dropped + self._late_packets
 
     def take(self) -> list[LivePicture]:
-        """All pictures that are waiting, at least one, in order; waits for it. Empty once the stream has ended."""
+        """All waiting pictures in order; waits for at least one. Empty after the end of the stream."""
         return self._buffer.take()
 
     def __iter__(self) -> Iterator[LivePicture]:
@@ -130,19 +127,19 @@ class LiveSource:
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._buffer.close()
-        # A read that blocks ends with its timeout or with the process: nobody waits for that here.
+        # A blocked read ends with its timeout or with the process; do not wait for it.
         self._thread.join(timeout=1.0)
 
     def _run(self) -> None:
         problem: BaseException | None = None
         try:
             self._watch()
-        except BaseException as error:  # whatever it is, it belongs to whoever takes the pictures
+        except BaseException as error:  # raised again in the consumer's thread
             problem = error
         self._buffer.end(problem)
 
     def _watch(self) -> None:
-        """Connection after connection. The first that cannot be opened is an error at once: a wrong address, most often."""
+        """One connection after another. If the first cannot be opened it is an error at once: often a wrong address."""
         broken = self._play()
         failures = 0
         while broken is not None and not self._stop.is_set():
@@ -161,14 +158,13 @@ class LiveSource:
             try:
                 again = self._play()
             except VideoError as error:
-                # A sender that had hung up and does not answer any more has ended its stream: that stays no error.
+                # A sender that closed the connection and no longer answers has ended its stream: no error.
                 again = broken if broken == _CLOSED else error.reason.split(";")[0]
             broken = again
-            if self._decoded > before:
-                failures = 0
+            failures = 0 if self._decoded > before else failures
 
     def _play(self) -> str | None:
-        """From opening to the end. None where that is the proper end, else how the stream broke off."""
+        """From opening to the end. None for a regular end, else the reason why the stream broke off."""
         with self._open() as container:
             decoder = _Decoder(self.name, container, drop=self._drop)
             kind = container.format.name.split(",")[0]
@@ -217,7 +213,7 @@ class LiveSource:
                 options=address.options,
                 timeout=self._timeout if address.network or self._follow else None,
             )
-        # The errors' own text holds the address with its password: none is kept as a cause, and only `strerror` is shown.
+        # The text of the errors holds the address with its password: show only `strerror`, and keep no cause.
         except av.error.ExitError:
             reason = f"no answer within {self._timeout:g} s; check the address and the network, or allow more time"
             raise VideoError(self.name, reason) from None
@@ -241,7 +237,7 @@ class LiveSource:
             decoder.hurry(self._timing.lag)
 
     def _show_held(self, stop: float | None) -> None:
-        """Only the next picture tells until when the one before was on show. None: there is no next."""
+        """Put the held picture, which was on screen until `stop`, the time of the next one. None: there is no next one."""
         if self._held is None:
             return
         frame, start, arrived = self._held
@@ -256,7 +252,7 @@ class LiveSource:
 
 
 class _Decoder:
-    """The video stream of a container, decoded packet by packet; "latest" may pass over packets to catch up."""
+    """The video stream of a container, decoded packet by packet; "latest" may skip packets to catch up."""
 
     def __init__(self, name: str, container: InputContainer, *, drop: Drop) -> None:
         self.stream = choose_stream(container, name)
@@ -266,9 +262,9 @@ class _Decoder:
         self._late = False
 
     def decode(self, packet: Packet[VideoStream] | None) -> list[av.VideoFrame]:
-        """The sound pictures that come out when `packet` goes in; None asks for those that are still inside.
+        """The undamaged pictures that the decoder returns for `packet`; None flushes it.
 
-        What is lost or damaged on the way leaves the picture before it on show.
+        A lost or damaged picture leaves the one before it on screen.
         """
         if packet is not None and packet.size == 0 and not is_flush(packet):
             return []
@@ -283,7 +279,7 @@ class _Decoder:
         self._late = self._late or (self._drop == "latest" and lag > MAX_LAG)
 
     def skips(self, packet: Packet[VideoStream], timing: StreamClock) -> bool:
-        """Whether `packet` is passed over. Pictures lean on those before them, so that only a key frame ends this."""
+        """Whether `packet` is skipped. Pictures depend on earlier ones, so only a key frame ends the skipping."""
         if not self._late or is_flush(packet):
             return False
         if packet.is_keyframe:
@@ -292,13 +288,11 @@ class _Decoder:
         return self._late
 
     def seconds(self, ticks: int | None) -> float | None:
-        # By the stream's unit: a picture that is flushed out has none of its own.
+        # In the stream's unit: a flushed picture has none of its own.
         return None if ticks is None else float(ticks * (self.stream.time_base or 1))
 
 
 def _advice(address: Address) -> str:
     if address.network:
         return "check the address, the password and that the sender runs"
-    if address.format is not None:
-        return "check that no other program uses the camera"
-    return "check with a player that it is a video"
+    return "check the file with a player" if address.format is None else "check that no other program uses the camera"

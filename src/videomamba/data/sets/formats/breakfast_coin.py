@@ -11,22 +11,14 @@ from typing import Any
 from videomamba.data.sets.formats.entry import Entry, Source, Split
 from videomamba.data.sets.formats.file_index import FileIndex
 from videomamba.data.sets.formats.folder import the_root
-from videomamba.data.sets.formats.lists import PATH_LABEL_DURATION, default_lists, given_lists, labels_beside, read_list
+from videomamba.data.sets.formats.lists import PATH_LABEL_DURATION, find_lists, labels_beside, read_list
 from videomamba.data.sets.formats.table import read_json
 from videomamba.data.settings import DataSettings
 from videomamba.schema import VideoMambaError
 
 BREAKFAST_ACTIONS = (
-    "cereals",
-    "coffee",
-    "tea",
-    "pancake",
-    "friedegg",
-    "scrambledegg",
-    "sandwich",
-    "juice",
-    "milk",
-    "salat",
+    *("cereals", "coffee", "tea", "pancake", "friedegg"),
+    *("scrambledegg", "sandwich", "juice", "milk", "salat"),
 )
 
 _COIN_SPLITS: dict[str, Split] = {"training": "train", "testing": "test", "validation": "test"}
@@ -35,12 +27,12 @@ _COIN_SPLITS: dict[str, Split] = {"training": "train", "testing": "test", "valid
 def find_breakfast(settings: DataSettings) -> Source:
     """train.csv and test.csv with `file_name,duration,action,class_id`, file_name as in P47-cam01-P47_cereals.
 
-    The videos are P47/cam01/P47_cereals.<video suffix> in root, a folder in it, or below that, as the data set comes; or
-    named by file_name itself. Without header, as in the original: `path,label` or `path,label,duration`. Where there is
-    no list for validation it is that for testing, as published. Source of the lists: ViS4mer (arXiv 2204.01692).
+    The videos are P47/cam01/P47_cereals.<video suffix> in root, a folder in it, or below that, as distributed; or named
+    file_name itself. Without header, as in the original: `path,label` or `path,label,duration`. Without a validation list
+    the test list is used, as published. Source of the lists: ViS4mer (arXiv 2204.01692).
     """
     root = the_root(settings)
-    lists = default_lists(root) | given_lists(settings)
+    lists = find_lists(settings)
     if not lists:
         raise VideoMambaError(f"{root}: no Breakfast here; looked for train.csv; name it with data.train")
     videos = cache(partial(FileIndex, root, depth=3))
@@ -61,12 +53,12 @@ def find_breakfast(settings: DataSettings) -> Source:
 def find_coin(settings: DataSettings) -> Source:
     """COIN.json in root or root/annotations: class `recipe_type`, named `class`; `subset` training or testing.
 
-    The videos are <recipe_type>/<id>.mp4 (or another video suffix), as COIN's own script puts them, or <id>.mp4, in root
-    or root/videos. Or lists without header, as in the original: `path,label` or `path,label,duration`. Where there is no
-    list for validation it is that for testing, as published.
+    The videos are <recipe_type>/<id>.mp4 (or another video suffix), as from COIN's own script, or <id>.mp4, in root or
+    root/videos. Or lists without header, as in the original: `path,label` or `path,label,duration`. Without a validation
+    list the test list is used, as published.
     """
     root = the_root(settings)
-    lists = default_lists(root) | given_lists(settings)
+    lists = find_lists(settings)
     official = next((f for f in (root / "COIN.json", root / "annotations" / "COIN.json") if f.is_file()), None)
     labels = cache(partial(_coin_labels, official)) if official else labels_beside(root)
     if lists:
@@ -95,15 +87,9 @@ def _coin(file: Path, split: Split, videos: Callable[[], FileIndex]) -> list[Ent
             raise VideoMambaError(f"{origin}: subset is {subset!r}, not training or testing; fix it")
         if _COIN_SPLITS[subset] == split:
             places = (f"{below}{path}" for path in (f"{kind}/{video}", video) for below in ("", "videos/"))
-            duration = facts.get("duration")
-            entries.append(
-                Entry(
-                    videos().find(places),
-                    label=kind,
-                    duration=float(duration) if isinstance(duration, int | float) and 0 < duration < math.inf else None,
-                    origin=origin,
-                )
-            )
+            seconds = facts.get("duration")
+            duration = float(seconds) if isinstance(seconds, int | float) and 0 < seconds < math.inf else None
+            entries.append(Entry(videos().find(places), label=kind, duration=duration, origin=origin))
     if not entries:
         raise VideoMambaError(f"{file}: holds no videos for {split}; copy it again")
     return entries
@@ -122,7 +108,7 @@ def _coin_database(file: Path) -> dict[str, dict[str, Any]]:
     content = read_json(file)
     database = content.get("database") if isinstance(content, dict) else None
     if not isinstance(database, dict) or not database:
-        raise VideoMambaError(f"{file}: has no table database of videos; copy it again")
+        raise VideoMambaError(f"{file}: has no table 'database' of videos; copy it again")
     for video, facts in database.items():
         if not isinstance(facts, dict) or not isinstance(facts.get("recipe_type"), int) or facts["recipe_type"] < 0:
             raise VideoMambaError(f"{file.name}, {video}: has no recipe_type, the index of its class; fix it")

@@ -1,4 +1,4 @@
-"""What the classes of a data set are called, and which class a written label means."""
+"""The class names of a data set, and the class of a written label."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from videomamba.data.sets.formats.table import read_names
 from videomamba.data.settings import DataSettings
 from videomamba.schema import ClassLabel, Number, VideoMambaError
 
-_INDEX = re.compile(r"[+-]?[0-9]{1,18}")  # longer ones are names: int() refuses the longest
+_INDEX = re.compile(r"[+-]?[0-9]{1,18}")  # longer ones are names: int() rejects the longest
 _FRACTION = re.compile(r"[+-]?[0-9]*\.[0-9]+")
 _SYNSET = re.compile(r"(n[0-9]{8}) ")  # a line of a labels file of ImageNet: n01440764 tench
 _UNNAMED = re.compile(r"class_[0-9]+")
 _MOST_CLASSES = 100_000
-"""By index: a label beyond is an id or a time, and as many names would fill the memory."""
+"""The limit for labels as indices: a larger number is an id or a time, and that many names would fill the memory."""
 
 
 @dataclass(frozen=True)
 class Classes:
-    """`names` in index order, empty in regression. `by_name`: labels are written as names rather than as indices."""
+    """`names` in index order, empty in regression. `by_name`: the indices if labels are written as names."""
 
     names: tuple[str, ...]
     by_name: Mapping[str, int] | None
@@ -33,7 +33,7 @@ class Classes:
         return not all(map(_UNNAMED.fullmatch, self.names))
 
     def annotation(self, entry: Entry) -> ClassLabel | Number:
-        """What an entry says of its video. Raises VideoMambaError for an unknown class name or the other kind."""
+        """The annotation of an entry. Raises VideoMambaError for an unknown class name or the other kind."""
         where = entry.origin or entry.path
         if not self.names:
             if entry.target is None:
@@ -59,9 +59,9 @@ class Classes:
 def find_classes(
     source: Source, entries: Sequence[Entry], settings: DataSettings, labels: Sequence[str] | None
 ) -> Classes:
-    """The classes of a data set, whichever split `entries` are of; see `read_dataset` for the order of preference.
+    """The classes of a data set, for `entries` of any split; see `read_dataset` for the order of preference.
 
-    Raises VideoMambaError when nothing names them, or a name stands for two of them.
+    Raises VideoMambaError when the classes have no names, or two have the same name.
     """
     of_train = source.parts.get("train")
     deciding = entries if of_train is None else of_train()
@@ -83,7 +83,7 @@ def find_classes(
     fraction = next((e for e in deciding if e.label is not None and _FRACTION.fullmatch(e.label)), None)
     if fraction is not None:
         raise VideoMambaError(
-            f"{fraction.origin}: label {fraction.label} is not a class; for regression begin the list with a line path,target"
+            f"{fraction.origin}: label {fraction.label} is not a class; for regression start the list with a line path,target"
         )
     names = tuple(sorted(written))
     return Classes(names, _mapping(names))
@@ -106,7 +106,7 @@ def _mapping(names: Sequence[str]) -> dict[str, int]:
 
 
 def _names_beside(entries: Sequence[Entry]) -> tuple[str, ...]:
-    """The names beside the indices, class_<index> where none does."""
+    """The names next to the indices, class_<index> for an index without name."""
     firsts: dict[int, Entry] = {}
     for entry in entries:
         if entry.label is not None:
@@ -114,16 +114,12 @@ def _names_beside(entries: Sequence[Entry]) -> tuple[str, ...]:
             if first.name != entry.name:
                 raise VideoMambaError(
                     f"{entry.origin}: class {entry.label} is called {entry.name or 'nothing'}, but {first.name or 'nothing'} "
-                    f"in {first.origin}; call the column otherwise if it does not name classes"
+                    f"in {first.origin}; rename the column if it does not name classes"
                 )
     if min(firsts) < 0:
-        raise VideoMambaError(
-            f"{firsts[min(firsts)].origin}: label {min(firsts)} is below 0; number the classes from 0"
-        )
+        raise VideoMambaError(f"{firsts[min(firsts)].origin}: label {min(firsts)} is below 0; count classes from 0")
     if max(firsts) >= _MOST_CLASSES:
-        raise VideoMambaError(
-            f"{firsts[max(firsts)].origin}: label {max(firsts)} is not the index of a class; count from 0, or use names"
-        )
+        raise VideoMambaError(f"{firsts[max(firsts)].origin}: label {max(firsts)} is not a class index; count from 0")
     names = tuple((e.name if (e := firsts.get(i)) else None) or f"class_{i}" for i in range(max(firsts) + 1))
     _check_distinct(names, entries[0].origin)
     return names
@@ -132,4 +128,4 @@ def _names_beside(entries: Sequence[Entry]) -> tuple[str, ...]:
 def _check_distinct(names: Sequence[str], where: str) -> None:
     name, count = Counter(names).most_common(1)[0] if names else ("", 1)
     if count > 1:
-        raise VideoMambaError(f"{where}: two classes are called {name!r}; give each a name of its own")
+        raise VideoMambaError(f"{where}: two classes are called {name!r}; give each its own name")

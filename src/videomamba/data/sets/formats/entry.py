@@ -1,4 +1,4 @@
-"""What the readers of all formats hand over: entries as they were written, and where each split of a data set is read."""
+"""The result of the readers of all formats: entries as they were written, and a reader for each split."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ Split = Literal["train", "val", "test"]
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One video as its list or folder names it: `label` is still text (an index or a class name), `path` complete.
+    """One video as in its list or folder: `label` is still text (an index or a class name), `path` is complete.
 
-    `name` is the class name that stands beside an index. `duration` is that of the whole video in seconds.
+    `name` is the class name next to an index. `duration` is the length of the complete video in seconds.
     """
 
     path: str
@@ -31,11 +31,11 @@ class Entry:
 
 @dataclass(frozen=True)
 class Source:
-    """A data set that a reader has found, nothing of it read yet.
+    """A data set that a reader has found but not yet read.
 
-    `parts` reads each split that the data set itself has. `labels` are its own class names, None where only its training
-    entries tell them. `symmetries` are known of the data set; None: told from the names of its classes. `nameless_mirror`
-    says that mirrored videos keep their class even where the classes have no names, or are no classes but targets.
+    `parts` reads each split of the data set. `labels` reads its own class names; None: they follow from its training
+    entries. `symmetries` None: they follow from the class names. `nameless_mirror`: mirrored videos keep their class even
+    if the classes have no names, or the annotations are targets.
     """
 
     parts: Mapping[Split, Callable[[], Sequence[Entry]]]

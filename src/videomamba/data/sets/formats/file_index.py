@@ -1,4 +1,4 @@
-"""Where files lie: found by listing folders once, because asking for each of 240 000 files takes minutes on a network."""
+"""The places of files, from one listing of the folders: to look up 240 000 files one by one takes minutes on a network."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class FileIndex:
         self._list("", depth)
 
     def find(self, candidates: Iterable[str]) -> str:
-        """The complete path of the first candidate (relative to the root, without suffix) that is there.
+        """The complete path of the first candidate (relative to the root, without suffix) that exists.
 
-        If none is there, that of the first one with `.mp4`, for the error on opening it and for `data check` to name.
+        If none exists, the first candidate with `.mp4`, which the error on opening it and `data check` then name.
         """
         first = None
         for candidate in candidates:
@@ -42,7 +42,7 @@ class FileIndex:
 
 
 def names_in(folder: str | Path) -> list[tuple[str, bool]]:
-    """(name, whether it is a folder), sorted, without hidden ones. Raises VideoError when it cannot be listed."""
+    """(name, whether it is a folder), sorted, without hidden files. Raises VideoError when it cannot be listed."""
     try:
         with os.scandir(folder) as entries:
             return sorted((e.name, e.is_dir()) for e in entries if not e.name.startswith("."))

@@ -1,30 +1,30 @@
-"""The formats that are folders: one per class, of videos, of folders of frames, or of images; ImageNet; `videomamba synth`."""
+"""The formats that are folders: one per class, with videos, folders of frames, or images; ImageNet; `videomamba synth`."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
 from functools import cache, partial
-from itertools import chain
 from pathlib import Path
 
 from videomamba.data.sets.formats.entry import Entry, Source, Split
 from videomamba.data.sets.formats.file_index import folders_in, names_in
-from videomamba.data.sets.formats.lists import SPLIT_NAMES, default_lists, given_lists, read_list
+from videomamba.data.sets.formats.lists import SPLIT_NAMES, find_lists, read_list
 from videomamba.data.sets.formats.table import read_names
 from videomamba.data.sets.symmetry import LEFT_RIGHT, UP_DOWN, swapped_classes
 from videomamba.data.settings import DataSettings
 from videomamba.schema import Symmetries, VideoMambaError
-from videomamba.synthetic.dataset import ACTIONS, SETTINGS_FILE, reversed_action
+from videomamba.synthetic.actions import ACTIONS
+from videomamba.synthetic.dataset import SETTINGS_FILE, reversed_action
 from videomamba.video.open import IMAGE_SUFFIXES, find_videos
 
 
 def find_folder(settings: DataSettings) -> Source:
-    """`root/<class>`, or `root/train/<class>` with val (or validation) and test beside it. Classes are sorted by name.
+    """`root/<class>`, or `root/train/<class>` with val (or validation) and test next to it. Classes are sorted by name.
 
-    In the folder of a class each video file is a video; so is each folder that holds images, wherever it lies; where there
-    are neither, each image is a record of its own. Folders are split folders only if all that lie in the root are; raises
-    VideoMambaError where split folders with folders in them lie beside others, because either may be meant.
+    In a class folder each video file is a video, and so is each folder of images at any depth; without either, each image
+    is a record. Folders are split folders only if all folders in the root are. Raises VideoMambaError for a mixture of
+    split folders with subfolders and other folders, because the meaning is unclear.
     """
     root = the_root(settings)
     parts = _split_folders(root) or {"train": root}
@@ -33,10 +33,9 @@ def find_folder(settings: DataSettings) -> Source:
 
 
 def find_videos_of_folder(settings: DataSettings) -> Source:
-    """All videos below the root, or below root/train, root/val and root/test, whatever folders they lie in.
+    """All videos (`video.open.find_videos`) below the root, or below root/train, root/val and root/test, at any depth.
 
-    What counts as a video is what `video.open.find_videos` finds. The folder at the top stands for a class, so that a share
-    that is held out for validation is the same one as with classes.
+    The top folder counts as the class, so that the videos held out for validation are the same as with classes.
     """
     root = the_root(settings)
     parts = _split_folders(root) or {"train": root}
@@ -46,27 +45,25 @@ def find_videos_of_folder(settings: DataSettings) -> Source:
 def find_imagenet(settings: DataSettings) -> Source:
     """`root/train/<synset>/*.JPEG` and `root/val/<synset>/*.JPEG`, classes in the order of the sorted synset names.
 
-    Or the original's lists `relative path, label` without header, in root or root/meta: train.txt, val.txt, whose paths
-    begin at the root or at the folder of their split. Source: arXiv 2403.06977's image code.
+    Or the original's lists `relative path, label` without header, in root or root/meta: train.txt, val.txt, with paths
+    relative to the root or to the folder of the split. Source: arXiv 2403.06977's image code.
     """
     root = the_root(settings)
-    lists = default_lists(root, ("", "meta")) | given_lists(settings)
+    lists = find_lists(settings, ("", "meta"))
     folders = {SPLIT_NAMES[name]: root / name for name in folders_in(root) if name in SPLIT_NAMES}
     labels = partial(_classes, folders["train"]) if "train" in folders and folders_in(folders["train"]) else None
     if lists:
         parts = {s: cache(partial(_images_of_list, f, folders.get(s, root), settings)) for s, f in lists.items()}
         return Source(parts, labels=labels, nameless_mirror=True)
     if labels is None:
-        raise VideoMambaError(
-            f"{root}: no ImageNet here; looked for train/<synset>/*.JPEG and for lists such as train.txt"
-        )
+        raise VideoMambaError(f"{root}: no ImageNet here; looked for train/<synset>/*.JPEG and lists such as train.txt")
     return Source({split: cache(partial(_images, f)) for split, f in folders.items()}, labels=labels)
 
 
 def find_synthetic(settings: DataSettings) -> Source:
-    """Folders that `videomamba synth` wrote: the root, or one or more below root/train, root/val and root/test, or below it.
+    """Folders written by `videomamba synth`: the root, or one or more below root/train, root/val, root/test or root.
 
-    Mirrored, upside down and backwards, every action is another one of the set, or itself.
+    A mirrored, upside-down or reversed action is another action of the set, or the same.
     """
     root = the_root(settings)
     folders = synthetic_folders(root)
@@ -84,12 +81,11 @@ def find_synthetic(settings: DataSettings) -> Source:
 
 def synthetic_folders(root: Path) -> list[Path]:
     """Folders with the settings of `videomamba synth`, at most two below `root`."""
-    patterns = (SETTINGS_FILE, f"*/{SETTINGS_FILE}", f"*/*/{SETTINGS_FILE}")
-    return sorted(file.parent for file in chain.from_iterable(map(root.glob, patterns)))
+    return sorted(file.parent for above in ("", "*/", "*/*/") for file in root.glob(f"{above}{SETTINGS_FILE}"))
 
 
 def has_class_folders(root: Path) -> bool:
-    """Whether some folder below `root`, at most two down, holds anything: enough to take it for folders of classes."""
+    """Whether a folder in `root` holds anything: enough to treat the folders as classes."""
     return any(names_in(root / name) for name in folders_in(root))
 
 
@@ -109,8 +105,8 @@ def _split_folders(root: Path) -> dict[Split, Path] | None:
     others = [name for name in names if name not in named]
     if others and len(named) > 1 and all(folders_in(root / name) for name in named):
         raise VideoMambaError(
-            f"{root}: beside {' and '.join(named)} lies {others[0]}, which is not a split; "
-            "move it out of the folder, or give lists with data.train and data.val"
+            f"{root}: {others[0]} is not a split, unlike {' and '.join(named)}; move it to another folder, "
+            "or give lists with data.train and data.val"
         )
     if others or not named:
         return None
@@ -141,21 +137,19 @@ def _all_videos(folder: Path) -> list[Entry]:
 
 def _videos_of_class(folder: Path) -> list[Path]:
     found = find_videos(folder)
-    if found == [folder]:  # images, and neither videos nor folders beside them
+    if found == [folder]:  # only images, neither videos nor folders
         return [folder / name for name in _image_names(folder)]
     return found
 
 
 def _images(folder: Path) -> list[Entry]:
     entries = [
-        Entry(os.path.join(folder, name, image), label=name)  # noqa: PTH118 a Path for each of 1.3 million takes long
+        Entry(os.path.join(folder, name, image), label=name)  # noqa: PTH118 1.3 million Path objects take long
         for name in _classes(folder)
         for image in _image_names(folder / name)
     ]
     if not entries:
-        raise VideoMambaError(
-            f"{folder}: its folders hold no images; put those of each class into a folder of its name"
-        )
+        raise VideoMambaError(f"{folder}: its folders hold no images; put the images of each class into its folder")
     return entries
 
 
@@ -176,9 +170,6 @@ def _actions(folders: Sequence[Path], root: Path) -> list[Entry]:
     for folder in folders:
         if read_names(folder / "labels.txt") != ACTIONS:
             raise VideoMambaError(f"{folder}/labels.txt: has other actions than this version makes; make the set again")
-    below_root = DataSettings(root=root)
-    return [
-        entry
-        for folder in folders
-        for entry in read_list(folder / "annotations.csv", below_root, locate=partial(os.path.join, str(folder)))
-    ]
+    settings, locate = DataSettings(root=root), os.path.join
+    lists = [(folder / "annotations.csv", partial(locate, str(folder))) for folder in folders]
+    return [entry for file, of_folder in lists for entry in read_list(file, settings, locate=of_folder)]

@@ -1,4 +1,4 @@
-"""A validation split for data sets that have none."""
+"""A validation split for data sets without one."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from videomamba.schema import VideoMambaError
 def held_out(
     entries: Sequence[Entry], settings: DataSettings, *, annotated: bool = True
 ) -> tuple[list[Entry], list[Entry]]:
-    """The entries for training and those held out, each in its order; the parts of one video stay together.
+    """The training entries and the held-out entries, both in order; the parts of one video stay together.
 
-    Of each class the `val_fraction` of its videos whose path comes first, hashed with `split_seed`: at least one, not all.
-    Without `annotated`, a class with a single video is allowed: then the share is taken from all videos together.
-    Raises VideoMambaError for a class with a single video, and for one whose videos are all held out for other classes.
+    Held out is the `val_fraction` of each class whose paths, hashed with `split_seed`, sort first: at least one video, not
+    all. Without `annotated`, a class may have a single video: then the share is taken from all videos together.
+    Raises VideoMambaError for a class with a single video, or with all its videos held out for other classes.
     """
     start = os.path.normpath(settings.root or (settings.train.parent if settings.train is not None else ""))
     paths = [os.path.normpath(entry.path) for entry in entries]  # a.mp4 and ./a.mp4 are one video
@@ -38,7 +38,7 @@ def held_out(
             first = firsts[label]
             kind = "the list" if label is None else f"class {label!r}"
             raise VideoMambaError(
-                f"{f'{first.origin}: ' if first.origin else ''}{first.path}: is the only video of {kind}, and one must be "
+                f"{f'{first.origin}: ' if first.origin else ''}{first.path}: is the only video of {kind}, but one must be "
                 "held out for validation; add videos, or give a validation split"
             )
         count = min(max(round(len(videos) * settings.val_fraction), 1), len(videos) - 1)
@@ -46,8 +46,8 @@ def held_out(
     for label, videos in classes.items():
         if held.issuperset(videos):  # parts of one video may be of several classes
             raise VideoMambaError(
-                f"{firsts[label].origin or firsts[label].path}: all videos of class {label!r} are held out, for the other "
-                "classes that they show; give a validation split, or another --split-seed"
+                f"{firsts[label].origin or firsts[label].path}: all videos of class {label!r} are held out for other "
+                "classes that they also show; give a validation split, or another --split-seed"
             )
     of_train = [entry for entry, path in zip(entries, paths, strict=True) if path not in held]
     return of_train, [entry for entry, path in zip(entries, paths, strict=True) if path in held]

@@ -15,8 +15,7 @@ from videomamba.data.sets.formats.lists import (
     MARKS,
     PATH_LABEL,
     SPLIT_NAMES,
-    default_lists,
-    given_lists,
+    find_lists,
     labels_beside,
     shown,
     to_entries,
@@ -33,14 +32,14 @@ def find_kinetics(settings: DataSettings) -> Source:
 
     The videos are <split>/<label, spaces or underscores>/<youtube_id>_<start, 6 digits>_<end, 6 digits>.<video suffix>,
     also without the folder of the label, or of the split. The classes are the sorted labels of the training list. The
-    released weights use another order: give it as `labels` to train from them or test them. A list `path,label` without
-    header, as the original has, is read as it is; its classes have the names in `labels` or labels.txt, or none.
+    released weights use another order: give it as `labels` to fine-tune or test them. The original's lists `path,label`
+    without header are also read; their class names come from `labels` or labels.txt, if given.
     """
     root = the_root(settings)
-    lists = default_lists(root, ("", "annotations")) | given_lists(settings)
+    lists = find_lists(settings, ("", "annotations"))
     if not lists:
         raise VideoMambaError(
-            f"{root}: no Kinetics here; looked for train.csv, also in annotations; name it with data.train"
+            f"{root}: no Kinetics here; looked for train.csv and annotations/train.csv; give data.train"
         )
     videos = cache(partial(FileIndex, root, depth=2))
     parts = {split: cache(partial(_read, file, split, settings, videos)) for split, file in lists.items()}
@@ -52,9 +51,7 @@ def _read(file: Path, split: Split, settings: DataSettings, videos: Callable[[],
     if not set(rows[0].cells) >= _OFFICIAL:
         return to_entries(rows, partial(os.path.join, str(settings.root)))
     if "label" not in rows[0].cells:
-        raise VideoMambaError(
-            f"{rows[0].origin}: has no label, as Kinetics' test list for its server; use another list"
-        )
+        raise VideoMambaError(f"{rows[0].origin}: has no label, like Kinetics' test list; use another list")
     names = [name for name, known in SPLIT_NAMES.items() if known == split]
     return [_entry(row, names, videos()) for row in rows]
 

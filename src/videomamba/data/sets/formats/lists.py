@@ -1,4 +1,4 @@
-"""Lists of videos: the format `list`, and what the formats of published data sets share with it."""
+"""Lists of videos: the format `list`, and its parts that the formats of published data sets use."""
 
 from __future__ import annotations
 
@@ -20,49 +20,43 @@ PATHS = (
 LABELS = ("label", "class_id", "class")
 NAMES = ("class_name", "name", "action", "class")
 MARKS = (*PATHS, *LABELS, "youtube_id")
-"""What a header has: no line without one is taken for it."""
+"""The column names of which a header has at least one."""
+_TRAIN, _VAL, _TEST = get_args(Split)
 SPLIT_NAMES: Mapping[str, Split] = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "validate": "val",
-    "validation": "val",
-    "valid": "val",
-    "test": "test",
-    "testing": "test",
+    **dict.fromkeys(("train", "training"), _TRAIN),
+    **dict.fromkeys(("val", "validate", "validation", "valid"), _VAL),
+    **dict.fromkeys(("test", "testing"), _TEST),
 }
 
 _MOST_FRAMES = 1_000_000
-"""In a folder, where each is a file whose name is kept in memory while it is open."""
+"""In a folder: the names of its files are in memory while it is open."""
 
 PATH_LABEL: Mapping[int, Sequence[str]] = {2: ("path", "label")}
 PATH_LABEL_DURATION: Mapping[int, Sequence[str]] = {2: ("path", "label"), 3: ("path", "label", "duration")}
 
 
 def find_list(settings: DataSettings, *, annotated: bool = True) -> Source:
-    """Lists as .csv, .tsv, .txt (comma, semicolon, tab or white space between columns) or .jsonl (an object a line).
+    """Lists as .csv, .tsv, .txt (comma, semicolon, tab or white space between columns) or .jsonl (one object per line).
 
-    With a header, or keys, the columns are path (or video, file, filename and the like), label (or class, class_id) as an
-    index or a name, or `target` for regression, and where wanted class_name, start, end, duration (seconds), num_frames of
-    a folder of frames, split; others are ignored. Without a header a line is path and label. Paths begin at the root,
-    without one at the folder of their list. The splits are the files that the settings name, else train, val and test
-    beside each other in the root, else one list (train or annotations) with a column `split`; else a share of the training
-    list is held out. Not `annotated`, a path is enough; without a header a line is then a path, or path and label.
+    With a header, or keys, the columns are path (or video, file, filename and similar), label (or class, class_id) as an
+    index or a name, or `target` for regression, and optionally class_name, start, end, duration (seconds), num_frames of a
+    folder of frames, split; others are ignored. Without a header a line is path and label. Paths are relative to the root,
+    or without one to the folder of their list. The splits are the files named in the settings, else train, val and test
+    in the root, else one list (train or annotations) with a column `split`; else a share of the training list is held out.
+    Without `annotated` a path is enough; a line without a header is then a path, or path and label.
     """
-    files = default_lists(settings.root) | given_lists(settings)
+    files = find_lists(settings)
     for file in files.values():
         if file.suffix.lower() == ".json":
-            raise VideoMambaError(
-                f"{file}: is not a list; give .jsonl with an object a line, or the data.format it belongs to"
-            )
+            raise VideoMambaError(f"{file}: is not a list; give .jsonl with one object per line, or set data.format")
     if not files or list(files) == ["train"]:
-        whole = files.get("train") or _named(settings.root, ("annotations",))
-        if whole is None:
+        single = files.get("train") or list_named(settings.root, "annotations")
+        if single is None:
             raise VideoMambaError(
                 f"{settings.root}: no list here; looked for train, val, test and annotations with one of the endings "
                 f"{', '.join(SUFFIXES)}; name your lists with data.train and data.val"
             )
-        return _by_column(whole, settings, annotated=annotated)
+        return _by_column(single, settings, annotated=annotated)
     parts = {
         split: cache(partial(_of_one_split, file, split, settings, annotated=annotated))
         for split, file in files.items()
@@ -70,30 +64,39 @@ def find_list(settings: DataSettings, *, annotated: bool = True) -> Source:
     return Source(parts, labels=labels_beside(settings.root or next(iter(files.values())).parent))
 
 
-def given_lists(settings: DataSettings) -> dict[Split, Path]:
-    """The lists that the settings name, each found from the working folder or from the root.
+def find_lists(settings: DataSettings, folders: Sequence[str] = ("",)) -> dict[Split, Path]:
+    """The lists named in the settings, else root/<folder>/train.csv and so on, in the first of `folders` with a list.
 
-    Raises VideoMambaError for a file that is in neither.
+    Named lists are relative to the working folder or to the root. Raises VideoMambaError for one that is in neither.
     """
-    given: dict[Split, Path | None] = {"train": settings.train, "val": settings.val, "test": settings.test}
-    return {split: _given(file, split, settings.root) for split, file in given.items() if file is not None}
-
-
-def default_lists(root: Path | None, folders: Sequence[str] = ("",)) -> dict[Split, Path]:
-    """The lists root/<folder>/train.csv and so on, of the first of `folders` that holds any."""
-    found: dict[Split, Path] = {}
+    root, found = settings.root, dict[Split, Path]()
     for folder in folders:
         for name, split in SPLIT_NAMES.items():
-            file = _named(None if root is None else root / folder, (name,))
-            if file is not None:
-                found.setdefault(split, file)
+            if split not in found and (file := list_named(root and root / folder, name)):
+                found[split] = file
         if found:
             break
+    given: dict[Split, Path | None] = {"train": settings.train, "val": settings.val, "test": settings.test}
+    for split, file in given.items():
+        if file is not None:
+            places = [file] if root is None else [file, root / file]
+            place = next((place for place in places if place.is_file()), None)
+            if place is None:
+                where = root or "a root"
+                raise VideoMambaError(f"--{split} {file}: no such file, neither here nor in {where}; check the name")
+            found[split] = place
     return found
 
 
+def list_named(folder: Path | None, stem: str) -> Path | None:
+    """The list <folder>/<stem> with one of the endings of lists."""
+    if folder is None:
+        return None
+    return next((file for suffix in SUFFIXES if (file := folder / f"{stem}{suffix}").is_file()), None)
+
+
 def labels_beside(folder: Path) -> Callable[[], Sequence[str]] | None:
-    """Reads `labels.txt`, one class name a line, where the folder has one."""
+    """A reader of `labels.txt`, one class name per line; None if the folder has none."""
     file = folder / "labels.txt"
     return partial(read_names, file) if file.is_file() else None
 
@@ -106,9 +109,9 @@ def read_list(
     locate: Callable[[str], str] | None = None,
     annotated: bool = True,
 ) -> list[Entry]:
-    """The entries of one list; `locate` makes a complete path of what the list says (default: below the root).
+    """The entries of one list; `locate` completes the paths of the list (default: below the root).
 
-    `plain` names the columns of a list without header. Each entry has a label or a target where it must be `annotated`.
+    `plain` names the columns of a list without header. If `annotated`, each entry must have a label or a target.
     Raises VideoMambaError that names file and line.
     """
     plain = plain if annotated else {1: ("path",), **plain}
@@ -120,13 +123,13 @@ def read_list(
 def to_entries(
     rows: Sequence[Row], locate: Callable[[str], str], *, regression: bool = False, annotated: bool = True
 ) -> list[Entry]:
-    """Rows with the columns that `find_list` names as entries; see `read_list`. In `regression` labels are targets."""
+    """Entries from rows with the columns of `find_list`; see `read_list`. In `regression` labels are targets."""
     _check_columns(rows[0], annotated=annotated)
     return [_entry(row, locate, regression=regression, annotated=annotated) for row in rows]
 
 
 def duration_of(row: Row) -> float | None:
-    """Seconds in the column `duration`, None where it is empty. Raises VideoMambaError for what is not a duration."""
+    """The seconds in the column `duration`, None if it is empty. Raises VideoMambaError for an invalid duration."""
     if "duration" not in row.cells:
         return None
     duration = number(row.cells["duration"], "the duration", row.origin)
@@ -136,7 +139,7 @@ def duration_of(row: Row) -> float | None:
 
 
 def shown(file: Path, root: Path | None) -> str:
-    """What errors call a list: its path from the root, else as it was given."""
+    """The name of a list in errors: its path from the root, else as given."""
     return file.relative_to(root).as_posix() if root is not None and file.is_relative_to(root) else str(file)
 
 
@@ -151,7 +154,8 @@ def _entry(row: Row, where: Callable[[str], str], *, regression: bool, annotated
     elif label is None and annotated:
         raise VideoMambaError(f"{origin}: has no label; fix the line")
     duration = duration_of(row)
-    num_frames = number(cells[key], "the number of frames", origin) if (key := _frames(cells)) else None
+    frames = _first(cells, ("num_frames", "total_frames"))
+    num_frames = None if frames is None else number(frames, "the number of frames", origin)
     if num_frames is not None and not (1 <= num_frames <= _MOST_FRAMES and num_frames == int(num_frames)):
         raise VideoMambaError(f"{origin}: {num_frames:g} is not a number of frames; fix the line")
     return Entry(
@@ -175,12 +179,12 @@ def _span(cells: Mapping[str, str], duration: float | None, origin: str) -> tupl
         raise VideoMambaError(f"{origin}: has a start but neither end nor duration; give the end in seconds")
     end = number(cells["end"], "the end", origin) if "end" in cells else duration
     if end is None or not 0 <= start < end:
-        raise VideoMambaError(f"{origin}: from {start:g} to {end:g} s is not a part of a video; fix the line")
+        raise VideoMambaError(f"{origin}: {start:g} to {end:g} s is not a part of a video; fix the line")
     return start, end
 
 
 def _check_columns(row: Row, *, annotated: bool) -> None:
-    """A list without the needed columns is refused once, by what it has, rather than for its first line."""
+    """Refuses a list without the needed columns, with the names of its columns."""
     columns = ", ".join(row.cells)
     if {"youtube_id", "time_start"} <= set(row.cells):
         raise VideoMambaError(f"{row.origin}: has the columns of Kinetics' own lists; add data.format kinetics")
@@ -193,7 +197,7 @@ def _check_columns(row: Row, *, annotated: bool) -> None:
 
 
 def _by_column(file: Path, settings: DataSettings, *, annotated: bool) -> Source:
-    """One list: cut by its column `split` if it has one, else all of it is for training."""
+    """One list: divided by its column `split` if it has one, else all of it is for training."""
     entries = read_list(file, settings, annotated=annotated)
     labels = labels_beside(settings.root or file.parent)
     if all(entry.split is None for entry in entries):
@@ -209,7 +213,7 @@ def _by_column(file: Path, settings: DataSettings, *, annotated: bool) -> Source
 
 
 def _of_one_split(file: Path, split: Split, settings: DataSettings, *, annotated: bool) -> list[Entry]:
-    """A list that stands for one split; a column `split` in it chooses the lines, so that one file may be named twice."""
+    """The list of one split; a column `split` chooses its lines, so that one file may serve several splits."""
     entries = read_list(file, settings, annotated=annotated)
     if any(entry.split for entry in entries):
         entries = [entry for entry in entries if SPLIT_NAMES.get((entry.split or "").lower()) == split]
@@ -218,26 +222,5 @@ def _of_one_split(file: Path, split: Split, settings: DataSettings, *, annotated
     return entries
 
 
-def _given(file: Path, split: Split, root: Path | None) -> Path:
-    places = [file] if root is None else [file, root / file]
-    for place in places:
-        if place.is_file():
-            return place
-    raise VideoMambaError(f"--{split} {file}: no such file, neither here nor in {root or 'a root'}; check the name")
-
-
-def _named(folder: Path | None, stems: Sequence[str]) -> Path | None:
-    if folder is None:
-        return None
-    return next((f for stem in stems for suffix in SUFFIXES if (f := folder / f"{stem}{suffix}").is_file()), None)
-
-
 def _first(cells: Mapping[str, str], names: Sequence[str]) -> str | None:
-    for name in names:
-        if name in cells:
-            return cells[name]
-    return None
-
-
-def _frames(cells: Mapping[str, str]) -> str | None:
-    return next((key for key in ("num_frames", "total_frames") if key in cells), None)
+    return next((cells[name] for name in names if name in cells), None)

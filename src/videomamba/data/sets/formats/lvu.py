@@ -14,9 +14,8 @@ from videomamba.data.sets.formats.folder import the_root
 from videomamba.data.sets.formats.lists import (
     MARKS,
     PATH_LABEL_DURATION,
-    default_lists,
     duration_of,
-    given_lists,
+    find_lists,
     shown,
     to_entries,
 )
@@ -34,7 +33,7 @@ NUM_CLASSES: Mapping[LvuTask, int] = {
     "year": 9,
 }
 
-# Targets are regressed around zero; errors are published on this scale.
+# The published means of ln(views) and 10 likes / (likes + dislikes), which are subtracted from the targets.
 VIEWS_MEAN = 11.76425435683139
 LIKES_MEAN = 9.138220535629456
 
@@ -43,22 +42,21 @@ _VIDEO_FOLDERS = ("", "videos/", "mc_videos/")
 
 
 def find_lvu(settings: DataSettings) -> Source:
-    """<task>/train.csv, val.csv and test.csv in root or root/lvu_1.0, and lvu_durations.csv beside the tasks.
+    """<task>/train.csv, val.csv and test.csv in root or root/lvu_1.0, and lvu_durations.csv next to the tasks.
 
-    The columns, between white space, are `class_id class_name youtube_id imdb_id`; of like_ratio
+    The columns, separated by white space, are `class_id class_name youtube_id imdb_id`; of like_ratio
     `like_count dislike_count youtube_id imdb_id`; of view_count `view_count youtube_id imdb_id`. The targets become
     10 likes / (likes + dislikes) and ln(views), minus their published means. The videos are <youtube_id>.mp4 (or another
-    video suffix) in root, root/videos or root/mc_videos. Some class ids have no videos; they keep their place and are
-    named class_<id>. Or lists without header, as in the original: `path,label` or `path,label,duration`, label being the
-    target, on the same scale, in regression.
+    video suffix) in root, root/videos or root/mc_videos. Class ids without videos are named class_<id>. Or lists without
+    header, as in the original: `path,label` or `path,label,duration`; in regression label is the target, on this scale.
 
-    For windows, durations in the lists are used before lvu_durations.csv, and a video in neither is opened.
+    For windows, durations come from the lists, then from lvu_durations.csv; a video in neither is opened.
     """
     root, task = the_root(settings), settings.task
     if task is None:
         tasks = ", ".join((*NUM_CLASSES, "like_ratio", "view_count"))
         raise VideoMambaError(f"task: LVU has nine tasks; choose one with data.task: {tasks}")
-    lists = default_lists(root, [str(Path(folder) / task) for folder in _FOLDERS]) | given_lists(settings)
+    lists = find_lists(settings, [str(Path(folder) / task) for folder in _FOLDERS])
     if not lists:
         raise VideoMambaError(f"{root}: no LVU task {task} here; looked for {task}/train.csv, also in lvu_1.0")
     videos = cache(partial(FileIndex, root, depth=1))
@@ -69,14 +67,6 @@ def find_lvu(settings: DataSettings) -> Source:
         labels=cache(partial(_labels, lists.get("train"), task, settings)) if task in NUM_CLASSES else None,
         nameless_mirror=True,
     )
-
-
-def view_target(views: float) -> float:
-    return math.log(views) - VIEWS_MEAN
-
-
-def like_target(likes: float, dislikes: float) -> float:
-    return 10 * likes / (likes + dislikes) - LIKES_MEAN
 
 
 def _rows(file: Path, settings: DataSettings) -> list[Row]:
@@ -112,7 +102,7 @@ def _target(row: Row, task: LvuTask) -> float:
     counts = [number(_cell(row, column), column, row.origin) for column in columns]
     if min(counts) < 0 or sum(counts) <= 0:
         raise VideoMambaError(f"{row.origin}: {' and '.join(columns)} must be above 0; fix the line")
-    return view_target(*counts) if task == "view_count" else like_target(*counts)
+    return math.log(counts[0]) - VIEWS_MEAN if task == "view_count" else 10 * counts[0] / sum(counts) - LIKES_MEAN
 
 
 def _cell(row: Row, column: str) -> str:
@@ -125,7 +115,7 @@ def _labels(file: Path | None, task: LvuTask, settings: DataSettings) -> Sequenc
     names = {i: f"class_{i}" for i in range(NUM_CLASSES[task])}
     for row in _rows(file, settings) if file is not None else ():
         if {"class_id", "class_name"} <= set(row.cells) and row.cells["class_id"].isdigit():
-            # \N is what the lists write for a writer that nobody knows.
+            # The lists write \N for an unknown writer.
             names[int(row.cells["class_id"])] = row.cells["class_name"].replace("\\N", "unknown")
     return [names[i] for i in range(NUM_CLASSES[task])]
 

@@ -1,7 +1,6 @@
 """Something-Something V2, as videos or as folders of frames: its own JSON files, and the lists of the original.
 
-Mirrored videos are never used: the published recipes do not flip them, and that is kept although swapping the names of
-the three pairs of classes that say left and right would give classes again.
+Videos are never mirrored, as in the published recipes, although three pairs of classes only swap left and right.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from typing import Any
 from videomamba.data.sets.formats.entry import Entry, Source, Split
 from videomamba.data.sets.formats.file_index import FileIndex
 from videomamba.data.sets.formats.folder import the_root
-from videomamba.data.sets.formats.lists import PATH_LABEL, default_lists, given_lists, labels_beside, read_list, shown
+from videomamba.data.sets.formats.lists import PATH_LABEL, find_lists, labels_beside, read_list, shown
 from videomamba.data.sets.formats.table import read_json
 from videomamba.data.settings import DataSettings
 from videomamba.schema import Symmetries, VideoMambaError
@@ -30,48 +29,33 @@ _FRAME_COLUMNS: Mapping[int, Sequence[str]] = {3: ("path", "num_frames", "label"
 def find_ssv2(settings: DataSettings, *, frames: bool = False) -> Source:
     """something-something-v2-train.json, -validation.json and labels.json in root, root/labels or root/annotations.
 
-    (The newer release leaves the long prefix out.) The videos are <id>.webm or another video suffix, in root,
+    (The newer release has no long prefix.) The videos are <id>.webm or another video suffix, in root,
     root/20bn-something-something-v2 or root/videos; with `frames` folders <id> of images there or in root/frames. The
-    lists of the original: `path label`, or `folder total_frames label` with `frames`; the test set is the validation set,
-    as for everybody, since the labels of the other are not public.
+    lists of the original: `path label`, or `folder total_frames label` with `frames`. The test set is the validation set,
+    as usual, because the labels of the real test set are not public.
     """
     root = the_root(settings)
-    labels = _labels_file(root)
+    labels = _official(root, "labels.json")
+    names: dict[Split, str] = {"train": "train.json", "val": "validation.json"}
+    official = {split: file for split, name in names.items() if (file := _official(root, name))}
     parts: dict[Split, Callable[[], Sequence[Entry]]] = {}
-    for split, file in (_official(root) | default_lists(root, _FOLDERS) | given_lists(settings)).items():
+    for split, file in (official | find_lists(settings, _FOLDERS)).items():
         if file.suffix.lower() == ".json":
             parts[split] = cache(partial(_read_json, file, settings, frames=frames))
-        elif frames:
-            parts[split] = cache(partial(read_list, file, settings, plain=_FRAME_COLUMNS))
         else:
-            parts[split] = cache(partial(read_list, file, settings, plain=PATH_LABEL))
+            parts[split] = cache(partial(read_list, file, settings, plain=_FRAME_COLUMNS if frames else PATH_LABEL))
     if not parts:
         raise VideoMambaError(
             f"{root}: no Something-Something here; looked for something-something-v2-train.json, train.json and train.csv, "
             "also in labels and annotations"
         )
-    names = cache(partial(_read_labels, labels)) if labels else labels_beside(root) or _numbered
-    return Source(parts, labels=names, symmetries=Symmetries())
+    own = cache(partial(_read_labels, labels)) if labels else labels_beside(root)
+    return Source(parts, labels=own or (lambda: [f"class_{i}" for i in range(NUM_CLASSES)]), symmetries=Symmetries())
 
 
-def _official(root: Path) -> dict[Split, Path]:
-    names: dict[Split, str] = {"train": "train.json", "val": "validation.json"}
-    found: dict[Split, Path] = {}
-    for split, name in names.items():
-        places = (root / folder / f"{prefix}{name}" for folder in _FOLDERS for prefix in _PREFIXES)
-        file = next((place for place in places if place.is_file()), None)
-        if file is not None:
-            found[split] = file
-    return found
-
-
-def _labels_file(root: Path) -> Path | None:
-    places = (root / folder / f"{prefix}labels.json" for folder in _FOLDERS for prefix in _PREFIXES)
+def _official(root: Path, name: str) -> Path | None:
+    places = (root / folder / f"{prefix}{name}" for folder in _FOLDERS for prefix in _PREFIXES)
     return next((place for place in places if place.is_file()), None)
-
-
-def _numbered() -> Sequence[str]:
-    return [f"class_{i}" for i in range(NUM_CLASSES)]
 
 
 def _read_labels(file: Path) -> Sequence[str]:
@@ -82,7 +66,7 @@ def _read_labels(file: Path) -> Sequence[str]:
     except (AttributeError, TypeError, ValueError):
         raise VideoMambaError(f'{file}: is not a table {{"template": "index", ...}}; copy it again') from None
     if not names or sorted(names) != list(range(len(table))):
-        raise VideoMambaError(f"{file}: its indices do not count from 0 on, each once; copy it again")
+        raise VideoMambaError(f"{file}: its indices do not count from 0, each once; copy it again")
     return [names[i] for i in range(len(names))]
 
 
@@ -112,6 +96,6 @@ def _video_files(root: Path) -> Callable[[str], str]:
 
 
 def _frame_folders(root: Path, example: str) -> Callable[[str], str]:
-    """Where the folders of frames lie is asked once, of one video; to list folders of 220 847 folders takes long."""
+    """The place of the folders of frames, found with one video; listing 220 847 folders is slow."""
     folder = next((f for f in reversed(_VIDEO_FOLDERS) if (root / f / example).is_dir()), "")
     return lambda video: f"{root}/{folder}{video}"

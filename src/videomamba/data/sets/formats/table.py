@@ -1,4 +1,4 @@
-"""Lists of videos as text, with a header or without: columns (of comma, semicolon, tab, white space) or JSON objects."""
+"""Lists of videos as text: columns (comma, semicolon, tab, white space), with or without header, or JSON objects."""
 
 from __future__ import annotations
 
@@ -29,22 +29,20 @@ class Row:
 
 
 def read_text(file: Path) -> str:
-    """The text of a list. Raises VideoMambaError, one line that begins with the file."""
+    """The text of a list. Raises VideoMambaError, one line that starts with the file."""
     try:
         text = file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise VideoMambaError(f"{file}: is not UTF-8 text ({error.reason}); save it as UTF-8") from None
     except OSError as error:
-        raise VideoMambaError(
-            f"{file}: cannot be read ({error.strerror}); check the name and the permissions"
-        ) from None
-    if "\0" in text:  # UTF-16 without its mark, or a damaged file; no path may hold it
+        raise VideoMambaError(f"{file}: cannot be read ({error.strerror}); check name and permissions") from None
+    if "\0" in text:  # UTF-16 without byte order mark, or a damaged file; no path may contain it
         raise VideoMambaError(f"{file}: is not UTF-8 text (null characters); save it as UTF-8")
     return text
 
 
 def read_json(file: Path) -> Any:
-    """Raises VideoMambaError, one line that begins with the file, when it is not valid JSON."""
+    """Raises VideoMambaError, one line that starts with the file, when it is not valid JSON."""
     try:
         return json.loads(read_text(file))
     except ValueError as error:
@@ -52,13 +50,13 @@ def read_json(file: Path) -> Any:
 
 
 def read_names(file: Path) -> tuple[str, ...]:
-    """Class names, one a line, in index order. Raises VideoMambaError for an empty or repeated name, or none at all."""
+    """Class names, one per line, in index order. Raises VideoMambaError for an empty or repeated name, or no names."""
     names = read_text(file).rstrip().split("\n")
     seen: dict[str, int] = {}
     for line, raw in enumerate(names, start=1):
         name = raw.strip()
         if not name:
-            raise VideoMambaError(f"{file}, line {line}: is empty; give one class name a line")
+            raise VideoMambaError(f"{file}, line {line}: is empty; give one class name per line")
         if name in seen:
             raise VideoMambaError(f"{file}, line {line}: {name!r} is also in line {seen[name]}; name each class once")
         seen[name] = line
@@ -69,11 +67,12 @@ def read_rows(file: Path, *, plain: Mapping[int, Sequence[str]], marks: Sequence
     """All lines of `file` that are not empty.
 
     A first line that holds one of `marks`, but no number, file or folder, is a header; spaces in its names count as
-    underscores. Without one, a line of n columns has the columns `plain[n]`. The separator is a tab, a comma or a semicolon if
-    most of the first lines have it, else white space; then the last columns are cut off first, so that a path may hold
-    spaces. Of JSON, values that are lists or objects are ignored. `name` is what errors call the file.
+    underscores. Without one, a line of n columns has the columns `plain[n]`. The separator is a tab, a comma or a semicolon
+    if at least half of the first lines have it, else white space; then columns are split from the right, so that a path
+    may contain spaces. JSON values that are lists or objects are ignored. `name` is the name of the file in errors.
 
-    Raises VideoMambaError for a file without lines or that cannot be read, and for a line that does not fit, by number.
+    Raises VideoMambaError for a file without lines or that cannot be read, and, with its number, for a line that does not
+    fit.
     """
     name = name or str(file)
     text = read_text(file)
@@ -82,7 +81,7 @@ def read_rows(file: Path, *, plain: Mapping[int, Sequence[str]], marks: Sequence
     else:
         rows = list(_lines(text, plain, marks, name, tab=file.suffix.lower() == ".tsv"))
     if not rows:
-        raise VideoMambaError(f"{name}: holds no videos; give one a line")
+        raise VideoMambaError(f"{name}: holds no videos; give one per line")
     return rows
 
 
@@ -94,7 +93,7 @@ def _objects(text: str, name: str) -> Iterator[Row]:
         try:
             cells = json.loads(content)
         except ValueError as error:
-            raise VideoMambaError(f"{origin}: is not valid JSON ({error}); give one object a line") from None
+            raise VideoMambaError(f"{origin}: is not valid JSON ({error}); give one object per line") from None
         if not isinstance(cells, dict):
             raise VideoMambaError(f'{origin}: is not a JSON object; give {{"path": ..., "label": ...}}')
         written = {k: str(v).strip() for k, v in cells.items() if v is not None and not isinstance(v, dict | list)}
@@ -105,17 +104,16 @@ def _lines(
     text: str, plain: Mapping[int, Sequence[str]], marks: Sequence[str], name: str, *, tab: bool
 ) -> Iterator[Row]:
     first = [line for line in text.split("\n")[:50] if line.strip()]
-    separator = next(
-        (s for s in ("\t", ",", ";") if first and 2 * sum(s in line for line in first) >= len(first)), None
-    )
+    half = len(first) / 2
+    separator = next((s for s in ("\t", ",", ";") if first and sum(s in line for line in first) >= half), None)
     if tab and first and separator != "\t" and 1 not in plain:
         raise VideoMambaError(f"{name}: has lines without a tab; separate the columns of a .tsv file by tabs")
     columns: Sequence[str] | None = None
     spaces = min(plain) - 1
     if spaces == 0 and all(_INDEXED.search(line) for line in first):
-        spaces = 1  # paths may hold spaces, but hardly do all of them end in a space and a number
-    numbered = _separated(text, separator, name) if separator else _spaced(text)
-    for place, (line, cells) in enumerate(numbered):
+        spaces = 1  # paths may contain spaces, but rarely do all of them end in a space and a number
+    spaced = ((n, [line]) for n, line in enumerate(text.split("\n"), start=1) if line.strip())
+    for place, (line, cells) in enumerate(_separated(text, separator, name) if separator else spaced):
         origin = f"{name}, line {line}"
         if place == 0:
             columns = _header(cells if separator else cells[0].split(), marks)
@@ -128,13 +126,10 @@ def _lines(
         fitting = columns or plain.get(len(cells), ())
         if len(cells) != len(fitting):
             expected = [columns] if columns else list(plain.values())
-            meant = " or ".join(",".join(c) for c in expected)
-            raise VideoMambaError(f"{origin}: has {len(cells)} columns, expected {meant}; {_advice(columns)}")
+            names = " or ".join(",".join(c) for c in expected)
+            advice = "fix the line" + ("" if columns else ", or start the file with a line that names its columns")
+            raise VideoMambaError(f"{origin}: has {len(cells)} columns, expected {names}; {advice}")
         yield Row(origin, {key: cell.strip() for key, cell in zip(fitting, cells, strict=True) if cell.strip()})
-
-
-def _advice(columns: Sequence[str] | None) -> str:
-    return "fix the line" if columns else "fix the line, or begin the file with a line that names its columns"
 
 
 def _header(cells: Sequence[str], marks: Sequence[str]) -> Sequence[str] | None:
@@ -156,9 +151,5 @@ def _separated(text: str, separator: str, name: str) -> Iterator[tuple[int, list
             line = reader.line_num + 1
     except csv.Error as error:
         raise VideoMambaError(
-            f'{name}, line {line}: cannot be split into columns ({error}); check its quotes (")'
+            f"{name}, line {line}: cannot be split into columns ({error}); check its quotes"
         ) from None
-
-
-def _spaced(text: str) -> Iterator[tuple[int, list[str]]]:
-    return ((n, [line]) for n, line in enumerate(text.split("\n"), start=1) if line.strip())
