@@ -1,10 +1,10 @@
-"""How long it takes to change a training clip, on one thread, beside Pillow working picture by picture.
+"""The time to augment a training clip on one thread, compared with Pillow on one picture after another.
 
     python benchmarks/augmentation.py [--frames 8] [--size 340x256] [--runs 9] [--json]
 
-First every operation of RandAugment on a whole clip at magnitude 7 (Pillow: without turning arrays into images and back,
-which has a row of its own), then whole training clips: the mean over many draws of auto-augment, crop, resize to 224, flip,
-normalise, erase. Processor time, which other programs disturb less; ratios are of medians within one run.
+First each operation of RandAugment on a clip at magnitude 7 (the conversion of arrays to Pillow's images and back has a row of
+its own), then complete training clips: the mean over many draws of auto-augment, crop, resize to 224, flip, normalise, erase.
+Processor time, which other programs disturb less; ratios are of medians within one run.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ PILLOW: dict[str, Callable[[Image.Image, float], Image.Image]] = {
 
 
 def milliseconds(*calls: Callable[[], object], runs: int) -> list[float]:
-    """Median of each call, the calls taking turns so that a busy moment meets all of them."""
+    """Median of each call. The calls take turns, so a busy moment affects all of them."""
     taken: list[list[float]] = [[] for _ in calls]
     for run in range(runs + 1):
         for call, times in zip(calls, taken, strict=True):

@@ -1,10 +1,10 @@
-"""Whether windows of a film may begin with the states in which the window before ended. They may not.
+"""Whether a window of a video may start from the final states of the window before. It may not.
 
     python benchmarks/carried_states.py [--clips 160]
 
-Unseen synthetic clips follow one another, each a window. "alone" is the packaged model as it is; "carried" lets the forward
-scan of every layer begin with the state that it had at the end of the clip before, so that nothing is computed for history.
-A network that was not trained so takes the old states for a part of what it sees.
+Unseen synthetic clips follow one another, each a window. "alone" is the packaged model; in "carried" the forward scan of every
+layer starts from its state at the end of the clip before, so that history costs no computation. A network that was not trained
+this way treats the old states as a part of the clip.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from videomamba.synthetic.dataset import ACTIONS, render_clip
 
 
 class Carrying(nn.Module):
-    """A layer whose forward scan begins with `state`, and leaves there the one that it ends with. One clip at a time."""
+    """A layer whose forward scan starts from `state` and stores its final state there. One clip at a time."""
 
     def __init__(self, layer: Block, channels: int) -> None:
         super().__init__()

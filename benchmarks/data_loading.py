@@ -1,14 +1,14 @@
-"""Does loading keep up with training? Files like those of Kinetics-400, decoded, augmented and trained on.
+"""Whether loading keeps up with training on files like those of Kinetics-400.
 
     python benchmarks/data_loading.py [--videos 12] [--rounds 3] [--steps 10] [--workers 1]
 
 Writes H.264 files of 340x256, 10 s at 30 fps, with a key frame every 250 frames (x264's default) and every 12 frames.
-The pictures are a textured scene under a moving camera with grain, so that they cost about as many bits as real ones.
+The pictures are a textured scene under a moving camera with grain, so that they need about as many bits as real ones.
 
-First table: videos a second in one process with one thread, by this project's reading and by a plain loop over PyAV that
-turns every frame into an array, keeps 8 of them, and makes the same clip of them; in turns, the median of the rounds.
-Second table: the share of a training step of VideoMamba-Ti (8 frames at 224, batch 4) that is spent waiting for data, and
-how long a step takes when nothing is loaded beside it ("alone").
+First table: videos a second in one process with one thread, by this project and by a plain loop over PyAV that converts every
+frame to an array, keeps 8 of them, and makes the same clip; in turns, the median of the rounds. Second table: the share of a
+training step of VideoMamba-Ti (8 frames at 224, batch 4) that is spent waiting for data, and the time of a step without
+loading ("alone").
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from videomamba.training.draws import Draws
 
 HEIGHT, WIDTH, FPS, SECONDS = 256, 340, 30, 10
 PREPROCESS = Preprocess(num_frames=8, image_size=(224, 224), antialias=False)
-"""As the released K400 models are trained."""
+"""That of the released K400 models."""
 BATCH = 4
 RAND_AUGMENT = "rand-m5-n2"
 SETTINGS = {
@@ -51,7 +51,7 @@ SETTINGS = {
 
 
 def write_videos(folder: Path, number: int, gop: int) -> list[VideoRecord]:
-    """`number` files with a key frame every `gop` frames at most, of scenes numbered from 0."""
+    """`number` files with at most `gop` frames from one key frame to the next."""
     folder.mkdir()
     return [VideoRecord(str(_write(folder / f"{i}.mp4", gop, seed=i)), ClassLabel(i % 2)) for i in range(number)]
 
@@ -95,7 +95,7 @@ def ours(records: list[VideoRecord], augmentation: Augmentation) -> Callable[[in
 
 
 def plain(records: list[VideoRecord], augmentation: Augmentation) -> Callable[[int], object]:
-    """Every frame in turn as an array, then the chosen ones; the same clip from there on."""
+    """Converts every frame to an array, then takes the chosen ones and makes the same clip."""
 
     def load(position: int) -> object:
         generator = Draws(0).sample(0, position)
@@ -111,7 +111,7 @@ def plain(records: list[VideoRecord], augmentation: Augmentation) -> Callable[[i
 
 
 def opened(records: list[VideoRecord], folder: Path) -> Callable[[int], object]:
-    """Frames from a cache that holds them, without augmentation."""
+    """Frames from a filled cache, without augmentation."""
     cache = FrameCache(folder, num_frames=32, size=256)
 
     def load(position: int) -> object:
@@ -124,7 +124,7 @@ def opened(records: list[VideoRecord], folder: Path) -> Callable[[int], object]:
 
 
 def seconds(load: Callable[[int], object], number: int) -> float:
-    """A video, on average."""
+    """The mean time of a video."""
     before = time.perf_counter()
     for position in range(number):
         load(position)
@@ -147,7 +147,7 @@ def compare(records: list[VideoRecord], name: str, cache: Path, rounds: int) -> 
 
 
 def waiting(video_set: VideoSet, dtype: torch.dtype, augmentation: Augmentation, workers: int, steps: int) -> None:
-    """One row: a real training loop, its first step (in which the processes start) left out; then without loading."""
+    """One row: a training loop without its first step, in which the processes start; then the same without loading."""
     torch.manual_seed(0)
     model = create_model("videomamba_tiny", num_classes=400, num_frames=8, image_size=(224, 224)).train()
     masters = MasterWeights(model, dtype)

@@ -1,11 +1,11 @@
-"""How good the packaged model is on files it has not seen, and that the order of the frames is what it reads.
+"""The accuracy of the packaged model on unseen files, and its dependence on the order of the frames.
 
     python benchmarks/embedded_default.py [--clips-per-class 25] [--json]
 
 Writes H.264 files of unseen seeds at sizes, frame rates and qualities that the training did not have, and classifies them
-with the same code as `videomamba predict`. Every action is there beside its exact reversal (`paired`), so before encoding the
-two members of a pair hold the same frames, and any classifier of a bag of frames answers both alike: it is right in one of
-the two at most, 50 %. The rows with shuffled frames show what is left to this model when the order is taken from it.
+with the same code as `videomamba predict`. Each action has its exact reversal (`paired`), so before encoding both members of a
+pair hold the same frames. A classifier that ignores the order gives both the same answer and is right for one of them, 50 %.
+The rows with shuffled frames show the accuracy of this model without the order.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ CONDITIONS: dict[str, dict[str, int]] = {
 
 
 def accuracy(predictor: Predictor, folder: Path, *, shuffled: bool, **settings: int | bool) -> tuple[float, float, int]:
-    """(top-1, share in which the pair is right, number of files) of a data set written with `settings`."""
+    """(top-1, share of answers in the right pair, number of files) of a data set written with `settings`."""
     generator = torch.Generator().manual_seed(0)
     files = write_dataset(folder, **settings)
     right = pair = 0

@@ -1,11 +1,11 @@
-"""One hour of video in one pass, from the file to the classes: `videomamba whole` as a user calls it.
+"""One hour of video in one whole-video pass, from the file to the classes: `videomamba whole` as a user calls it.
 
     python benchmarks/hour.py [--seconds 3600] [--film-fps 4] [--fps 1] [--model videomamba_tiny] [--precision bf16]
 
-Writes a film of that length and a bundle with random weights, runs the command in a process of its own and prints its
-time and its largest resident memory (of everything: PyTorch, weights, film, tokens), for each way of keeping tokens. The time
-of a frame, decoding included, stands beside that of the same network on clips of 16 frames that are in memory, which run right
-before and right after. Answers of random weights mean nothing; what is measured does not depend on them.
+Writes a film of that length and a bundle with random weights, runs the command in a process of its own and prints its time and
+its largest resident memory (PyTorch, weights, pictures, tokens), for each way of keeping tokens. The time of a frame, with
+decoding, is compared with that of the same network on clips of 16 frames in memory, which run right before and right after.
+The answers of random weights mean nothing, but time and memory do not depend on them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from videomamba.synthetic.film import plan_events, write_film
 from videomamba.weights.bundle import save_bundle
 
 CLIPS = 40
-"""Clips of 16 frames before each run, and after it."""
+"""Clips of 16 frames before each run and after it."""
 
 MODES: dict[str, list[str]] = {
     "default": [],
@@ -52,7 +52,7 @@ def watched(command: list[str]) -> tuple[dict[str, object], int]:
 
 
 def frame_of_a_clip(model: VideoMamba, video: torch.Tensor) -> float:
-    """Seconds that a frame of a short clip takes."""
+    """Seconds for a frame of a short clip."""
     with torch.inference_mode():
         model(video)
         started = time.perf_counter()

@@ -1,15 +1,14 @@
-"""Whether the timeline of a long film finds the actions that happen in it, and when.
+"""Whether the timeline of a long video finds its actions and their times.
 
     python benchmarks/timeline.py [--films 1] [--seconds 600] [--events 5] [--seed 0] [--stride 1] [--json]
 
-Makes films as real H.264: one place that drifts and flickers in which actors come, stand still for a second, act for two,
-stand still and go. The packaged model looks at windows of 2 s. It knows 16 actions and none of them is "nothing", so it names
-one everywhere; a segment begins where a class reaches the threshold.
+Renders films as H.264 files: a drifting, flickering place in which actors come, stand still for a second, act for two, stand
+still and go. The packaged model sees windows of 2 s. None of its 16 actions is "nothing", so it names one everywhere; a segment
+begins where a class reaches the threshold.
 
-An action is found when a segment of its class overlaps it, and found within one stride when neither the start nor the end of
-that segment is farther than one stride from the action's. All other segments are counted: those named "appear" where an actor
-comes and "disappear" where one goes are true of the picture, all others are false alarms. Exit code 1 when an action is not
-found within one stride.
+An action is found when a segment of its class overlaps it, and found within one stride when start and end of that segment are
+at most one stride from the action's. All other segments are counted: "appear" where an actor comes and "disappear" where one
+goes are correct, the rest are false alarms. The exit code is 1 when an action is not found within one stride.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ WINDOW = 2.0
 
 
 def matched(events: list[Event], segments: list[Segment]) -> dict[int, Segment]:
-    """Event number -> the segment of its class that shares most time with it."""
+    """Event number -> the segment of its class with the longest overlap."""
     found = {}
     for number, event in enumerate(events):
         shared = {s: min(s.end, event.end) - max(s.start, event.start) for s in segments if s.label == event.action}
@@ -41,7 +40,7 @@ def matched(events: list[Event], segments: list[Segment]) -> dict[int, Segment]:
 
 
 def true_of_the_picture(segment: Segment, events: list[Event]) -> bool:
-    """Whether it says that something appears or disappears where an actor comes or goes, as far as a window sees."""
+    """Whether it is "appear" or "disappear" within half a window of an actor that comes or goes."""
     moments = {"appear": [e.seen[0] for e in events], "disappear": [e.seen[1] for e in events]}.get(segment.label, [])
     return any(segment.start - WINDOW / 2 <= moment <= segment.end + WINDOW / 2 for moment in moments)
 
@@ -94,9 +93,7 @@ def show(record: dict[str, object]) -> None:
         verdict = "" if row["within_one_stride"] else "  MORE THAN ONE STRIDE"
         print(f"{truth}: {start:7.2f} to {end:7.2f} s, errors {early:+.2f} and {late:+.2f} strides{verdict}")
     for alarm in record["false_alarms"]:  # type: ignore[attr-defined]
-        print(
-            f"  false alarm: {alarm['label']} from {alarm['start']:.2f} to {alarm['end']:.2f} s ({alarm['score']:.2f})"
-        )
+        print(f"  false alarm: {alarm['label']}, {alarm['start']:.2f} to {alarm['end']:.2f} s ({alarm['score']:.2f})")
     print(
         f"  {record['comings_and_goings_named']} segments at the {record['comings_and_goings']} comings and goings of actors; "
         f"false alarms: {len(record['false_alarms'])}\n"  # type: ignore[arg-type]

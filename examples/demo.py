@@ -1,4 +1,4 @@
-"""The main job in one run: renders a clip nobody has seen, classifies it, and shows what the model saw.
+"""Renders a new clip, classifies it, and draws the frames that the model saw.
 
 python examples/demo.py --out demo
 """

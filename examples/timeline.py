@@ -1,4 +1,4 @@
-"""The picture of the README: renders a minute of video in which known actions happen, and draws its timeline.
+"""The picture of the README: renders a minute of video with known actions, and draws its timeline.
 
 python examples/timeline.py --out docs/timeline.png
 """
@@ -18,7 +18,7 @@ SECONDS, ACTIONS = 60, ("open", "rotate_clockwise", "move_left", "gather", "grow
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="PNG file to write")
-    parser.add_argument("--seed", type=int, default=2, help="scene and moments of the actions")
+    parser.add_argument("--seed", type=int, default=2, help="seed of the scene and the times of the actions")
     args = parser.parse_args()
     events = plan_events(len(ACTIONS), seconds=SECONDS, seed=args.seed, actions=ACTIONS)
     with tempfile.TemporaryDirectory() as folder:

@@ -272,11 +272,12 @@ def test_an_absent_package_names_the_extra(
 
 def test_a_wrong_rank_is_one_line(bundle: Path, clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from videomamba.cli.features import features
+    from videomamba.cli.model_options import NetworkOptions
 
     monkeypatch.setenv("RANK", "2")
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(VideoMambaError, match="RANK=2 WORLD_SIZE=2: RANK must count from 0"):
-        features((str(clips),), model=str(bundle), out=str(tmp_path / "out"))
+        features((str(clips),), network=NetworkOptions(str(bundle)), out=str(tmp_path / "out"))
 
 
 def _kill_and_go_on(

@@ -145,7 +145,7 @@ def test_synth_writes_what_it_says(tmp_path: Path, capsys: pytest.CaptureFixture
 
 
 def test_an_answer_that_is_no_number_is_one_line() -> None:
-    with pytest.raises(VideoMambaError, match=r"a\.mp4.*is no JSON"):
+    with pytest.raises(VideoMambaError, match=r"a\.mp4.*cannot be written as JSON"):
         print_json({"path": "a.mp4", "score": float("nan")})
 
 

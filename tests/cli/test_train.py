@@ -18,7 +18,7 @@ from tests.recipes.runs import CLASSES, events, losses, same_weights, write_vide
 from videomamba.cli.train import train, train_config
 from videomamba.data.sets.annotations import read_dataset
 from videomamba.data.settings import DataSettings
-from videomamba.recipes import synthetic
+from videomamba.synthetic import splits
 from videomamba.training.step import Stepper
 
 SMALL = [
@@ -71,9 +71,9 @@ def test_the_packaged_run_at_a_reduced_size(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     size = {"num_frames": 8, "fps": 8, "height": 64, "width": 80, "crf": 30}
-    splits = {"train": (1, 2), "val": (3,), "test": (4,)}
-    parts = {name: tuple({"clips_per_class": 1, "seed": s, **size} for s in seeds) for name, seeds in splits.items()}
-    monkeypatch.setattr(synthetic, "SPLITS", parts)
+    seeds_of = {"train": (1, 2), "val": (3,), "test": (4,)}
+    parts = {name: tuple({"clips_per_class": 1, "seed": s, **size} for s in seeds) for name, seeds in seeds_of.items()}
+    monkeypatch.setattr(splits, "SPLITS", parts)
     monkeypatch.setattr(os, "cpu_count", lambda: 1)
     out = tmp_path / "run"
     where = ["--data.root", tmp_path / "data", "--data.cache", tmp_path / "cache", "--run.out", out]
@@ -177,7 +177,7 @@ def test_asked_to_stop_it_ends_with_130_and_goes_on(
     with monkeypatch.context() as patch:
         patch.setattr(Stepper, "step", stopped)
         code, said, told = run(capsys, "train", *small(videos, tmp_path / "run"))
-    assert (code, said) == (130, "") and told.endswith("videomamba: interrupted; what was finished is kept\n")
+    assert (code, said) == (130, "") and told.endswith("videomamba: interrupted; finished work is kept\n")
     assert len(losses(tmp_path / "run")) == 1
     code, _, _ = run(capsys, "train", *small(videos, tmp_path / "run"))
     assert code == 0 and losses(tmp_path / "run") == losses(trained) and same_weights(tmp_path / "run", trained)
@@ -210,4 +210,8 @@ def test_evaluate_draws_and_writes(
     assert picture.read_bytes().startswith(b"\x89PNG") and "top-1" in page.read_text() and "top-1" in said
     gone = tmp_path / "gone" / "a.png"
     code, said, told = run(capsys, "evaluate", *options, "--confusion", gone)
-    assert (code, said, told) == (1, "", f"videomamba: --confusion {gone}: there is no such folder; make it first\n")
+    assert (code, said, told) == (
+        1,
+        "",
+        f"videomamba: --confusion {gone}: its folder does not exist; create it first\n",
+    )

@@ -39,7 +39,7 @@ def test_folders_and_files(tmp_path: Path) -> None:
     files = [str(tmp_path / "b/10.mp4"), str(tmp_path / "a.mp4")]
     assert read_videos(files).names == tuple(files)
     assert read_videos(files[:1]).names == (files[0],)
-    with pytest.raises(VideoMambaError, match="is a folder beside others"):
+    with pytest.raises(VideoMambaError, match="is a folder among others"):
         read_videos([tmp_path / "b", tmp_path / "a.mp4"])
-    with pytest.raises(VideoMambaError, match="is a list beside others"):
+    with pytest.raises(VideoMambaError, match="is a list among others"):
         read_videos([tmp_path / "a.mp4", tmp_path / "list.txt"])

@@ -57,7 +57,7 @@ def test_the_network_of_a_run() -> None:
         (["--eval.views", "4by3"], "eval.views: views '4by3': write clips x crops"),
         (["--data.format", "lvu"], "data.task: missing, with data.format lvu; "),
         (["--data.task", "scene"], "data.task: scene, with data.format auto; "),
-        (["--optim.epochs", "5"], "optim.warmup_epochs: 5 leaves nothing of the 5 optim.epochs; "),
+        (["--optim.epochs", "5"], "optim.warmup_epochs: 5 is not below epochs 5; "),
         (["--run.micro-batch", "48"], "run.micro_batch: 48 does not divide optim.batch_size 64; "),
         (
             ["--preset", "lvu-view-count", "--augment.mixup", "0.8"],

@@ -188,8 +188,8 @@ def test_regression_has_errors(number: Path, numbered: Path) -> None:
 
 
 def test_classes_and_numbers_do_not_meet(named: Path, number: Path, videos: Path, numbered: Path) -> None:
-    assert complaint(named, numbered).startswith(f"{named}: answers with 3 classes, the data set holds numbers; ")
-    assert complaint(number, videos).startswith(f"{number}: answers with a number, the data set holds 3 classes; ")
+    assert complaint(named, numbered).startswith(f"{named}: answers with 3 classes, the data set has numbers; ")
+    assert complaint(number, videos).startswith(f"{number}: answers with a number, the data set has 3 classes; ")
 
 
 def test_classes_that_do_not_fit(named: Path, videos: Path, tmp_path: Path) -> None:

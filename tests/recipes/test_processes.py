@@ -178,7 +178,7 @@ def test_processes_that_are_asked_to_stop_go_on(videos: Path, tmp_path: Path) ->
     process.send_signal(signal.SIGTERM)
     _, told = process.communicate(timeout=TIMEOUT)
     assert process.returncode != 0
-    assert "interrupted; what was finished is kept" in told
+    assert "interrupted; finished work is kept" in told
     (stopped,) = checkpoints(tmp_path / "run" / "checkpoints")
     assert stopped.name < "step_00000060.pt"
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=TIMEOUT, check=False)

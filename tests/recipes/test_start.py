@@ -151,9 +151,9 @@ def test_what_makes_another_run_is_named(section: str, name: str, value: object)
     ("now", "reason"),
     [
         (video_set("a", "b", number=5), "belongs to a run of 4 training videos, not 5; "),
-        (video_set("a", "c"), "belongs to a run of 2 classes, not these 2 ('b' is in one of them only); "),
-        (video_set("b", "a"), "belongs to a run of 2 classes, not these 2 (their order differs); "),
-        (video_set(), "belongs to a run of 2 classes, not these 0 ('a' is in one of them only); "),
+        (video_set("a", "c"), "belongs to a run of 2 classes, not 2 ('b' is in one of them only); "),
+        (video_set("b", "a"), "belongs to a run of 2 classes, not 2 (their order differs); "),
+        (video_set(), "belongs to a run of 2 classes, not 0 ('a' is in one of them only); "),
     ],
 )
 def test_other_data_are_another_run(now: VideoSet, reason: str) -> None:

@@ -58,7 +58,7 @@ def test_what_is_saved_comes_back(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("config", "data", "line"),
     [
-        ("a: 2", {"n": 3}, "belongs to a run with other settings; choose another folder, or the same settings"),
+        ("a: 2", {"n": 3}, "belongs to a run with other settings; choose another folder or use the same"),
         ("a: 1", {"n": 4}, "belongs to a run with n 3, not 4; choose another folder, or the same data"),
         ("a: 1", {}, "belongs to a run with n 3, not None; "),
     ],

@@ -12,7 +12,7 @@ from torch import nn
 
 import videomamba
 from videomamba.schema import VideoMambaError
-from videomamba.training.distributed import Processes, like, whole
+from videomamba.training.distributed import Processes, like, unsharded
 
 
 def test_one_process_is_alone() -> None:
@@ -56,7 +56,7 @@ def test_several_processes_name_what_they_need(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setitem(sys.modules, "lightning_fabric", None)
     assert Processes(device="cpu").world == 1
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(VideoMambaError, match=r"needs Lightning Fabric; pip install 'videomamba\[train\]'"):
+    with pytest.raises(VideoMambaError, match=r"need Lightning Fabric; pip install 'videomamba\[train\]'"):
         Processes(device="cpu")
 
 
@@ -69,6 +69,6 @@ def test_what_one_file_imports_no_other_does() -> None:
 
 def test_layout() -> None:
     tensor = torch.arange(3.0)
-    assert whole(tensor) is tensor
+    assert unsharded(tensor) is tensor
     laid_out = like(tensor.double(), torch.zeros(3, dtype=torch.bfloat16))
     assert laid_out.dtype == torch.bfloat16 and laid_out.tolist() == [0, 1, 2]

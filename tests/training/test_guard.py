@@ -100,8 +100,8 @@ def test_all_processes_skip_when_one_has_to() -> None:
 
     model, guard = a_network(), Guard(2, all_finite=elsewhere_bad)
     verdict = a_step(guard, model, torch.ones(1, 3), ["a.mp4"])
-    assert asked == [True] and not verdict.finite and verdict.reason == "another process had it"
-    with pytest.raises(VideoMambaError, match="another process had it"):
+    assert asked == [True] and not verdict.finite and verdict.reason == "another process found it"
+    with pytest.raises(VideoMambaError, match="another process found it"):
         a_step(guard, model, torch.ones(1, 3), ["a.mp4"])
 
 

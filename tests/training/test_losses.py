@@ -55,5 +55,5 @@ def test_shapes_that_would_broadcast_are_refused() -> None:
         regression_loss(torch.zeros(3), torch.zeros(3))
     with pytest.raises(ValueError, match="got"):
         regression_loss(torch.zeros(3, 1), torch.zeros(3, 1))
-    with pytest.raises(ValueError, match=r"targets must be \(n, classes\) as the logits; got \(3, 2\) and \(3,\)"):
+    with pytest.raises(ValueError, match=r"both must be \(n, classes\); got \(3, 2\) and \(3,\)"):
         classification_loss(torch.zeros(3, 2), torch.zeros(3))

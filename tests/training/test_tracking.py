@@ -176,8 +176,8 @@ with Tracker(out, total_steps=9) as tracker:
             print(error)
 """
         done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, check=True)
-        line = f"{tmp_path / 'metrics.jsonl'}: the metrics cannot be saved (File too large); fix that and start again: "
-        assert done.stdout == f"{line}the run resumes\n" * 2
+        line = f"{tmp_path / 'metrics.jsonl'}: the metrics cannot be saved (File too large); fix that and "
+        assert done.stdout == f"{line}resume the run\n" * 2
         text = (tmp_path / "metrics.jsonl").read_text()
         assert text.endswith("\n") and [json.loads(line)["step"] for line in text.splitlines()] == [1, 2]
 

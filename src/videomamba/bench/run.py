@@ -1,163 +1,142 @@
-"""One benchmark by its name: from the options of a user to the figures."""
+"""The benchmarks as a user calls them: from options to figures, the machine first.
+
+Each raises VideoMambaError, when its first figure is taken, for an option that is wrong.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
 import torch
 
-from videomamba.bench import efficiency, peers, training, whole
+from videomamba.bench import peers
 from videomamba.bench.candidates import AGAINST
+from videomamba.bench.efficiency import bench_efficiency, draw
 from videomamba.bench.flops import bench_flops
 from videomamba.bench.measure import Figure, describe_machine
 from videomamba.bench.model import EXPONENTS, GROWTH, bench_model
 from videomamba.bench.ops import bench_ops
+from videomamba.bench.training import bench_training
+from videomamba.bench.whole import bench_long
 from videomamba.models.config import VideoMambaConfig
 from videomamba.models.registry import build_config
 from videomamba.ops import dispatch
 from videomamba.schema import VideoMambaError
 
-MODEL_LENGTHS = (8, 16, 32, 64, 128, 256, 512)
-EFFICIENCY_LENGTHS = (8, 16, 32, 64, 128, 256)
+Dtype = Literal["fp32", "bf16", "both"]
 DTYPES = {"fp32": (torch.float32,), "bf16": (torch.bfloat16,), "both": (torch.float32, torch.bfloat16)}
 
 
-@dataclass(frozen=True)
-class Options:
-    """What a user may ask of the benchmarks. Of `lengths`, `plot`, `size` and `against` None is the benchmark's own."""
-
-    model: str
-    frames: int
-    size: int | None
-    dtype: Literal["fp32", "bf16", "both"]
-    runs: int
-    lengths: Sequence[int] | None
-    plot: Path | None
-    as_published: bool
-    device: Literal["cpu", "cuda"]
-    against: Sequence[str] | None
-    most_seconds: float
-
-    @property
-    def config(self) -> VideoMambaConfig:
-        overrides = {"num_frames": self.frames} | ({} if self.size is None else {"image_size": self.size})
-        try:
-            return build_config(self.model, overrides)
-        except ValueError as error:
-            raise VideoMambaError(str(error)) from None
+def ops(model: str, *, frames: int, size: int | None, dtype: Dtype, runs: int) -> Iterator[Figure]:
+    config = _checked(model, size, frames, runs=runs)
+    yield _machine()
+    yield from bench_ops(config, DTYPES[dtype], runs=runs)
 
 
-def _ops(options: Options) -> Iterator[Figure]:
-    yield from bench_ops(options.config, DTYPES[options.dtype], runs=options.runs)
+def model(
+    model: str, *, frames: int, size: int | None, dtype: Dtype, runs: int, lengths: Sequence[int], plot: Path | None
+) -> Iterator[Figure]:
+    config = _checked(model, size, frames, runs=runs, lengths=lengths, plot=plot)
+    yield _machine()
+    figures = bench_model(model, config, DTYPES[dtype], runs=runs, lengths=lengths)
+    yield from _drawn(figures, plot, _draw_growth, _caption(model, config))
 
 
-def _flops(options: Options) -> Iterator[Figure]:
-    yield from bench_flops(options.config, as_published=options.as_published)
+def flops(model: str, *, frames: int, size: int | None, as_published: bool) -> Iterator[Figure]:
+    config = _checked(model, size, frames)
+    yield _machine()
+    yield from bench_flops(config, as_published=as_published)
 
 
-def _model(options: Options) -> Iterator[Figure]:
-    lengths = MODEL_LENGTHS if options.lengths is None else options.lengths
-    found = []
-    for figure in bench_model(options.model, options.config, DTYPES[options.dtype], runs=options.runs, lengths=lengths):
-        found.append(figure)
-        yield figure
-    if options.plot is not None:
-        _draw_growth(options.plot, found, _caption(options))
-
-
-def _efficiency(options: Options) -> Iterator[Figure]:
-    if options.against is not None and not peers.available():
-        for absent in (name for name in options.against if name in peers.PEERS):
+def efficiency(
+    model: str,
+    *,
+    size: int | None,
+    dtype: Dtype,
+    runs: int,
+    lengths: Sequence[int],
+    plot: Path | None,
+    device: str,
+    against: Sequence[str] | None,
+    most_seconds: float,
+) -> Iterator[Figure]:
+    """`against` None compares with all networks that are installed."""
+    config = _checked(model, size, runs=runs, lengths=lengths, plot=plot)
+    if against is not None and not peers.available():
+        for absent in (name for name in against if name in peers.PEERS):
             raise VideoMambaError(f"--against {absent}: {peers.ABSENCE}")
+    yield _machine(device)
+    figures = bench_efficiency(
+        model,
+        config,
+        DTYPES[dtype],
+        against=AGAINST if against is None else against,
+        lengths=lengths,
+        runs=runs,
+        device=device,
+        most_seconds=most_seconds,
+    )
+    yield from _drawn(figures, plot, draw, _caption(model, config, device))
+
+
+def training(model: str, *, size: int | None, dtype: Dtype, runs: int, lengths: Sequence[int]) -> Iterator[Figure]:
+    config = _checked(model, size, runs=runs, lengths=lengths)
+    yield _machine()
+    yield from bench_training(model, config, DTYPES[dtype], runs=runs, lengths=lengths)
+
+
+def whole(model: str, *, size: int | None, dtype: Dtype, runs: int, lengths: Sequence[int]) -> Iterator[Figure]:
+    config = _checked(model, size, runs=runs, lengths=lengths)
+    yield _machine()
+    yield from bench_long(model, config, DTYPES[dtype], runs=runs, lengths=lengths)
+
+
+def _checked(
+    model: str,
+    size: int | None,
+    frames: int = 16,
+    *,
+    runs: int = 1,
+    lengths: Sequence[int] | None = None,
+    plot: Path | None = None,
+) -> VideoMambaConfig:
+    if runs < 1:
+        raise VideoMambaError(f"--runs {runs}: at least one run must be counted")
+    if lengths is not None and min(lengths, default=0) < 1:
+        raise VideoMambaError(f"--lengths {min(lengths, default='')}: a clip has at least one frame")
+    if plot is not None:
+        if lengths is not None and len(set(lengths)) < 2:
+            raise VideoMambaError("--plot: a curve needs two different --lengths")
+        import videomamba.evaluation.plot  # noqa: F401  # an absent matplotlib is an error now, not after minutes
+    try:
+        return build_config(model, {"num_frames": frames} | ({} if size is None else {"image_size": size}))
+    except ValueError as error:
+        raise VideoMambaError(str(error)) from None
+
+
+def _machine(device: str = "cpu") -> Figure:
+    machine = {**describe_machine(), "native kernels": dispatch.describe_native()}
+    return Figure("machine", machine | ({"gpu": torch.cuda.get_device_name()} if device == "cuda" else {}))
+
+
+def _caption(model: str, config: VideoMambaConfig, device: str = "cpu") -> str:
+    machine, (height, width) = describe_machine(), config.image_size
+    where = f"{machine['cpu']}, {machine['threads']} threads" if device == "cpu" else torch.cuda.get_device_name()
+    return f"{model}, {height}x{width}: {where}"
+
+
+def _drawn(
+    figures: Iterable[Figure], plot: Path | None, draw: Callable[[Path, Sequence[Figure], str], None], caption: str
+) -> Iterator[Figure]:
+    """The figures, then their drawing in the file `plot`."""
     found = []
-    for figure in efficiency.bench_efficiency(
-        options.model,
-        options.config,
-        DTYPES[options.dtype],
-        against=AGAINST if options.against is None else options.against,
-        lengths=options.lengths or EFFICIENCY_LENGTHS,
-        runs=options.runs,
-        device=options.device,
-        most_seconds=options.most_seconds,
-    ):
+    for figure in figures:
         found.append(figure)
         yield figure
-    if options.plot is not None:
-        efficiency.draw(options.plot, found, _caption(options))
-
-
-def _training(options: Options) -> Iterator[Figure]:
-    lengths = options.lengths or training.LENGTHS
-    yield from training.bench_training(
-        options.model, options.config, DTYPES[options.dtype], runs=options.runs, lengths=lengths
-    )
-
-
-def _whole(options: Options) -> Iterator[Figure]:
-    lengths = options.lengths or whole.LENGTHS
-    yield from whole.bench_long(
-        options.model, options.config, DTYPES[options.dtype], runs=options.runs, lengths=lengths
-    )
-
-
-@dataclass(frozen=True)
-class Benchmark:
-    run: Callable[[Options], Iterator[Figure]]
-    takes: tuple[str, ...]
-    """The options that mean something to it; another one is an error."""
-
-
-BENCHMARKS: Mapping[str, Benchmark] = {
-    "ops": Benchmark(_ops, ("model", "frames", "size", "dtype", "runs")),
-    "model": Benchmark(_model, ("model", "frames", "size", "dtype", "runs", "lengths", "plot")),
-    "flops": Benchmark(_flops, ("model", "frames", "size", "as_published")),
-    "efficiency": Benchmark(
-        _efficiency,
-        ("model", "size", "dtype", "runs", "lengths", "plot", "device", "against", "most_seconds"),
-    ),
-    "training": Benchmark(_training, ("model", "size", "dtype", "runs", "lengths")),
-    "whole": Benchmark(_whole, ("model", "size", "dtype", "runs", "lengths")),
-}
-
-
-def run(what: str, options: Options, *, given: Collection[str]) -> Iterator[Figure]:
-    """The figures of a benchmark as they are found, the machine first. Raises VideoMambaError for an option that is wrong.
-
-    `given` has the names of the options that the user has set.
-    """
-    _check(what, options, given)
-    if options.plot is not None:
-        import videomamba.evaluation.plot  # noqa: F401  # an absent matplotlib is told before minutes of measuring
-    options.config  # noqa: B018  # a wrong name or size is an error before the first line
-    machine = {**describe_machine(), "native kernels": dispatch.describe_native()}
-    yield Figure("machine", machine | ({"gpu": _gpu()} if options.device == "cuda" else {}))
-    yield from BENCHMARKS[what].run(options)
-
-
-def _check(what: str, options: Options, given: Collection[str]) -> None:
-    for option in given:
-        if option not in BENCHMARKS[what].takes:
-            owners = [f"`videomamba bench {name}`" for name, of in BENCHMARKS.items() if option in of.takes]
-            raise VideoMambaError(f"--{option.replace('_', '-')}: belongs to {' and '.join(owners)}")
-    if options.runs < 1:
-        raise VideoMambaError(f"--runs {options.runs}: at least one run must be counted")
-    if options.lengths is not None and min(options.lengths, default=1) < 1:
-        raise VideoMambaError(f"--lengths {min(options.lengths)}: a clip has at least one frame")
-    if options.plot is not None and options.lengths is not None and len(set(options.lengths)) < 2:
-        raise VideoMambaError("--plot: a curve needs two different --lengths")
-
-
-def _gpu() -> str:
-    return torch.cuda.get_device_name()
-
-
-def _caption(options: Options) -> str:
-    machine, (height, width) = describe_machine(), options.config.image_size
-    where = _gpu() if options.device == "cuda" else f"{machine['cpu']}, {machine['threads']} threads"
-    return f"{options.model}, {height}x{width}: {where}"
+    if plot is not None:
+        draw(plot, found, caption)
 
 
 def _draw_growth(path: Path, figures: Sequence[Figure], caption: str) -> None:

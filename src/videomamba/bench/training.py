@@ -19,7 +19,6 @@ from videomamba.bench.model import build_training_step
 from videomamba.bench.process import FreshProcess, MeasurementError, free_memory
 from videomamba.models.config import VideoMambaConfig
 
-LENGTHS = (8, 16, 32, 64)
 STEPS = "a training step on one clip; the peak is what it takes above weights, their optimiser's state and clip"
 SKIPPED = "training steps that were not measured"
 GROWTH = "training step against the length: bytes a further frame takes, and exponents (1 is linear)"
@@ -37,7 +36,7 @@ class Measured:
 
 
 def bench_training(
-    name: str, config: VideoMambaConfig, dtypes: Sequence[torch.dtype], *, runs: int, lengths: Sequence[int] = LENGTHS
+    name: str, config: VideoMambaConfig, dtypes: Sequence[torch.dtype], *, runs: int, lengths: Sequence[int]
 ) -> Iterator[Figure]:
     """The lines of `videomamba bench training`, one number of frames after another, then growth.
 

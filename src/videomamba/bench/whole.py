@@ -18,8 +18,6 @@ from videomamba.models.precision import cast_products
 from videomamba.models.videomamba import VideoMamba
 from videomamba.models.whole import Keep, WholePass
 
-LENGTHS = (256, 512)
-"""Times are taken at the last; memory at both, where the buffers of blocks have reached their size."""
 SAMENESS_FRAMES = 256
 """The length at which the answers of the pass and of the plain forward are compared, in fp32."""
 _LOT = 16

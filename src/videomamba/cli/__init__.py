@@ -1,6 +1,6 @@
 """The command line: finds the command, parses its options, calls one function.
 
-Each command's module is imported when it is called, and imports what it needs when it runs.
+The module of a command is imported when it is called; heavy packages are imported when it runs.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from videomamba.cli.output import complain, forget_output
 
 @dataclass(frozen=True)
 class Command:
-    """`videomamba.cli.<module>.<function>`: a function whose parameters are the options, a dict of such functions, or,
-    with `raw`, a function of the list of arguments."""
+    """`videomamba.cli.<module>.<function>`: a function whose parameters are the options, a dict of such functions for
+    subcommands, or, with `raw`, a function of the list of arguments."""
 
     module: str
     function: str
@@ -34,16 +34,16 @@ COMMANDS: Mapping[str, Command] = {
     "predict": Command("predict", "predict", "classify videos"),
     "timeline": Command("timeline", "timeline", "show what happens when in long videos"),
     "live": Command("live", "live", "show what happens in a camera or stream while it runs"),
-    "whole": Command("whole", "whole", "classify long videos as a whole, all frames in one pass"),
-    "features": Command("features", "features", "turn videos into vectors; many videos may take several runs"),
-    "train": Command("train", "train", "train by a published recipe or your own settings", raw=True),
+    "whole": Command("whole", "whole", "classify long videos with all frames in one pass"),
+    "features": Command("features", "features", "turn videos into vectors"),
+    "train": Command("train", "train", "train with a published recipe or your own settings", raw=True),
     "finetune": Command("finetune", "finetune", "turn a folder of videos into a model, with its accuracy and a report"),
-    "evaluate": Command("evaluate", "evaluate", "measure accuracy on a data set, by the published protocol or another"),
+    "evaluate": Command("evaluate", "evaluate", "measure accuracy on a data set"),
     "data": Command("data", "COMMANDS", "check a data set, or show what the network sees of it"),
     "synth": Command("synth", "synth", "write a labelled data set of synthetic actions as video files"),
     "zoo": Command("zoo", "zoo", "list the released weights and their known faults"),
     "convert": Command("convert", "convert", "convert a weights file to a bundle, or to the original's formats"),
-    "bench": Command("bench", "bench", "measure speed, memory and arithmetic on this machine"),
+    "bench": Command("bench", "COMMANDS", "measure speed, memory and arithmetic on this machine"),
     "doctor": Command("bench", "doctor", "show what is installed and which backend runs each operator"),
 }
 
@@ -53,7 +53,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     from videomamba.schema import VideoMambaError
 
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be text
+        sys.stdout.reconfigure(errors="backslashreplace")  # file names need not be valid text
     several = os.environ.get("WORLD_SIZE", "1") != "1"
     if os.environ.get("RANK", "0") != "0":  # of several processes under torchrun only one prints
         forget_output()
@@ -69,9 +69,9 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         complain("another process of this run has ended; its message says why")
         code = 1
     except KeyboardInterrupt:
-        complain("interrupted; what was finished is kept")
+        complain("interrupted; finished work is kept")
         code = 130
-    except BrokenPipeError:  # the reader has left, as in `videomamba zoo | head`
+    except BrokenPipeError:  # the reader has closed the pipe, as in `videomamba zoo | head`
         forget_output()
         code = 0
     except OSError as error:
@@ -97,18 +97,14 @@ def _run(arguments: list[str]) -> int:
         return 2
     command = COMMANDS[name]
     target = getattr(importlib.import_module(f"videomamba.cli.{command.module}"), command.function)
-    prog, config = f"videomamba {name}", (tyro.conf.FlagCreatePairsOff,)
+    prog, flags = f"videomamba {name}", (tyro.conf.FlagCreatePairsOff,)
     try:
         if command.raw:
             return int(target(rest))
         if isinstance(target, Mapping):
-            description = f"{command.summary[0].upper()}{command.summary[1:]}."
-            called = tyro.extras.subcommand_cli_from_dict(
-                dict(target), prog=prog, description=description, args=rest, config=config
-            )
-        else:
-            called = tyro.cli(target, prog=prog, args=rest, config=config)
-        return int(called)
+            about, parse = f"{command.summary[0].upper()}{command.summary[1:]}.", tyro.extras.subcommand_cli_from_dict
+            return int(parse(dict(target), prog=prog, description=about, args=rest, config=flags))
+        return int(tyro.cli(target, prog=prog, args=rest, config=flags))
     except SystemExit as stop:  # tyro exits after --help or a bad command line
         return int(stop.code or 0)
 

@@ -1,23 +1,52 @@
-"""`videomamba bench` and `videomamba doctor`: what this machine has and can do."""
+"""`videomamba bench` and `videomamba doctor`: the speed of this machine, and what is installed on it."""
 
 from __future__ import annotations
 
-import inspect
 import itertools
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from tyro.conf import Positional, arg
+from tyro.conf import arg
 
 from videomamba.cli.output import Json, cell, print_json, print_table, usable_device, waiting
+
+if TYPE_CHECKING:
+    from videomamba.bench.measure import Figure
+
+Against = Literal["materialised", "fused", "timesformer-b", "vivit-b", "videomae-b"]
+
+_Model = Annotated[str, arg(help="architecture, with random weights")]
+_Frames = Annotated[int, arg(metavar="T", help="frames in the clip")]
+_Size = Annotated[
+    int | None, arg(metavar="PIXELS", help="side of the picture", help_behavior_hint="(default: the architecture's)")
+]
+
+
+@dataclass(frozen=True)
+class Timed:
+    """The network whose time is measured, and how often."""
+
+    model: _Model = "videomamba_tiny"
+    size: _Size = None
+    dtype: Annotated[Literal["fp32", "bf16", "both"], arg(help="of matrix products and operator inputs")] = "both"
+    runs: Annotated[int, arg(help="counted runs of each call, at most 3 of calls longer than a second")] = 9
+
+
+Network = Annotated[Timed, arg(name="")]
+Lengths = Annotated[tuple[int, ...], arg(metavar="T [T ...]", help="the numbers of frames to measure")]
+Plot = Annotated[
+    Path | None,
+    arg(metavar="FILE.png", help="draw time and memory against the length; needs matplotlib", help_behavior_hint=""),
+]
 
 
 def doctor(*, json: Json = False) -> int:
     """Show what is installed, which backend runs each operator on this machine, and why."""
     from videomamba.serving.doctor import examine
 
-    findings = examine()
-    for finding in findings:
+    for finding in examine():
         if json:
             print_json(finding.as_dict())
         else:
@@ -25,87 +54,88 @@ def doctor(*, json: Json = False) -> int:
     return 0
 
 
-def bench(
-    what: Annotated[
-        Positional[Literal["ops", "model", "flops", "efficiency", "training", "whole"]],
-        arg(
-            metavar="{ops,model,flops,efficiency,training,whole}",
-            help="ops: both operators on every backend, and the limits of this machine. "
-            "model: a network beside its own matrix products; where its time goes and how it grows with the clip. "
-            "flops: its arithmetic, counted without running it. "
-            "efficiency: its time and memory beside networks with attention, from short clips to long. "
-            "training: a step with activations kept and with activations recomputed, as the clip grows. "
-            "whole: one pass through a long video beside short clips, and what grows in memory",
-        ),
-    ],
-    /,
+def ops(*, network: Network = Timed(), frames: _Frames = 16, json: Json = False) -> int:
+    """Measure both operators on every backend, and the limits of this machine."""
+    from videomamba.bench.run import ops as run
+
+    return _print(run(**vars(network), frames=frames), json=json)
+
+
+def model(
     *,
-    model: Annotated[str, arg(help="architecture, with random weights; ops: take its layer sizes")] = "videomamba_tiny",
-    frames: Annotated[int, arg(metavar="T", help="ops, model, flops: frames in the clip")] = 16,
-    size: Annotated[
-        int | None,
-        arg(metavar="PIXELS", help="side of the picture", help_behavior_hint="(default: the architecture's)"),
-    ] = None,
-    dtype: Annotated[
-        Literal["fp32", "bf16", "both"], arg(help="all but flops: type of the ops' inputs or of the matrix products")
-    ] = "both",
-    runs: Annotated[
-        int, arg(help="all but flops: counted runs of each call, at most 3 of calls longer than a second")
-    ] = 9,
-    lengths: Annotated[
-        tuple[int, ...] | None,
-        arg(
-            metavar="T [T ...]",
-            help="model, efficiency, training, whole: frames of the clips",
-            help_behavior_hint="(default: 8 16 32 64 128 256; model also 512; training up to 64; whole 256 512)",
-        ),
-    ] = None,
-    plot: Annotated[
-        Path | None,
-        arg(
-            metavar="FILE.png",
-            help="model, efficiency: draw time and memory against the length; needs matplotlib",
-            help_behavior_hint="",
-        ),
-    ] = None,
-    as_published: Annotated[
-        bool, arg(help="flops: count as the paper did, without the state space model between the outer projections")
-    ] = False,
-    device: Annotated[Literal["cpu", "cuda"], arg(help="efficiency: where the networks run")] = "cpu",
+    network: Network = Timed(),
+    frames: _Frames = 16,
+    lengths: Lengths = (8, 16, 32, 64, 128, 256, 512),
+    plot: Plot = None,
+    json: Json = False,
+) -> int:
+    """Measure a network next to its own matrix products: where its time goes, and how it grows with the clip."""
+    from videomamba.bench.run import model as run
+
+    return _print(run(**vars(network), frames=frames, lengths=lengths, plot=plot), json=json)
+
+
+def flops(
+    *,
+    model: _Model = "videomamba_tiny",
+    frames: _Frames = 16,
+    size: _Size = None,
+    as_published: Annotated[bool, arg(help="count as the paper did, without the state space models")] = False,
+    json: Json = False,
+) -> int:
+    """Count the arithmetic of a network without running it."""
+    from videomamba.bench.run import flops as run
+
+    return _print(run(model, frames=frames, size=size, as_published=as_published), json=json)
+
+
+def efficiency(
+    *,
+    network: Network = Timed(),
+    lengths: Lengths = (8, 16, 32, 64, 128, 256),
+    plot: Plot = None,
+    device: Annotated[Literal["cpu", "cuda"], arg(help="where the networks run")] = "cpu",
     against: Annotated[
-        tuple[Literal["materialised", "fused", "timesformer-b", "vivit-b", "videomae-b"], ...] | None,
+        tuple[Against, ...] | None,
         arg(
             metavar="NAME [NAME ...]",
-            help="efficiency: the networks with attention: materialised and fused (TimeSformer-Ti), timesformer-b, vivit-b "
-            "and videomae-b (these need the extra peers)",
+            help="the networks with attention: materialised and fused (TimeSformer-Ti), timesformer-b, vivit-b and videomae-b "
+            "(these need the extra peers)",
             help_behavior_hint="(default: all that are installed)",
         ),
     ] = None,
-    most_seconds: Annotated[
-        float, arg(metavar="S", help="efficiency: skip a network that needs longer for its runs at one length")
-    ] = 300.0,
+    most_seconds: Annotated[float, arg(metavar="S", help="skip a network if its runs at a length take longer")] = 300.0,
     json: Json = False,
 ) -> int:
-    """Measure this machine: medians between quartiles, ratios within one run, memory, limits. Minutes at full size."""
-    from videomamba.bench.run import Options, run
+    """Measure time and memory of a network against networks with attention, from short clips to long ones."""
+    from videomamba.bench.run import efficiency as run
 
-    usable_device(device)
-    options = Options(
-        model=model,
-        frames=frames,
-        size=size,
-        dtype=dtype,
-        runs=runs,
+    figures = run(
+        **vars(network),
         lengths=lengths,
         plot=plot,
-        as_published=as_published,
-        device=device,
+        device=usable_device(device),
         against=against,
         most_seconds=most_seconds,
     )
-    parameters = inspect.signature(bench).parameters
-    given = [name for name, value in vars(options).items() if value != parameters[name].default]
-    figures = run(what, options, given=given)
+    return _print(figures, json=json)
+
+
+def training(*, network: Network = Timed(), lengths: Lengths = (8, 16, 32, 64), json: Json = False) -> int:
+    """Measure a training step that keeps its activations and one that recomputes them, as the clip grows."""
+    from videomamba.bench.run import training as run
+
+    return _print(run(**vars(network), lengths=lengths), json=json)
+
+
+def whole(*, network: Network = Timed(), lengths: Lengths = (256, 512), json: Json = False) -> int:
+    """Measure a whole-video pass against short clips, and what grows in memory."""
+    from videomamba.bench.run import whole as run
+
+    return _print(run(**vars(network), lengths=lengths), json=json)
+
+
+def _print(figures: Iterator[Figure], *, json: bool) -> int:
     for table, lines in itertools.groupby(waiting(figures, what="measuring"), key=lambda figure: figure.table):
         if json:
             for figure in lines:
@@ -113,7 +143,16 @@ def bench(
         else:
             cells = [figure.cells for figure in lines]
             columns = list(dict.fromkeys(column for row in cells for column in row))
-            rows = [[cell(row.get(column)) for column in columns] for row in cells]
             print(table)
-            print_table(columns, rows)
+            print_table(columns, [[cell(row.get(column)) for column in columns] for row in cells])
     return 0
+
+
+COMMANDS: Mapping[str, Callable[..., int]] = {
+    "ops": ops,
+    "model": model,
+    "flops": flops,
+    "efficiency": efficiency,
+    "training": training,
+    "whole": whole,
+}

@@ -22,7 +22,7 @@ _SHOWN = 20
 
 def check(
     root: Annotated[
-        Positional[Path | None], arg(metavar="FOLDER", help="the data set; paths in its lists are relative to it")
+        Positional[Path | None], arg(metavar="FOLDER", help="the data set; lists are relative to it")
     ] = None,
     /,
     *,
@@ -30,30 +30,24 @@ def check(
     train: Annotated[Path | None, arg(metavar="LIST", help="the training videos; default: those of the format")] = None,
     val: Annotated[Path | None, arg(metavar="LIST", help="the validation videos")] = None,
     test: Annotated[Path | None, arg(metavar="LIST", help="the test videos")] = None,
-    labels: Annotated[
-        Path | None, arg(metavar="FILE", help="class names, one a line, in index order; default: those of the data set")
-    ] = None,
-    val_fraction: Annotated[float, arg(help="share of each class held out if there is no validation split")] = 0.2,
-    split_seed: Annotated[int, arg(help="chooses which videos are held out")] = 0,
+    labels: Annotated[Path | None, arg(metavar="FILE", help="class names, one a line; default: the data's")] = None,
+    val_fraction: Annotated[float, arg(help="share of each class held out without a validation split")] = 0.2,
+    split_seed: Annotated[int, arg(help="seed of the choice of these videos")] = 0,
     task: Annotated[LvuTask | None, arg(help="which of the nine tasks of LVU")] = None,
-    window: Annotated[float | None, arg(help="cut videos into windows of so many seconds")] = None,
-    stride: Annotated[float, arg(help="seconds from the start of a window to the start of the next")] = 16.0,
+    window: Annotated[float | None, arg(help="cut videos into windows of this many seconds")] = None,
+    stride: Annotated[float, arg(help="seconds between the starts of windows")] = 16.0,
     frame_name: Annotated[str, arg(help="names of the files in a folder of frames, numbered from 1")] = "img_{:05}.jpg",
-    unlabelled: Annotated[
-        bool, arg(help="read videos only: any folder of them, or lists of paths; labels are not looked at")
-    ] = False,
-    split: Annotated[Literal["train", "val", "test", "all"], arg(help="which videos to look at")] = "all",
-    decode: Annotated[
-        bool, arg(help="decode 8 pictures of each video, not only the first: slower, finds more")
-    ] = False,
+    unlabelled: Annotated[bool, arg(help="check videos only, of any folder or lists of paths")] = False,
+    split: Annotated[Literal["train", "val", "test", "all"], arg(help="which videos to check")] = "all",
+    decode: Annotated[bool, arg(help="decode 8 pictures of each video, not only one: slower, finds more")] = False,
     workers: Annotated[int, arg(help="videos opened at once")] = 2,
     json: Json = False,
 ) -> int:
-    """Read a data set as training would, open each video, and report what is there and what is wrong.
+    """Read a data set as training would, open each video, and report its contents and faults.
 
-    Counts classes and reports durations, frames and sizes; files that are missing or cannot be read; videos that are in
-    two splits, or twice in one, or have two labels; spans outside of their video. The exit code is 1 if training or testing
-    would fail or mislead; empty classes, repeated lines and the like are reported as notes.
+    Reports the classes, durations, frames and sizes; files that are missing or cannot be read; videos that are in two splits,
+    or twice in one, or have two labels; spans outside of their video. The exit code is 1 if training or evaluation would fail
+    or mislead; empty classes, repeated lines and similar faults are notes.
     """
     from pydantic import ValidationError
 

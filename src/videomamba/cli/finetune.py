@@ -1,4 +1,4 @@
-"""`videomamba finetune`: from a folder of videos to a network of one's own."""
+"""`videomamba finetune`: from a folder of videos to a network."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
+from videomamba.cli.model_options import AnyDevice
 from videomamba.cli.output import Json, counter, note, print_json
 
 
@@ -20,18 +21,16 @@ def finetune(
         arg(metavar="FOLDER", help="where everything is written; default: runs/finetune/<name of the data>"),
     ] = None,
     weights: Annotated[
-        str | None,
-        arg(metavar="WEIGHTS", help="zoo name or weights file to begin with; default: the best available"),
+        str | None, arg(metavar="WEIGHTS", help="zoo name or weights file to start from; default: the best available")
     ] = None,
     epochs: Annotated[int | None, arg(help="passes over the data; default: by its size")] = None,
-    seed: Annotated[int, arg(help="of all random draws")] = 0,
-    device: Annotated[str, arg(help="cpu, cuda, mps, ...; auto: the best there is")] = "auto",
+    seed: Annotated[int, arg(help="seed of all random draws")] = 0,
+    device: AnyDevice = "auto",
     json: Json = False,
 ) -> int:
     """Fine-tune on your own videos: choose settings, train, evaluate, write a model for `predict` and a report.
 
-    An interrupted run in the same folder is resumed. All settings are in OUT/config.yaml: to change one, copy the file and
-    give it to `videomamba train --config`.
+    An interrupted run in the same folder is resumed. OUT/config.yaml has all settings; `train --config` takes a copy.
     """
     from videomamba.evaluation.results import ClassificationResult
     from videomamba.recipes.finetune import finetune as run

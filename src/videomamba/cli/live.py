@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from tyro.conf import Positional, arg
 
 from videomamba.cli.model_options import Model, ModelOptions, Stride, Top, Window
-from videomamba.cli.output import Json, note, print_json, waiting
+from videomamba.cli.output import Json, clock, note, print_json, waiting
 
 if TYPE_CHECKING:
     from videomamba.serving.live import LiveAnswer
@@ -26,21 +26,17 @@ def live(
     threshold: Annotated[float, arg(help="show classes of at least this probability")] = 0.0,
     drop: Annotated[
         Literal["latest", "all"],
-        arg(
-            help="when the machine is too slow: latest answers about now and drops older pictures; all drops nothing and "
-            "lets the source wait"
-        ),
+        arg(help="on a slow machine: latest drops older pictures; all drops nothing and lets the source wait"),
     ] = "latest",
     follow: Annotated[bool, arg(help="the file is still being written: wait for more of it")] = False,
     timeout: Annotated[float, arg(metavar="S", help="seconds to wait for an address")] = 10.0,
-    reconnect: Annotated[int, arg(help="how many times in a row to open an address again that broke off")] = 3,
+    reconnect: Annotated[int, arg(help="how many times in a row to reopen an address after it fails")] = 3,
     model: Model = ModelOptions(),
     json: Json = False,
 ) -> int:
-    """Watch a camera, an address or a pipe: what happens in its latest seconds, again and again.
+    """Watch a camera, an address or a pipe, and show what happens in its latest seconds again and again.
 
-    Ends with the stream or with Ctrl-C, both with exit code 0. The last line, on stderr, counts the windows that were
-    answered and the pictures and windows that were not.
+    Ends with the stream or with Ctrl-C, both with exit code 0. The last line, on stderr, counts answers, drops and skips.
     """
     from videomamba.schema import VideoMambaError
     from videomamba.serving.live import watch
@@ -82,7 +78,5 @@ def live(
 
 def _line(answer: LiveAnswer) -> str:
     """0:00:04.0  waving 87.3 %, turning 5.0 %  delay 0.12 s  dropped 0"""
-    minutes, seconds = divmod(round(answer.end, 1), 60)
-    hours, minutes = divmod(int(minutes), 60)
     classes = ", ".join(f"{p.label} {100 * p.score:.1f} %" for p in answer.predictions) or "-"
-    return f"{hours}:{minutes:02d}:{seconds:04.1f}  {classes}  delay {answer.delay:.2f} s  dropped {answer.dropped}"
+    return f"{clock(answer.end, hours=True)}  {classes}  delay {answer.delay:.2f} s  dropped {answer.dropped}"

@@ -1,4 +1,4 @@
-"""The options that all commands share that ask a model about videos, and what they open."""
+"""The options that several commands share: the model, how it runs, and the videos."""
 
 from __future__ import annotations
 
@@ -17,37 +17,46 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
-_AS_TRAINED = "(default: what the model was trained with)"
+_TRAINED = "(default: what the model was trained with)"
+
+Weights = Annotated[Positional[str], arg(metavar="WEIGHTS", help="zoo name or weights file")]
+Labels = Annotated[
+    Path | None,
+    arg(
+        metavar="FILE",
+        help="text file with one class name a line",
+        help_behavior_hint="(default: the names in the weights file)",
+    ),
+]
+ClipsByCrops = Annotated[str, arg(help="clips x crops to average over, such as 4x3")]
+AnyDevice = Annotated[str, arg(help="cpu, cuda, mps, ...; auto: the best available")]
+Precision = Annotated[Literal["fp32", "bf16"], arg(help="of the matrix products; the scan is always fp32")]
 
 
 @dataclass(frozen=True)
-class ModelOptions:
-    """Which model answers, and how it runs."""
+class NetworkOptions:
+    """The network, and how it runs."""
 
     model: Annotated[str, arg(help="zoo name (see `videomamba zoo`) or weights file")] = "videomamba_micro_synthetic"
-    labels: Annotated[
-        Path | None,
-        arg(
-            metavar="FILE",
-            help="text file with one class name a line",
-            help_behavior_hint="(default: the names in the weights file)",
-        ),
-    ] = None
-    frames: Annotated[int | None, arg(metavar="T", help="frames in a clip", help_behavior_hint=_AS_TRAINED)] = None
-    size: Annotated[
-        int | None, arg(metavar="PIXELS", help="side of the picture in pixels", help_behavior_hint=_AS_TRAINED)
-    ] = None
+    frames: Annotated[int | None, arg(metavar="T", help="frames in a clip", help_behavior_hint=_TRAINED)] = None
+    size: Annotated[int | None, arg(metavar="PIXELS", help="side of the picture", help_behavior_hint=_TRAINED)] = None
     device: Annotated[str, arg(help="cpu, cuda, mps, ...")] = "cpu"
-    precision: Annotated[Literal["fp32", "bf16"], arg(help="of the matrix products; the scan is always fp32")] = "fp32"
+    precision: Precision = "fp32"
+
+
+@dataclass(frozen=True)
+class ModelOptions(NetworkOptions):
+    """A network that classifies, with its class names."""
+
+    labels: Labels = None
 
     def open(self) -> Predictor:
-        """The model, ready to be asked."""
-        from videomamba.data.sets.formats.table import read_names
+        """Raises WeightsError for weights that are absent or damaged, VideoMambaError for a device without support."""
         from videomamba.serving.predictor import Predictor
 
         return Predictor.from_pretrained(
             self.model,
-            labels=None if self.labels is None else read_names(self.labels),
+            labels=class_names(self.labels),
             num_frames=self.frames,
             image_size=self.size,
             device=usable_device(self.device),
@@ -55,7 +64,8 @@ class ModelOptions:
         )
 
 
-Model = Annotated[ModelOptions, arg(name="")]  # without a name its options have no prefix
+Network = Annotated[NetworkOptions, arg(name="")]  # without a name the options have no prefix
+Model = Annotated[ModelOptions, arg(name="")]
 Files = Annotated[
     Positional[tuple[str, ...]],
     arg(metavar="FILES_OR_FOLDERS", help="videos, images, or folders of them", help_behavior_hint=""),
@@ -71,12 +81,15 @@ Window = Annotated[
 ]
 Stride = Annotated[
     float | None,
-    arg(
-        metavar="S",
-        help="seconds between the starts of windows",
-        help_behavior_hint="(default: half a window)",
-    ),
+    arg(metavar="S", help="seconds between the starts of windows", help_behavior_hint="(default: half a window)"),
 ]
+
+
+def class_names(file: Path | None) -> tuple[str, ...] | None:
+    """The names in a text file, one a line; None without a file."""
+    from videomamba.data.sets.formats.table import read_names
+
+    return None if file is None else read_names(file)
 
 
 def check_top(top: int) -> None:
@@ -86,17 +99,21 @@ def check_top(top: int) -> None:
         raise VideoMambaError(f"--top {top}: give at least 1 class")
 
 
-def find_files(command: str, files: Sequence[str]) -> list[Path | VideoError]:
-    """The videos at each of `files`, or why there are none."""
-    from videomamba.schema import VideoError, VideoMambaError
-    from videomamba.video.open import find_videos
+def check_files(command: str, files: Sequence[str]) -> None:
+    from videomamba.schema import VideoMambaError
 
     if not files:
-        raise VideoMambaError(
-            f"{command}: no file given; try `videomamba {command} clip.mp4` or `videomamba {command} --help`"
-        )
+        raise VideoMambaError(f"{command}: no file given; try `videomamba {command} clip.mp4`, or --help")
     if "" in files:
         raise VideoMambaError(f'{command}: "" names no file; is a variable in the command line empty?')
+
+
+def find_files(command: str, files: Sequence[str]) -> list[Path | VideoError]:
+    """The videos at each of `files`, or the error of a file that is none."""
+    from videomamba.schema import VideoError
+    from videomamba.video.open import find_videos
+
+    check_files(command, files)
     paths: list[Path | VideoError] = []
     for name in files:
         try:
@@ -107,7 +124,7 @@ def find_files(command: str, files: Sequence[str]) -> list[Path | VideoError]:
 
 
 def each(paths: Sequence[Path | VideoError], look: Callable[[Path], Result]) -> Iterator[Result | VideoError]:
-    """`look(path)` of each path, in order; the error of a video takes the place of its answer."""
+    """`look(path)` of each path, in order; the error of a video replaces its answer."""
     from videomamba.schema import VideoError
 
     for path in paths:

@@ -24,10 +24,10 @@ def parse_config(
     description: str,
     presets: Callable[[str], Config] | None = None,
 ) -> Config:
-    """The config of `--section.field value`, before `--config FILE.yaml`, before `--preset NAME`, before the defaults.
+    """The config of `--section.field value`, over `--config FILE.yaml`, over `--preset NAME`, over the defaults.
 
-    `presets` gives the config of a name. `--print-config` is accepted and left to the caller. `--help` prints `description`
-    and all settings as they are after preset and file, and exits. Raises VideoMambaError naming file or option.
+    `presets` returns the config of a name. `--print-config` is accepted and left to the caller. `--help` prints `description`
+    and all settings with the values of preset and file, and exits. Raises VideoMambaError naming file or option.
     """
     known = {**fields(kind), "config": Path | None}
     chosen = _parse([argument for argument in arguments if argument not in (*_HELP, PRINT_CONFIG)], known, prog)
@@ -35,9 +35,7 @@ def parse_config(
     written = {} if file is None else read_yaml(Path(str(file.value)), kind)
     ours, theirs = chosen.get("preset"), written.get("preset")
     if ours and theirs and theirs.value not in (None, ours.value):
-        raise VideoMambaError(
-            f"{theirs.origin}: is {theirs.value} and --preset is {ours.value}; give one of them, or no file"
-        )
+        raise VideoMambaError(f"{theirs.origin}: is {theirs.value} and --preset is {ours.value}; give one of them")
     config = assemble(kind, {**written, **chosen}, presets=presets)
     if any(argument in _HELP for argument in arguments):
         _print_help(config, prog, description)
@@ -58,14 +56,14 @@ def _print_help(config: Config, prog: str, description: str) -> None:
 
 
 def _parse(arguments: list[str], known: Mapping[str, Any], prog: str) -> dict[str, Given]:
-    """Settings of a command line by dotted name, not yet of their types: `--a.b value ...`, `--a.b=value`, `--a.no-b`."""
+    """Settings of a command line by dotted name, as strings: `--a.b value ...`, `--a.b=value`, `--a.no-b`."""
     given: dict[str, Given] = {}
     position = 0
     while position < len(arguments):
         option, equals, attached = arguments[position].partition("=")
         position += 1
         if not option.startswith("--"):
-            raise VideoMambaError(f"{option!r}: belongs to no option; settings are written --section.name value")
+            raise VideoMambaError(f"{option!r}: does not belong to an option; write settings as --section.name value")
         values = [attached] if equals else []
         while not equals and position < len(arguments) and not arguments[position].startswith("--"):
             values.append(arguments[position])

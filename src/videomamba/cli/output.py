@@ -1,4 +1,4 @@
-"""What the commands print: tables, JSON lines, bars. Answers go to stdout, everything else to stderr."""
+"""The output of the commands: tables, JSON lines, bars. Answers go to stdout, everything else to stderr."""
 
 from __future__ import annotations
 
@@ -7,20 +7,22 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Protocol, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Protocol, Self, TypeVar
 
 from tyro.conf import arg
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+    from videomamba.corpus.folder import Progress as Counted
     from videomamba.schema import Prediction, VideoError
 
 Item = TypeVar("Item")
 
 
 class Answer(Protocol):
-    """What is printed of a video: for people by its command, for programs as this."""
+    """The answer for a video, which its command prints as text or as this JSON."""
 
     def as_dict(self) -> dict[str, object]: ...
 
@@ -30,7 +32,7 @@ Json = Annotated[bool, arg(help="print JSON lines for a program instead of a tab
 
 
 def forget_output() -> None:
-    """Points stdout at nothing, so that what is left in its buffer does not fail again when the interpreter exits."""
+    """Points stdout at nothing, so that the rest of its buffer does not fail again when the interpreter exits."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
@@ -50,14 +52,14 @@ def print_json(record: object) -> None:
     try:
         line = json.dumps(record, allow_nan=False)
     except ValueError as error:
-        raise VideoMambaError(f"{record}: is no JSON ({error}); are the weights damaged?") from None
+        raise VideoMambaError(f"{record}: cannot be written as JSON ({error}); are the weights damaged?") from None
     print(line, flush=True)
 
 
 def print_answers(
     answers: Iterable[SomeAnswer | VideoError], show: Callable[[SomeAnswer], object], *, json: bool
 ) -> int:
-    """Prints each answer, by `show` or as a line of JSON; videos that failed go to stderr as well. Returns the exit code."""
+    """Prints each answer, by `show` or as a line of JSON; failed videos also go to stderr. Returns the exit code."""
     from videomamba.schema import VideoError
 
     failed = False
@@ -88,7 +90,7 @@ def usable_device(name: str) -> str:
 
 
 def print_table(columns: list[str], rows: list[list[str]], *, left: tuple[int, ...] = (0,)) -> None:
-    """Prints a table, the columns `left` aligned to the left; as wide as the terminal, in a pipe 120 characters."""
+    """Prints a table as wide as the terminal, 120 characters in a pipe; the columns `left` are aligned to the left."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -100,13 +102,13 @@ def print_table(columns: list[str], rows: list[list[str]], *, left: tuple[int, .
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     console = Console(width=None if sys.stdout.isatty() else 120)
-    with console.capture() as drawn:  # not printed by rich, which exits with code 1 when the reader has left
+    with console.capture() as drawn:  # Rich's own print exits with code 1 when the reader has closed the pipe
         console.print(table)
     print(drawn.get(), end="", flush=True)
 
 
 def print_prediction(answer: Prediction, remark: str = "") -> None:
-    """Prints the classes of a video as bars, below its path, the seconds it took and a `remark`."""
+    """Prints the path of a video, the seconds it took, a `remark`, and its classes with a bar each."""
     print(f"{answer.path}  ({answer.seconds:.2f} s)")
     if remark:
         print(remark)
@@ -115,7 +117,7 @@ def print_prediction(answer: Prediction, remark: str = "") -> None:
 
 
 def progress(items: Iterable[Item], *, total: int, what: str) -> Iterator[Item]:
-    """`items` with a bar on stderr, where that is a terminal and there is more than one."""
+    """`items` with a bar on stderr, if that is a terminal and there is more than one."""
     if total < 2 or not sys.stderr.isatty():
         yield from items
         return
@@ -129,7 +131,7 @@ def progress(items: Iterable[Item], *, total: int, what: str) -> Iterator[Item]:
 
 
 def bar(*, disable: bool = False) -> Progress:
-    """A bar on stderr. Without these options Rich would also send there what is printed to stdout, even to a file."""
+    """A bar on stderr. Without these options Rich would also redirect stdout there, even where it is a file."""
     from rich.console import Console
     from rich.progress import Progress
 
@@ -138,7 +140,7 @@ def bar(*, disable: bool = False) -> Progress:
 
 
 def waiting(items: Iterable[Item], *, what: str) -> Iterator[Item]:
-    """`items`, whose number is not known, with a spinner on stderr between them where that is a terminal."""
+    """`items` of unknown number, with a spinner between them on stderr if that is a terminal."""
     from rich.console import Console
     from rich.live import Live
     from rich.spinner import Spinner
@@ -166,15 +168,55 @@ def cell(value: str | float | None) -> str:
 
 @contextmanager
 def counter(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A function (done, total) that moves a bar on stderr; it does nothing where that is not a terminal."""
-    with bar(disable=not sys.stderr.isatty()) as progress:
-        task = progress.add_task(what)
-        yield lambda done, total: progress.update(task, completed=done, total=total)
+    """A function (done, total) that moves a bar on stderr, if that is a terminal."""
+    with stages({what: what}) as tick:
+        yield partial(tick, what)
 
 
 @contextmanager
 def stages(names: Mapping[str, str]) -> Iterator[Callable[[str, int, int], None]]:
-    """A function (stage, done, total) that moves the bar of that stage, called names[stage], on stderr of a terminal."""
+    """A function (stage, done, total) that moves the bar called names[stage] on stderr, if that is a terminal."""
     with bar(disable=not sys.stderr.isatty()) as progress:
         tasks = {stage: progress.add_task(name, total=None) for stage, name in names.items()}
         yield lambda stage, done, total: progress.update(tasks[stage], completed=done, total=total)
+
+
+class VideoBar:
+    """Finished videos, on stderr if that is a terminal, and failures; of several processes only the first has a bar."""
+
+    def __init__(self) -> None:
+        self._bar = bar(disable=not (os.environ.get("RANK", "0") == "0" and sys.stderr.isatty()))
+        self._failed, self._count = 0, "videos"
+        self._task = self._bar.add_task(self._count, total=None)
+
+    def videos(self, now: Counted) -> None:
+        self._failed += len(now.failures)
+        with self.hidden():
+            for failure in now.failures:
+                complain(str(failure))
+        self._count = f"videos {now.done}/{now.total}" + (f", {self._failed} failed" if self._failed else "")
+        self._bar.update(self._task, description=self._count, completed=now.done, total=now.total)
+
+    def stage(self, stage: str, done: int, total: int) -> None:
+        self._bar.update(self._task, description=f"{self._count}, {stage} {100 * done // total} %")
+
+    @contextmanager
+    def hidden(self) -> Iterator[None]:
+        """While something else is printed, perhaps to the same terminal."""
+        self._bar.stop()
+        yield
+        self._bar.start()
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+
+def clock(seconds: float, *, hours: bool = False) -> str:
+    """Of a time in a video: "4:05.2", or "1:04:05.2" from one hour on and with `hours`."""
+    minutes, rest = divmod(round(10 * seconds), 600)
+    hour, minutes = divmod(minutes, 60)
+    return f"{hour}:{minutes:02}:{rest / 10:04.1f}" if hour or hours else f"{minutes}:{rest / 10:04.1f}"

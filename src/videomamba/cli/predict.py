@@ -3,28 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
-from tyro.conf import arg
-
-from videomamba.cli.model_options import Files, Model, ModelOptions, Top, check_top, find_files
+from videomamba.cli.model_options import ClipsByCrops, Files, Model, ModelOptions, Top, check_top, find_files
 from videomamba.cli.output import Json, print_answers, print_prediction, progress
 
 
 def predict(
-    files: Files,
-    /,
-    *,
-    top: Top = 5,
-    views: Annotated[str, arg(help="clips x crops to average over, such as 4x3")] = "1x1",
-    model: Model = ModelOptions(),
-    json: Json = False,
+    files: Files, /, *, top: Top = 5, views: ClipsByCrops = "1x1", model: Model = ModelOptions(), json: Json = False
 ) -> int:
     """Classify videos: the best classes of each.
 
-    The model sees a few frames spread over the whole video. For what happens when, see `videomamba timeline`; for all frames
-    of a long video, `videomamba whole`. Files that fail are named on stderr; the others are still done, and the exit code is
-    then 1.
+    The model sees a few frames spread over the video. `videomamba timeline` shows what happens when, `videomamba whole` reads
+    all frames of a long video. Files that fail are listed on stderr; the others are still done, and the exit code is then 1.
     """
     from videomamba.schema import VideoError, Views
 

@@ -5,45 +5,42 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from tyro.conf import Positional, arg
+from tyro.conf import arg
 
+from videomamba.cli.model_options import Files, check_files
+from videomamba.cli.output import progress
 from videomamba.data.settings import Augmentation
 from videomamba.schema import Preprocess
 
 
 def sheet(
-    files: Annotated[
-        Positional[tuple[str, ...]], arg(metavar="FILES_OR_FOLDERS", help="videos, images, or folders of them")
-    ],
+    files: Files,
     /,
     *,
     out: Annotated[Path, arg(metavar="FILE.png", help="the picture to write")] = Path("sheet.png"),
     like: Annotated[
-        str | None,
-        arg(metavar="RUN", help="a preset, or the config.yaml of a run, whose clip and augment settings are used"),
+        str | None, arg(metavar="RUN", help="use the clip and augment settings of this preset or config.yaml")
     ] = None,
     clip: Annotated[Preprocess, arg(help="frames, size, normalisation")] = Preprocess(),
     augment: Annotated[Augmentation, arg(help="how clips are augmented")] = Augmentation(),
-    samples: Annotated[int, arg(help="clips of each video, one row each, each with its own random changes")] = 4,
-    videos: Annotated[int, arg(help="use only so many, from the first on")] = 4,
+    samples: Annotated[int, arg(help="clips of each video, a row each, with random changes of their own")] = 4,
+    videos: Annotated[int, arg(help="the first videos that are used")] = 4,
     seed: Annotated[int, arg(help="seed of all random changes")] = 0,
 ) -> int:
     """Write a contact sheet of training clips: a row for each augmented clip, its frames from left to right.
 
     The videos have no class here, so every symmetry can be shown; mixing needs a batch and is not shown.
     """
-    from videomamba.cli.output import progress
     from videomamba.data.augment.sheet import training_sheet
     from videomamba.schema import VideoMambaError
     from videomamba.training.draws import Draws
     from videomamba.video.open import find_videos
     from videomamba.video.picture import write_png
 
-    if not files:
-        raise VideoMambaError("data sheet: no file given; try `videomamba data sheet clip.mp4`")
-    for option, value in (("--samples", samples), ("--videos", videos)):
-        if value < 1:
-            raise VideoMambaError(f"{option} {value}: give at least 1")
+    check_files("data sheet", files)
+    for option, value, least in (("--samples", samples, 1), ("--videos", videos, 1), ("--seed", seed, 0)):
+        if value < least:
+            raise VideoMambaError(f"{option} {value}: give at least {least}")
     if like is not None:
         if (clip, augment) != (Preprocess(), Augmentation()):
             raise VideoMambaError("--like: takes clip and augment from a run; remove --like or those options")
@@ -51,8 +48,6 @@ def sheet(
 
         config = preset_or_file(like)
         clip, augment = config.clip, config.augment
-    if seed < 0:
-        raise VideoMambaError(f"--seed {seed}: give 0 or more")
     paths = [path for given in files for path in find_videos(given)][:videos]
     reading = progress(paths, total=len(paths), what="reading")
     write_png(out, training_sheet(reading, clip, augment, samples=samples, draws=Draws(seed).sheet))

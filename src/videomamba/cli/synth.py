@@ -1,4 +1,4 @@
-"""`videomamba synth`."""
+"""`videomamba synth`: a data set whose answers are known."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from videomamba.cli.output import counter
 
 
 def synth(
-    out: Annotated[Positional[str], arg(metavar="FOLDER", help="where the data set is written")],
+    out: Annotated[Positional[str], arg(metavar="FOLDER", help="the new data set")],
     /,
     *,
     clips_per_class: Annotated[int, arg(help="videos of each of the 16 classes")] = 10,
@@ -22,15 +22,12 @@ def synth(
     width: Annotated[int, arg(help="of the picture in pixels, an even number")] = 160,
     crf: Annotated[int, arg(help="H.264 quality: 0 is lossless, 23 usual, 51 worst")] = 23,
     style: Annotated[str, arg(help="look of shapes, colours and backgrounds: default or line")] = "default",
-    paired: Annotated[
-        bool, arg(help="let clip i of both classes of a pair show the same scene, one of them backwards")
-    ] = False,
+    paired: Annotated[bool, arg(help="show the same scene in clip i of both classes of a pair, one backwards")] = False,
     workers: Annotated[int, arg(help="processes that render")] = 1,
 ) -> int:
     """Write a labelled data set of synthetic actions as real H.264 files: 16 motions in 8 time-reversed pairs.
 
-    The same options give the same files; an interrupted run continues. Writes a folder for each class, annotations.csv with
-    captions, and labels.txt.
+    The same options give the same files and resume a run. Writes a folder for each class, annotations.csv and labels.txt.
     """
     from videomamba.schema import VideoMambaError
     from videomamba.synthetic.dataset import write_dataset

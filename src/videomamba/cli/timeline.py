@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import arg
 
 from videomamba.cli.model_options import Files, Model, ModelOptions, Stride, Window, each, find_files
-from videomamba.cli.output import Json, complain, counter, print_answers, print_table
+from videomamba.cli.output import Json, clock, complain, counter, print_answers, print_table
 
 if TYPE_CHECKING:
     from videomamba.serving.timeline import Timeline
@@ -22,9 +22,9 @@ def timeline(
     *,
     window: Window = None,
     stride: Stride = None,
-    threshold: Annotated[float, arg(help="the probability at which a segment begins")] = 0.75,
-    bridge: Annotated[float, arg(metavar="S", help="close gaps in a class of at most so many seconds")] = 0.0,
-    shortest: Annotated[float, arg(metavar="S", help="drop segments of less than so many seconds")] = 0.0,
+    threshold: Annotated[float, arg(help="probability at which a segment begins")] = 0.75,
+    bridge: Annotated[float, arg(metavar="S", help="close gaps in a class of at most this many seconds")] = 0.0,
+    shortest: Annotated[float, arg(metavar="S", help="drop segments that are shorter than this many seconds")] = 0.0,
     out: Annotated[
         Path | None,
         arg(metavar="FOLDER", help="write NAME.timeline.json and NAME.timeline.png there", help_behavior_hint=""),
@@ -34,8 +34,8 @@ def timeline(
 ) -> int:
     """Show what happens when in videos: a window slides over each, and segments of one class are listed.
 
-    A segment begins where a class reaches the threshold and goes on while it has a probability of one half. Files that fail
-    are named on stderr; the others are still done, and the exit code is then 1.
+    A segment begins where a class reaches the threshold and continues while its probability is at least one half. Files that
+    fail are listed on stderr; the others are still done, and the exit code is then 1.
     """
     from videomamba.serving.timeline import timeline as look
 
@@ -99,11 +99,5 @@ def _print(found: Timeline) -> None:
     if not segments:
         print(f"  no class reaches {found.threshold:g} anywhere", flush=True)
         return
-    rows = [[_clock(s.start), _clock(s.end), s.label, f"{100 * s.score:.1f} %"] for s in segments]
+    rows = [[clock(s.start), clock(s.end), s.label, f"{100 * s.score:.1f} %"] for s in segments]
     print_table(["start", "end", "class", "score"], rows, left=(2,))
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(10 * seconds), 600)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest / 10:04.1f}" if hours else f"{minutes}:{rest / 10:04.1f}"

@@ -9,9 +9,9 @@ from videomamba.cli.output import counter, note, print_json, print_table
 if TYPE_CHECKING:
     from videomamba.recipes.config import TrainConfig
 
-_DESCRIPTION = """Train on a data set: by a published recipe, by a file, by any setting of your own, or by all three together.
+_DESCRIPTION = """Train on a data set with a published recipe, a YAML file, settings of your own, or all three together.
 
-A setting on the command line goes before the same one in the file, and that before the preset's.
+The command line overrides the file, and the file overrides the preset.
 `videomamba train --presets` lists the published recipes."""
 
 
@@ -60,7 +60,7 @@ def _presets(options: list[str]) -> int:
     from videomamba.schema import VideoMambaError
 
     if options not in ([], ["--json"]):
-        raise VideoMambaError(f"{' '.join(options)}: not with --presets, which takes --json only")
+        raise VideoMambaError(f"{' '.join(options)}: does not go with --presets, which takes --json only")
     rows = presets_table()
     if options:
         for row in rows:

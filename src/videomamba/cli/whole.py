@@ -1,4 +1,4 @@
-"""`videomamba whole`: one answer for all of a video, however long it is."""
+"""`videomamba whole`: one answer for a whole video, however long it is."""
 
 from __future__ import annotations
 
@@ -20,13 +20,11 @@ def whole(
     *,
     fps: Annotated[
         float | None,
-        arg(metavar="RATE", help="frames of each second that the model sees", help_behavior_hint="(default: all)"),
+        arg(metavar="RATE", help="frames a second that the model sees", help_behavior_hint="(default: all)"),
     ] = None,
     top: Top = 5,
-    stream: Annotated[
-        Literal["fp32", "bf16"], arg(help="type of the residual stream, which grows with the video; bf16 halves it")
-    ] = "fp32",
-    lean: Annotated[bool, arg(help="let only the residual stream grow; takes about a third longer")] = False,
+    stream: Annotated[Literal["fp32", "bf16"], arg(help="of the residual stream; bf16 halves its memory")] = "fp32",
+    lean: Annotated[bool, arg(help="keep only the residual stream in memory; takes about a third longer")] = False,
     scratch: Annotated[
         Path | None,
         arg(metavar="FOLDER", help="keep what grows in a file there instead of in memory", help_behavior_hint=""),
@@ -36,7 +34,7 @@ def whole(
 ) -> int:
     """Classify long videos as a whole: all frames of each in one pass, one answer.
 
-    Files that fail are named on stderr; the others are still done, and the exit code is then 1.
+    Files that fail are listed on stderr; the others are still done, and the exit code is then 1.
     """
     import torch
 

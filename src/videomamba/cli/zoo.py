@@ -1,4 +1,4 @@
-"""`videomamba zoo`: the released weights, and what is known of them."""
+"""`videomamba zoo`: the released weights and their known facts."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ from videomamba.cli.output import Json, print_json, print_table
 
 
 def zoo(
-    name: Annotated[
-        Positional[str | None], arg(metavar="NAME", help="show everything that is known of this one")
-    ] = None,
+    name: Annotated[Positional[str | None], arg(metavar="NAME", help="show all that is known about this one")] = None,
     /,
     *,
     json: Json = False,
@@ -23,7 +21,7 @@ def zoo(
     from videomamba.weights.zoo import preprocess_of, zoo_entry, zoo_names
 
     def known_preprocess(entry: ZooEntry) -> Preprocess | None:
-        """None where the packaged file is needed but absent or damaged; the other entries are still listed."""
+        """None if the packaged file is missing or damaged: the other entries are still listed."""
         try:
             return preprocess_of(entry)
         except WeightsError:

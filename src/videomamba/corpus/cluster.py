@@ -1,7 +1,7 @@
-"""Jobs of a corpus on the workers of a Ray cluster, through Ray Data. The one file that knows Ray.
+"""Jobs of a corpus on the workers of a Ray cluster, through Ray Data. The one file that imports Ray.
 
-Each worker is an actor that opens the network once and then writes shards itself, one a task, into the folder that all nodes
-see. Ray restarts a worker that died and repeats its task; a shard that was finished before loses nothing by that.
+Each worker is an actor that opens the network once and then writes shards, one a task, into the folder that all nodes see.
+Ray restarts a worker that died and repeats its task; finished shards are kept.
 """
 
 from __future__ import annotations
@@ -36,36 +36,32 @@ if TYPE_CHECKING:
     from videomamba.serving.embedder import Embedder
 
 ATTEMPTS = 5
-"""Of a job whose workers die: Ray itself would go on for ever where a video makes each of them run out of memory."""
+"""Limit of workers that die on a job: Ray has none, and a video may make each of them run out of memory."""
 
 
 def on_ray(config: FeatureConfig, weights_sha256: str) -> Engine:
-    """The engine that has each job done by a worker with one CPU core, or one GPU where the device of `config` is cuda.
+    """The engine in which a worker with one CPU core, or one GPU if the device of `config` is cuda, does each job.
 
-    Paths in the jobs must be absolute. It raises VideoMambaError when the cluster cannot be reached or has no such device,
-    when a worker has other weights, and when the workers of one job died ATTEMPTS times.
+    Paths in the jobs must be absolute. Raises VideoMambaError when the cluster cannot be reached or lacks the device, when a
+    worker has other weights, and when the workers of one job died ATTEMPTS times.
     """
 
     def run(jobs: Sequence[Job]) -> Iterator[Sequence[VideoError | None]]:
         with _cluster():
-            clear_remains(jobs[0].path.parent, "shard-*")  # what an earlier run left, attempts included
+            clear_remains(jobs[0].path.parent, "shard-*")  # of an earlier run, with its attempts
             gpus = config.device.startswith("cuda")
             slots = int(ray.cluster_resources().get("GPU" if gpus else "CPU", 0))
             if slots < 1:
                 raise VideoMambaError(f"--device {config.device}: the Ray cluster has none; use --device cpu")
-            rows = ray.data.from_items(
-                [{"job": json.dumps(asdict(job), default=str)} for job in jobs], override_num_blocks=len(jobs)
-            )
+            texts = [{"job": json.dumps(asdict(job), default=str)} for job in jobs]
+            rows = ray.data.from_items(texts, override_num_blocks=len(jobs))
             rows.context.enable_progress_bars = False
             done = rows.map_batches(
                 Worker,
                 fn_constructor_args=(config, weights_sha256),
                 batch_size=1,
                 compute=ray.data.ActorPoolStrategy(
-                    min_size=1,
-                    max_size=len(jobs),
-                    initial_size=min(slots, len(jobs)),
-                    max_tasks_in_flight_per_actor=2,
+                    min_size=1, max_size=len(jobs), initial_size=min(slots, len(jobs)), max_tasks_in_flight_per_actor=2
                 ),
                 num_cpus=None if gpus else 1,
                 num_gpus=1 if gpus else None,
@@ -81,7 +77,7 @@ def on_ray(config: FeatureConfig, weights_sha256: str) -> Engine:
 class Worker:
     """Writes one shard a call: {"job": [JSON of a Job]} -> {"videos": [JSON of failures or nulls], "error": [text]}.
 
-    A VideoMambaError is text, so that Ray does not take it for a bug.
+    A VideoMambaError is returned as text, as Ray would treat an exception as a bug.
     """
 
     def __init__(self, config: FeatureConfig, weights_sha256: str) -> None:
@@ -108,34 +104,32 @@ class Worker:
         except (RuntimeError, AssertionError) as error:
             reason = str(error).splitlines()[0]
             raise VideoMambaError(
-                f"--device {self._config.device}: not usable on the Ray node {platform.node()} ({reason})"
+                f"--device {self._config.device}: not usable on Ray node {platform.node()} ({reason})"
             ) from error
 
 
 @contextmanager
 def _attempt(shard: Path) -> Iterator[None]:
-    """Notes this worker in a folder beside the shard, which remains when the worker dies. Raises where too many did."""
+    """Registers this worker in a folder next to the shard, which stays if the worker dies. Raises if too many did."""
     attempts = shard.with_name(f".{shard.name}.attempts")
     attempts.mkdir(exist_ok=True)
     (attempts / f"{platform.node()}-{os.getpid()}").touch()
     if len(list(attempts.iterdir())) > ATTEMPTS:
-        raise VideoMambaError(
-            f"{shard}: its worker died {ATTEMPTS} times, perhaps out of memory; finished shards are kept"
-        )
+        raise VideoMambaError(f"{shard}: its worker died {ATTEMPTS} times, perhaps out of memory; the others are kept")
     yield
     shutil.rmtree(attempts)
 
 
 @contextmanager
 def _cluster() -> Iterator[None]:
-    """The cluster that this process is in, or that RAY_ADDRESS names, or one that is started here and ends here."""
+    """The cluster of this process, or that of RAY_ADDRESS, or a new one for this block."""
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     if ray.is_initialized():
         yield
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    with redirect_stdout(sys.stderr):  # Ray prints there that a worker died; stdout is for answers
+    with redirect_stdout(sys.stderr):  # Ray prints the death of a worker; stdout is for answers
         try:
             ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
         except (ConnectionError, RuntimeError, ValueError) as error:

@@ -7,8 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from videomamba.corpus.features import FeatureConfig
+from videomamba.corpus.features import FeatureConfig, Features
 from videomamba.corpus.folder import Corpus, CorpusSettings, Engine, Extract, Format, Job, Manifest, Progress
+from videomamba.corpus.shards import save_features
 from videomamba.schema import VideoError, VideoMambaError, Views
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from videomamba.serving.whole import Stages
 
 SHARD_SIZE = 32
-"""Videos in a shard: what a kill costs."""
+"""Videos in a shard, the most work that a kill costs."""
 
 
 def extract(
@@ -33,20 +34,19 @@ def extract(
     progress: Callable[[Progress], None] | None = None,
     stages: Stages | None = None,
 ) -> Manifest | None:
-    """The features of `videos` as `config` says, in shards of `shard_size` in the folder `out`; docs/features.md has the files.
+    """Writes the features of `videos` to the folder `out`, `shard_size` videos a file; docs/features.md describes the files.
 
-    The same call goes on with what was begun. `retry` tries failed videos again. With the engine "local" this is process
-    `rank` of `world`; "ray" uses the Ray cluster that this process can reach, or starts one on this machine: every node
-    must see the same files under the same paths. `progress` is called as videos are done, `stages` during each
-    whole-video pass of this process.
+    The same call resumes. `retry` tries failed videos again. With the engine "local" this is process `rank` of `world`;
+    "ray" uses the Ray cluster that this process can reach, or starts one on this machine: every node must see the same
+    files under the same paths. `progress` is called as videos are done, `stages` during each whole-video pass here.
 
-    Returns None where other processes are still at work. Raises VideoMambaError when the folder was begun with other
-    settings, the disk refuses or the engine is absent; a video that cannot be read is listed instead.
+    Returns None while other processes are still at work. Raises VideoMambaError when the folder has other settings, the
+    files cannot be written or the engine is not installed; a video that cannot be read is listed instead.
     """
     if shard_size < 1:
         raise VideoMambaError(f"--shard-size {shard_size}: a shard needs at least one video")
     if format == "parquet":
-        from videomamba.corpus import parquet  # noqa: F401 an absent package is an error before the folder is made
+        from videomamba.corpus import parquet  # noqa: F401 an missing package is an error before the folder is made
     if engine == "ray":
         from videomamba.corpus.cluster import on_ray
 
@@ -54,7 +54,7 @@ def extract(
             raise VideoMambaError("--engine ray starts its own workers; run the command once, without torchrun")
         out = Path(out).absolute()
         videos = replace(videos, paths=tuple(path.absolute() for path in videos.paths))
-    # Ray's workers have the device; the process that sends them their jobs may have none.
+    # The device is that of Ray's workers; the process that sends the jobs may have none.
     embedder = (replace(config, device="cpu") if engine == "ray" else config).open()
     settings = CorpusSettings(
         model=config.model.encode("utf-8", "backslashreplace").decode(),
@@ -79,8 +79,22 @@ def extract(
     return corpus.finish()
 
 
+def extract_one(videos: VideoList, out: Path, config: FeatureConfig, *, stages: Stages | None = None) -> Features:
+    """The features of the one video in `videos`, also written to `out`; their `about` is the metadata of the file.
+
+    Raises VideoError for a video that cannot be read, VideoMambaError as `save_features` does.
+    """
+    ((name,), (found,)) = videos.names, config.outcomes(config.open(), videos.paths, stages)
+    if isinstance(found, VideoError):
+        raise found
+    kind = "views" if found.timestamps is None else "temporal_positions"
+    about = {"path": name, "model": config.model, kind: str(found.about.get(kind, config.views))}
+    save_features(out, found, about)
+    return replace(found, about=about)
+
+
 def in_this_process(extract: Extract) -> Engine:
-    """The engine that does one job after the other."""
+    """The engine that does one job after another in this process."""
 
     def run(jobs: Sequence[Job]) -> Iterator[Sequence[VideoError | None]]:
         for job in jobs:

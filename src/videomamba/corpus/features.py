@@ -1,4 +1,4 @@
-"""What is asked of each video of a corpus, and what comes back."""
+"""The features of a video, and the configuration that computes them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Arrays = dict[str, NDArray[Any]]
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Features:
-    """Of one video: `data` (d,) float32, or (t, d) with `timestamps` (t,) float64 in seconds. `about` is for its reader."""
+    """Of one video: `data` (d,) float32, or (t, d) with `timestamps` (t,) float64 in seconds. `about` has other facts."""
 
     data: NDArray[np.float32]
     timestamps: NDArray[np.float64] | None = None
@@ -36,7 +36,7 @@ class Features:
             raise ValueError(f"features {self.data.shape} {self.data.dtype} with timestamps {times}")
 
     def as_dict(self) -> dict[str, object]:
-        """The JSON form: {"features": ..., "timestamps": ... where there are any, and what `about` has}."""
+        """The JSON form: "features", "timestamps" if there are any, and the facts of `about`."""
         times = {} if self.timestamps is None else {"timestamps": self.timestamps.tolist()}
         return {"features": self.data.tolist(), **times, **self.about}
 
@@ -49,14 +49,13 @@ Outcome = Features | VideoError
 
 @dataclass(frozen=True)
 class FeatureConfig:
-    """Which network looks at each video, and how. It can be sent to another process, which then calls `open`.
+    """The network and its settings. They can be sent to another process, which then calls `open`.
 
     `model` is a zoo name or a weights file, which needs no head; `num_frames` and `image_size` (pixels) change its clip.
-    A video gives one vector (d,), the mean over `views`, clips x crops. With `per_frame`, frames a second or "all", it
-    gives (t, d): one vector for each time step of one whole-video pass.
+    A video has one vector (d,), the mean over `views`, clips x crops. With `per_frame`, frames a second or "all", it has
+    (t, d): one vector for each time step of a whole-video pass.
 
-    Raises VideoMambaError for views that cannot be parsed, a rate that is not above 0, and for views or `num_frames`
-    beside `per_frame`.
+    Raises VideoMambaError for wrong views, a rate that is not above 0, and views or `num_frames` with `per_frame`.
     """
 
     model: str
@@ -74,25 +73,24 @@ class FeatureConfig:
         if self.per_frame != "all" and not 0 < self.per_frame < inf:
             raise VideoMambaError(f"--per-frame {self.per_frame:g}: give frames a second above 0, or all")
         if len(views) > 1 or self.num_frames is not None:
-            raise VideoMambaError("--per-frame looks at the whole video in one pass; remove --views and --frames")
+            raise VideoMambaError("--per-frame reads all of the video in one pass; remove --views and --frames")
 
     def open(self) -> Embedder:
-        """Raises WeightsError for weights that are absent or damaged."""
+        """Raises WeightsError for weights that are missing or damaged."""
         from videomamba.serving.embedder import Embedder
 
         shape = {"num_frames": self.num_frames, "image_size": self.image_size}
         return Embedder.from_pretrained(self.model, **shape, device=self.device, precision=self.precision)
 
     def weights_sha256(self) -> str:
-        """Of the weights file. Raises WeightsError where it is absent."""
+        """Of the weights file. Raises WeightsError when it is missing."""
         with resolve_weights(self.model).open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
     def outcomes(self, embedder: Embedder, paths: Sequence[Path], progress: Stages | None = None) -> Iterator[Outcome]:
-        """The features of each video, in order, each made when it is asked for, or the error of a file that gives none.
+        """The features of each video, in order and on demand, or the error of a file without any.
 
-        Every video goes through the network alone, so its features do not depend on its neighbours. `progress` is called
-        during each whole-video pass.
+        Every video goes through the network alone: its features depend on no other. `progress` follows whole-video passes.
         """
         if self.per_frame is None:
             for answer in embedder.embed_many(paths, self.views):

@@ -1,9 +1,8 @@
-"""The folder of a corpus: its settings, one file for each shard, and a manifest when all are there.
+"""The folder of a corpus: its settings, one file for each shard, and a manifest when all shards exist.
 
-A list of videos is cut by position into shards. Each is one job, and its file appears whole or not at all, so that a kill at
-any moment costs the shards in work and nothing else. Process r of w has the jobs r, r + w, ...; the processes share
-nothing but the folder, and the last to end writes the manifest. The folder has the same bytes in the end, however often the
-command was run and with however many processes.
+A list of videos is cut by position into shards. Each is one job, and its file appears complete or not at all, so a kill costs
+only the unfinished shards. Process r of w has the jobs r, r + w, ...; the processes share only the folder, and the last to end
+writes the manifest. The finished folder has the same bytes after any number of runs and processes.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
 
 Format = Literal["safetensors", "parquet"]
 Extract = Callable[[Sequence[Path]], Iterator[Outcome]]
-"""The outcome of each of these videos, in order, each made when it is asked for."""
+"""The outcome of each of these videos, in order and on demand."""
 
 SETTINGS, MANIFEST, FAILURES = "settings.json", "manifest.json", "failures.csv"
 
@@ -40,7 +39,7 @@ SETTINGS, MANIFEST, FAILURES = "settings.json", "manifest.json", "failures.csv"
 class CorpusSettings(Settings):
     """All that the bytes of the shards depend on, except the videos themselves and the machine. `dim` is d.
 
-    `model` is the name it was given; `weights_sha256` is what counts, so that the file may be moved.
+    `weights_sha256` identifies the model, whose file may be moved; `model` is only its name.
     """
 
     layout: Literal["videomamba-features-2"] = "videomamba-features-2"
@@ -69,10 +68,9 @@ class Job:
     per_frame: bool
 
     def run(self, extract: Extract) -> Iterator[VideoError | None]:
-        """Writes the shard; for each of its videos, as it is done, yields why it failed, or None.
+        """Writes the shard; for each of its videos, as it is done, yields its error or None.
 
-        Where the shard is there already its features are kept and only its failures are tried again. Raises
-        VideoMambaError when the disk refuses.
+        An existing shard keeps its features; only its failures are tried again. Raises VideoMambaError if it cannot be written.
         """
         outcomes: list[Outcome | None] = [None] * len(self.names)
         if self.path.exists():
@@ -87,12 +85,12 @@ class Job:
 
 
 Engine = Callable[[Sequence[Job]], Iterator[Sequence[VideoError | None]]]
-"""Runs the jobs in any order. As videos are done it yields an entry for each of them: why it failed, or None."""
+"""Runs the jobs in any order. As videos are done it yields an entry for each of them: its error or None."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Of the share of this process: videos `done` of `total`, and which of those just done failed."""
+    """Of the share of this process: videos `done` of `total`, and the `failures` among the latest ones."""
 
     done: int
     total: int
@@ -101,7 +99,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Manifest:
-    """A finished corpus: videos that have features, videos that failed, vectors, names of the shards."""
+    """A finished corpus: the numbers of videos with features, failed videos and vectors, and the names of the shards."""
 
     videos: int
     failed: int
@@ -110,19 +108,17 @@ class Manifest:
 
 
 class Corpus:
-    """The folder `out`, new or begun before.
+    """The folder `out`, new or with earlier results.
 
-    Raises VideoMambaError, one line that names what differs, where it was begun with other settings, another list or
-    another model, and where something else is there.
+    Raises VideoMambaError, naming the difference, where it has other settings, another list or model, or other files.
     """
 
     def __init__(self, out: Path, videos: VideoList, settings: CorpusSettings) -> None:
         if (len(videos), videos.sha256()) != (settings.listed, settings.list_sha256):
             raise ValueError(f"{videos!r} is not the list of {settings!r}")
         self.out, self.videos, self.settings = out, videos, settings
-        self.shards = [
-            out / f"shard-{number:05}.{settings.format}" for number in range(-(-len(videos) // settings.shard_size))
-        ]
+        count = -(-len(videos) // settings.shard_size)
+        self.shards = [out / f"shard-{number:05}.{settings.format}" for number in range(count)]
         make_folder(out, option="--out")
         if not (out / SETTINGS).exists():
             if any(out.glob("shard-*")):
@@ -131,14 +127,10 @@ class Corpus:
         try:
             self._begun = CorpusSettings.model_validate_json((out / SETTINGS).read_text(encoding="utf-8"))
         except (OSError, ValidationError, UnicodeDecodeError) as error:
-            raise VideoMambaError(
-                f"{out / SETTINGS}: is damaged or of another version; choose another folder with --out"
-            ) from error
+            raise VideoMambaError(f"{out / SETTINGS}: is damaged or of another version; use another --out") from error
         difference = _difference(self._begun, settings)
         if difference:
-            raise VideoMambaError(
-                f"{out}: was begun with {difference}; use the same settings, or choose another folder with --out"
-            )
+            raise VideoMambaError(f"{out}: was begun with {difference}; keep the settings or choose another --out")
 
     def run(
         self,
@@ -151,18 +143,16 @@ class Corpus:
     ) -> None:
         """Does the open jobs of process `rank` of `world`; with `retry` also those whose shard has failures.
 
-        `progress` is called at the beginning and whenever videos are done. Raises VideoMambaError when the disk refuses
+        `progress` is called at the start and whenever videos are done. Raises VideoMambaError when a file cannot be written
         or another process of this rank works in the folder; finished shards are kept.
         """
         if not 0 <= rank < world:
             raise ValueError(f"rank {rank} of {world}: count from 0")
-        report = progress or (lambda now: None)
+        report = progress or (lambda _: None)
         with (self.out / SETTINGS).open("r+b") as file:
             _lock(file, _AT_WORK, shared=True)
             if not _lock(file, _RANK + rank):
-                raise VideoMambaError(
-                    f"{self.out}: another process of rank {rank} works on it; wait for it, or give each its own RANK"
-                )
+                raise VideoMambaError(f"{self.out}: another process of rank {rank} works on it; wait or change RANK")
             own = [self._job(number) for number in range(rank, len(self.shards), world)]
             jobs = [job for job in own if not job.path.exists() or (retry and read_contents(job.path).failures)]
             if jobs or not all(path.exists() for path in self.shards):
@@ -176,7 +166,7 @@ class Corpus:
                 report(Progress(done, total, tuple(failure for failure in videos if failure is not None)))
 
     def finish(self) -> Manifest | None:
-        """Writes the manifest and the table of failures; None while a shard is absent or other processes are at work."""
+        """Writes the manifest and the table of failures; None while shards are missing or other processes at work."""
         with (self.out / SETTINGS).open("r+b") as file:
             if not _lock(file, _AT_WORK) or not all(path.exists() for path in self.shards):
                 return None
@@ -213,18 +203,18 @@ class Corpus:
         )
 
     def _write_text(self, name: str, text: str) -> None:
-        encoded = text.encode("utf-8", "backslashreplace")  # names of files need not be text
+        encoded = text.encode("utf-8", "backslashreplace")  # file names need not be valid text
         write_atomically(self.out / name, lambda target: target.write_bytes(encoded))
 
 
 _AT_WORK, _RANK = 0, 1
-"""Bytes of the settings file: every process at work shares the first, and has the one of its rank alone."""
+"""Bytes of the settings file: all processes at work share the first, and each locks the one of its rank."""
 
 
 def _lock(file: IO[bytes], byte: int, *, shared: bool = False) -> bool:
-    """Locks a byte of the file until this process closes it, in any place, or ends; False where another process has it.
+    """Locks a byte of the file until this process closes the file anywhere, or ends. False if another process holds it.
 
-    A shared lock waits for one that is not shared. A file system without locks always gives True.
+    A shared lock waits for one that is not shared. On a file system without locks it is always True.
     """
     if sys.platform != "win32":
         try:
@@ -237,7 +227,7 @@ def _lock(file: IO[bytes], byte: int, *, shared: bool = False) -> bool:
 
 
 def _difference(begun: CorpusSettings, asked: CorpusSettings) -> str:
-    """The first setting that differs, in words; "" where none does."""
+    """The first different setting in words, or ""."""
     if begun.weights_sha256 != asked.weights_sha256:
         same = " (of that name, with other weights)" if begun.model == asked.model else ""
         return f"another model, {begun.model}{same}"

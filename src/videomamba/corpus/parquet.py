@@ -1,4 +1,4 @@
-"""Arrays of a shard as a Parquet file, a row a video. The one file that knows pyarrow.
+"""Arrays of a shard as a Parquet file, a row a video. The one file that imports pyarrow.
 
 Columns: path (string); features, a fixed-size list of d float32; or, with a vector for each moment, features as a list of t
 such lists and timestamps as a list of t float64 in seconds. The schema's metadata has the same "shard" as a safetensors file.
@@ -24,8 +24,8 @@ except ModuleNotFoundError as error:
 
 
 def write(path: Path, arrays: Arrays, names: Sequence[str], header: str) -> None:
-    """Writes `path`, whole or not at all. Raises VideoMambaError when the disk refuses."""
-    # Names of files need not be text, but Parquet's strings must be.
+    """Writes `path`, completely or not at all. Raises VideoMambaError when it cannot be written."""
+    # File names need not be valid text, Parquet's strings must be.
     texts = [name.encode("utf-8", "backslashreplace").decode() for name in names]
     vectors = pa.FixedSizeListArray.from_arrays(pa.array(arrays["features"].reshape(-1)), arrays["features"].shape[1])
     columns = {"path": pa.array(texts, pa.string()), "features": vectors}
@@ -34,7 +34,7 @@ def write(path: Path, arrays: Arrays, names: Sequence[str], header: str) -> None
         columns["features"] = pa.ListArray.from_arrays(offsets, vectors)
         columns["timestamps"] = pa.ListArray.from_arrays(offsets, pa.array(arrays["timestamps"]))
     table = pa.table(columns).replace_schema_metadata({"shard": header})
-    # A dictionary of values helps where they repeat; floats do not.
+    # A dictionary helps only where values repeat; floats do not.
     write_atomically(
         path, lambda target: pq.write_table(table, target, use_dictionary=False), refusals=(pa.ArrowException,)
     )
@@ -49,7 +49,7 @@ def read_header(path: Path) -> str:
 
 
 def read(path: Path) -> Arrays:
-    """The arrays that were written. Raises ValueError or OSError when the file is damaged."""
+    """The arrays of the shard. Raises ValueError or OSError when the file is damaged."""
     try:
         with pq.ParquetFile(path) as file:
             table = file.read()

@@ -1,11 +1,11 @@
-"""A shard: the features of a few dozen videos in one file, safetensors or Parquet, which is written whole or not at all.
+"""A shard: the features of a few dozen videos in one safetensors or Parquet file, written completely or not at all.
 
 Arrays: "features" (n, d) float32; or, with a vector for each moment, "features" (rows, d) float32, "timestamps" (rows,)
 float64 in seconds and "offsets" (n + 1,) int64: video i has rows offsets[i] to offsets[i + 1].
 
 The key "shard" of the file's metadata is JSON: "format"; "paths" of these n videos in order; "frames", the number of vectors;
-and "failures", a [position in the shard, path, reason] for each video that is not among them. It is one key because the
-safetensors library writes several in an order that differs from one process to the next.
+and "failures", [position in the shard, path, reason] of each other video. It is one key because the order in which the
+safetensors library writes several keys differs between processes.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ FORMAT = "videomamba-features-2"
 
 @dataclass(frozen=True)
 class Contents:
-    """What a shard holds, without the features. `failures` has (position in the shard, path, reason)."""
+    """The contents of a shard without the features. `failures` has (position in the shard, path, reason)."""
 
     paths: tuple[str, ...]
     failures: tuple[tuple[int, str, str], ...]
@@ -39,7 +39,7 @@ def write_shard(path: Path, names: Sequence[str], outcomes: Sequence[Outcome], *
     """Writes the `outcomes` of the videos called `names` to `path`, whose ending gives the format.
 
     `dim` is d, `per_frame` whether a video has a vector for each moment. Equal arguments give equal bytes. Raises
-    VideoMambaError when the disk refuses.
+    VideoMambaError when the file cannot be written.
     """
     paths, failures, rows, times = [], [], [np.empty((0, dim), np.float32)], [np.empty(0)]
     for i, (name, outcome) in enumerate(zip(names, outcomes, strict=True)):
@@ -65,7 +65,7 @@ def write_shard(path: Path, names: Sequence[str], outcomes: Sequence[Outcome], *
 
 
 def read_contents(path: Path) -> Contents:
-    """What the shard at `path` holds. Raises VideoMambaError when it is damaged."""
+    """The contents of the shard at `path`. Raises VideoMambaError when it is damaged."""
     try:
         if path.suffix == ".parquet":
             from videomamba.corpus import parquet
@@ -103,14 +103,14 @@ def read_shard(path: Path) -> list[Features | None]:
 
 
 def write_safetensors(path: Path, arrays: Arrays, metadata: dict[str, str]) -> None:
-    """Writes a safetensors file, whole or not at all. Raises VideoMambaError when the disk refuses."""
+    """Writes a safetensors file, completely or not at all. Raises VideoMambaError when it cannot be written."""
     write_atomically(path, lambda target: save_file(arrays, target, metadata), refusals=(SafetensorError,))
 
 
 def save_features(path: Path, features: Features, metadata: dict[str, str]) -> None:
-    """Writes the features of one video to a .safetensors file, or to .npy, then with its times in a .timestamps.npy.
+    """Writes the features of one video to a .safetensors file, or to .npy with the times in .timestamps.npy.
 
-    Raises VideoMambaError for another ending and when the disk refuses.
+    Raises VideoMambaError for another ending and when a file cannot be written.
     """
     data, times = features.data, features.timestamps
     if path.suffix == ".safetensors":

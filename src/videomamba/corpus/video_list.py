@@ -1,4 +1,4 @@
-"""Which videos a command means: a folder of them, a list in a file, or files one by one."""
+"""The videos of a command: a folder of them, a list in a file, or single files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from videomamba.video.open import find_videos
 
 @dataclass(frozen=True, repr=False)
 class VideoList:
-    """`names[i]` is what results call the video at `paths[i]`: its path as the list has it, or below the folder."""
+    """`names[i]` is the name of the video at `paths[i]` in results: its path in the list, or below the folder."""
 
     names: tuple[str, ...]
     paths: tuple[Path, ...]
@@ -30,12 +30,12 @@ class VideoList:
         return f"VideoList({len(self)} videos)"
 
     def sha256(self) -> str:
-        """Of the names in their order: two lists with one sum are the same list."""
+        """Of the names in their order, which identifies the list."""
         return hashlib.sha256("\0".join(self.names).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def is_list(path: str | Path) -> bool:
-    """Whether `path` is, by its name, a list of videos and not a video."""
+    """Whether `path` is a list of videos, by its ending."""
     return Path(path).suffix.lower() in SUFFIXES
 
 
@@ -43,25 +43,24 @@ def read_videos(given: Sequence[str | Path]) -> VideoList:
     """One folder, one list, or any number of video files and folders of images.
 
     A folder: all videos below it, sorted by path. A .txt list: one path a line. A .csv, .tsv or .jsonl list: its column
-    `path`. Paths in a list are relative to the list's folder; whether their files are there is not looked at.
+    `path`. Paths in a list are relative to the list's folder; their files need not exist.
 
     Raises VideoMambaError for a list that cannot be read or is empty, a folder without videos, and for a list or a
-    folder of several videos beside other arguments, whose names could then mean two files.
+    folder of several videos together with other arguments, as two files could then have one name.
     """
     if len(given) == 1:
         (one,) = given
         if is_list(one):
-            named = list(_lines_of(Path(one)))
-            return VideoList(tuple(named), tuple(Path(one).parent / name for name in named))
+            names = tuple(_lines_of(Path(one)))
+            return VideoList(names, tuple(Path(one).parent / name for name in names))
         found = find_videos(one)
         below = len(found) > 1 or found[0] != Path(one)
-        return VideoList(
-            tuple(path.relative_to(one).as_posix() if below else str(path) for path in found), tuple(found)
-        )
+        names = tuple(path.relative_to(one).as_posix() if below else str(path) for path in found)
+        return VideoList(names, tuple(found))
     for path in given:
         if is_list(path) or find_videos(path) != [Path(path)]:
             raise VideoMambaError(
-                f"{path}: is a {'list' if is_list(path) else 'folder'} beside others; give one folder, one list or only videos"
+                f"{path}: is a {'list' if is_list(path) else 'folder'} among others; give one of them or only videos"
             )
     return VideoList(tuple(map(str, given)), tuple(map(Path, given)))
 

@@ -1,4 +1,4 @@
-"""Supervised training, for classes or one number: from scratch, from images to video, to more frames, to your own videos."""
+"""Supervised training for classes or one number: from scratch, from images to video, to more frames, to your own videos."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ from videomamba.weights.bundle import save_bundle
 
 
 def train(config: TrainConfig) -> Trained:
-    """Makes the run that `config` describes, or what is left of it, in config.run.out.
+    """Makes the run of `config` in config.run.out, or the rest of it.
 
     Raises VideoMambaError for settings, data or weights that do not fit, before the first step; later for a video that cannot
-    be read (unless skipped), numbers that stay not finite, and a full disk: the last checkpoint is then complete and the same
-    command resumes from it. KeyboardInterrupt after a checkpoint on Ctrl-C or SIGTERM.
+    be read (unless skipped), for too many steps that are not finite, and for a full disk: the same command then resumes from
+    the last checkpoint. Raises KeyboardInterrupt after a checkpoint on Ctrl-C or SIGTERM.
     """
     train_set, val_set = _data(config)
     same_run = partial(check_resumed, config, train_set)
@@ -62,7 +62,7 @@ def train(config: TrainConfig) -> Trained:
         names = [train_set.records[record].path for record in batch.records]
         batch = batch.to(run.processes.device)
         with run.autocast():
-            if not names:  # every video failed, yet other processes wait for this one in collective calls
+            if not names:  # every video failed, but other processes wait in collective calls
                 return 0 * module(batch.video.new_zeros(1, *batch.video.shape[1:])).sum(dim=1), names
             if batch.targets is not None:
                 return regression_loss(module(batch.video), batch.targets), names
@@ -92,20 +92,20 @@ def train(config: TrainConfig) -> Trained:
 
 
 def _data(config: TrainConfig) -> tuple[VideoSet, VideoSet]:
-    """The videos to train on and to validate with, when they and the settings fit together."""
+    """The videos for training and for validation, after a check that they fit the settings."""
     check_config(config)
     train_set, val_set = read_dataset(config.data, "train"), read_dataset(config.data, "val")
     check_augmentation(config.augment, train_set)
-    if len(train_set) < config.optim.batch_size:  # a step would be smaller than its learning rate is made for
+    if len(train_set) < config.optim.batch_size:  # the learning rate would not fit a smaller step
         raise VideoMambaError(
-            f"optim.batch_size: is {config.optim.batch_size}, but there are {len(train_set)} training videos; lower it"
+            f"optim.batch_size: is {config.optim.batch_size} for {len(train_set)} training videos; lower it"
         )
-    videos_of(val_set)  # raises where a video has two labels, now rather than after an epoch
+    videos_of(val_set)  # raises now where a video has two labels, not after an epoch
     return train_set, val_set
 
 
 def _in_precision(network: VideoMamba, config: TrainConfig, device: torch.device) -> VideoMamba:
-    """A copy on `device` that answers in the precision of the run."""
+    """A copy on `device` in the precision of the run."""
     network = copy.deepcopy(network).to(device)
     if config.run.precision == "bf16":
         cast_products(network, torch.bfloat16)
@@ -127,9 +127,7 @@ def _save(
     save_bundle(path, network, config.clip, train_set.labels, info)
 
 
-def _numbers(scored: Result | None) -> dict[str, float | None]:
-    if scored is None:
-        return {}
+def _numbers(scored: Result) -> dict[str, float | None]:
     if isinstance(scored, ClassificationResult):
         return {"val_top1": scored.top1, "val_top5": scored.top5, "val_mean_class_accuracy": scored.mean_class_accuracy}
     return {"val_mse": scored.mse}

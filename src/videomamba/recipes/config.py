@@ -1,4 +1,4 @@
-"""The settings of a supervised run as one record. What --print-config prints is what a YAML file may say."""
+"""The settings of a supervised run as one record. --print-config prints all that a YAML file may have."""
 
 from __future__ import annotations
 
@@ -12,40 +12,38 @@ from videomamba.schema import Preprocess, Settings, VideoMambaError, Views
 from videomamba.training.settings import Optimisation, Run
 
 REGRESSION_TASKS = ("like_ratio", "view_count")
-"""Tasks of LVU whose answer is a number."""
+"""Tasks of LVU whose target is a number."""
 
 
 class ModelSettings(Settings):
-    """The network and what it starts from. A field that is None is left to the architecture."""
+    """The network and its first weights. A field that is None has the value of the architecture."""
 
     name: str = Field(default="videomamba_tiny", description="architecture; `videomamba.list_models()`")
     weights: str | None = Field(default=None, description="zoo name or weights file to start from")
     drop_path: float = Field(default=0.1, ge=0, lt=1, description="probability that the last block is skipped")
-    head_dropout: float = Field(default=0.0, ge=0, lt=1, description="of the feature that the head reads")
-    scan_order: ScanOrder = Field(default="spatial_first", description="in which order the patches are read")
-    discretization: Discretization = Field(
-        default="euler", description="euler: of the released weights; zoh: the paper's formula"
-    )
+    head_dropout: float = Field(default=0.0, ge=0, lt=1, description="on the feature that the head reads")
+    scan_order: ScanOrder = Field(default="spatial_first", description="order in which the patches are read")
+    discretization: Discretization = Field(default="euler", description="euler: released weights; zoh: paper's formula")
     merge: Literal["sum", "mean"] = Field(default="sum", description="how the two directions are joined")
-    pool: Literal["cls", "mean"] = Field(default="cls", description="what the head reads: class token or mean patch")
+    pool: Literal["cls", "mean"] = Field(default="cls", description="input of the head: class token or mean patch")
     init: Literal["paper", "fan_in"] = Field(
         default="paper", description="fresh weights; paper: std 0.02; fan_in: by width, for narrow networks"
     )
     tubelet_size: int = Field(default=1, ge=1, description="frames in one patch")
-    num_registers: int = Field(default=0, ge=0, description="learned tokens beside the patches")
+    num_registers: int = Field(default=0, ge=0, description="learned tokens besides the patches")
     dim: int | None = Field(default=None, ge=1, description="width")
     depth: int | None = Field(default=None, ge=1, description="number of blocks")
 
 
 class Evaluation(Settings):
-    """The protocol of the final evaluation; while training, one view of each video."""
+    """The protocol of the final evaluation; during training it is one view of each video."""
 
     views: str = Field(default="1x1", description="clips x crops whose probabilities are averaged")
     weights: Literal["best", "last"] = Field(default="best", description="which of the run's weights are evaluated")
 
 
 class Published(Settings):
-    """What the paper's authors report for a preset, in percent top-1; None where no number was verified."""
+    """The top-1 in percent that the paper's authors report for a preset; None where no number was verified."""
 
     top1: float | None = None
     protocol: str = ""
@@ -54,7 +52,7 @@ class Published(Settings):
 
 
 class TrainConfig(Settings):
-    """One supervised run. Number of classes and their names come from the data."""
+    """One supervised run. The classes come from the data."""
 
     preset: str | None = Field(default=None, description="the published run whose settings are the defaults")
     model: ModelSettings = ModelSettings()
@@ -66,15 +64,15 @@ class TrainConfig(Settings):
     run: Run = Run()
 
     def network(self) -> dict[str, object]:
-        """The fields of VideoMambaConfig that this run chooses: all but the number of classes, for `create_model`."""
+        """The fields of VideoMambaConfig that this run sets, for `create_model`: all but the number of classes."""
         chosen = self.model.model_dump(exclude={"name", "weights"}, exclude_none=True)
         return {**chosen, "num_frames": self.clip.num_frames, "image_size": self.clip.image_size}
 
 
 def check_config(config: TrainConfig) -> None:
-    """Raises VideoMambaError, naming the key, where the sections do not go together. It reads no file.
+    """Raises VideoMambaError, naming the key, where the sections do not fit together.
 
-    What depends on the data set itself is checked when that has been read.
+    It reads no file; faults that depend on the data set are found when that is read.
     """
     from videomamba.models.registry import build_config, list_models  # need PyTorch, which the settings alone do not
 
@@ -90,10 +88,10 @@ def check_config(config: TrainConfig) -> None:
 
     data, augment, optim, micro_batch = config.data, config.augment, config.optim, config.run.micro_batch
     if data.root is None and data.train is None:
-        raise VideoMambaError("data.root: missing; say where the data set lies, as in --data.root FOLDER")
+        raise VideoMambaError("data.root: missing; give the folder of the data set, as in --data.root FOLDER")
     if (data.format == "lvu") != (data.task is not None):
         raise VideoMambaError(
-            f"data.task: {data.task or 'missing'}, with data.format {data.format}; format lvu needs one and no other has one"
+            f"data.task: {data.task or 'missing'}, with data.format {data.format}; only format lvu has tasks, and it needs one"
         )
     if data.task in REGRESSION_TASKS:
         for key in ("mixup", "cutmix", "label_smoothing"):
@@ -101,7 +99,7 @@ def check_config(config: TrainConfig) -> None:
                 raise VideoMambaError(f"augment.{key}: needs classes, and {data.task} is a number; set it to 0")
     if optim.warmup_epochs >= optim.epochs:
         raise VideoMambaError(
-            f"optim.warmup_epochs: {optim.warmup_epochs:g} leaves nothing of the {optim.epochs} optim.epochs; lower it"
+            f"optim.warmup_epochs: {optim.warmup_epochs:g} is not below epochs {optim.epochs}; lower it"
         )
     if micro_batch is not None and optim.batch_size % micro_batch:
         raise VideoMambaError(

@@ -1,4 +1,4 @@
-"""Fine-tuning on a small data set of one's own: which weights to start from, how long, how gently; then model and report."""
+"""Fine-tuning on a small data set: chooses first weights, length and rates, trains, and writes model and report."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ from videomamba.weights.zoo import find_weights, resolve_weights, zoo_entry, zoo
 
 PACKAGED = "videomamba_micro_synthetic"
 PREFERRED = {"cpu": "videomamba_tiny_k400_f8_224", "gpu": "videomamba_small_k400_f16_224"}
-"""The released weights to start from, by the machine: on a CPU a step of the small network would take minutes."""
+"""The released weights to start from: on a CPU a step of the small network would take minutes."""
 
 VIDEOS, REPEATS = 8, 2
-"""Of one step: videos, and clips of each."""
+"""Videos in a step, and clips of each."""
 MICRO_BATCH = 2
-"""Videos in one forward pass of a released network, which is far larger than the packaged one."""
+"""Videos in one forward pass of a released network, which is much larger than the packaged one."""
 CLIPS_SEEN = 6_000
-"""The approximate number of clips that a run sees, in at least FEWEST and at most MOST epochs."""
+"""The approximate number of clips in a run of FEWEST to MOST epochs."""
 FEWEST, MOST = 10, 100
 CACHED = 2_000
-"""Data sets of at most this many videos are decoded once and cached."""
+"""The largest data set that is decoded once and cached."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The settings of a run, and in one line each what was found and chosen."""
+    """The settings of a run, and `reasons`, a line for each finding and choice."""
 
     config: TrainConfig
     reasons: tuple[str, ...]
@@ -79,9 +79,7 @@ def finetune(
     each finding and choice as a line, `counter` shows progress (`supervised.Counter`). Raises VideoMambaError as `plan` and
     `classify.train` do.
     """
-    from videomamba.evaluation.report import (
-        write_report,
-    )  # a missing matplotlib is an error now, not after the training
+    from videomamba.evaluation.report import write_report  # fails now, not after the training, without matplotlib
 
     if epochs is not None and epochs < 1:
         raise VideoMambaError(f"epochs {epochs}: give at least 1")
@@ -116,17 +114,15 @@ def plan(
     seed: int = 0,
     device: str = "auto",
 ) -> Plan:
-    """The run that `finetune` makes of the data set in `folder`: a folder per class, lists, or any format that its files show.
+    """The run by which `finetune` trains on `folder`: a folder for each class, lists, or any format known by its files.
 
     Raises VideoMambaError for a data set that cannot be read or has a single class, and for weights that cannot be found.
     """
     data = DataSettings(root=folder, on_error="skip")
     train_set, val_set, test_set = (read_dataset(data, split) for split in ("train", "val", "test"))
     if len(train_set.labels) == 1:
-        raise VideoMambaError(
-            f"{folder}: has only the class {train_set.labels[0]}; a network needs two or more to distinguish"
-        )
-    name, reason = choose_weights(device) if weights is None else (weights, f"weights: {weights}, as asked")
+        raise VideoMambaError(f"{folder}: has only the class {train_set.labels[0]}; training needs two or more")
+    name, reason = choose_weights(device) if weights is None else (weights, f"weights: {weights}, your choice")
     opened = open_pretrained(name, needs_head=False)
     packaged = name == PACKAGED
 
@@ -135,10 +131,9 @@ def plan(
     epochs = epochs or min(max(wanted, FEWEST), MOST)
     side = round(min(opened.preprocess.image_size) / opened.preprocess.crop_ratio * 1.15)
     if len(train_set) <= CACHED:
-        data = data.model_copy(
-            update={"cache": out / "cache", "cache_size": side, "cache_frames": 4 * opened.preprocess.num_frames}
-        )
-    held_out = test_set.records == val_set.records  # there is no test split of its own
+        cached = {"cache": out / "cache", "cache_size": side, "cache_frames": 4 * opened.preprocess.num_frames}
+        data = data.model_copy(update=cached)
+    held_out = test_set.records == val_set.records  # without a test split of its own
     covered = usual_clip_seconds(opened.preprocess, train_set.records)
     config = TrainConfig(
         model=_network(opened, name),
@@ -164,7 +159,7 @@ def plan(
             layer_decay=1.0 if packaged else 0.75,
             clip_grad=1.0,
         ),
-        # The videos that the accuracy is measured on do not choose the weights.
+        # The videos of the final accuracy do not choose the weights.
         eval=Evaluation(views="2x3", weights="last" if held_out else "best"),
         run=Run(
             out=out,
@@ -180,20 +175,16 @@ def plan(
 
 def choose_weights(device: str) -> tuple[str, str]:
     """(zoo name, reason): released Kinetics weights on this machine or that can be fetched, else the packaged network."""
-    preferred = PREFERRED[
-        "gpu" if device.startswith("cuda") or (device == "auto" and torch.cuda.is_available()) else "cpu"
-    ]
+    gpu = device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
+    preferred = PREFERRED["gpu" if gpu else "cpu"]
     kinetics = [name for name in zoo_names() if zoo_entry(name).kind == "video" and "_k400_" in name]
     for name in (preferred, *kinetics):
         if find_weights(name) is not None:
-            return name, f"weights: {name}, the released ones on this machine that fit best"
+            return name, f"weights: {name}, the best released ones on this machine"
     try:
         resolve_weights(preferred)
     except WeightsError as error:
-        return (
-            PACKAGED,
-            f"weights: {PACKAGED}, the small network of this package, because there are no released ones: {error}",
-        )
+        return PACKAGED, f"weights: {PACKAGED}, the network of this package, as no released ones are available: {error}"
     return preferred, f"weights: {preferred}, fetched"
 
 
@@ -206,12 +197,8 @@ def _network(opened: Pretrained, name: str) -> ModelSettings:
 
 def _found(train_set: VideoSet, val_set: VideoSet, test_set: VideoSet, *, held_out: bool) -> str:
     kind = "numbers to estimate" if train_set.regression else f"{len(train_set.labels)} classes"
-    flips = (
-        "" if train_set.symmetries.mirror is not None else "; videos are not mirrored, as left and right matter in them"
-    )
-    tested = (
-        f"{len(val_set)} held out to measure" if held_out else f"{len(val_set)} to validate, {len(test_set)} to test"
-    )
+    flips = "" if train_set.symmetries.mirror is not None else "; no mirroring, as left and right matter in the classes"
+    tested = f"{len(val_set)} held out to test" if held_out else f"{len(val_set)} to validate, {len(test_set)} to test"
     return f"data: {kind}, {len(train_set)} videos to train, {tested}{flips}"
 
 

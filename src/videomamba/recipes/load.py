@@ -1,7 +1,7 @@
 """Settings as YAML text, and from YAML or a command line back to a config, for any tree of `Settings`.
 
-A value is a string, or a list of strings, until pydantic knows which field it is for. So `2e-4` is a number, `off` is a
-word where the field wants a word, and YAML and command line mean the same by the same text.
+A value stays a string, or a list of strings, until pydantic converts it to the type of its field. So `2e-4` is a number, `off`
+a word where the field is one, and the same text means the same in YAML and on the command line.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Config = TypeVar("Config", bound=Settings)
 
 @dataclass(frozen=True)
 class Given:
-    """A chosen value, and where it was given: `origin` names it in messages. `file` is "" on a command line."""
+    """A chosen value and its place: `origin` for messages, `file`, which is "" for a command line."""
 
     value: object
     origin: str
@@ -29,7 +29,7 @@ class Given:
 
 
 def to_yaml(config: Settings) -> str:
-    """Every setting as a YAML text that `load` reads back to the same config."""
+    """All settings as YAML text, from which `load` makes the same config."""
     return yaml.dump(config.model_dump(mode="json"), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
 
 
@@ -44,9 +44,9 @@ def load(kind: type[Config], path: Path, *, presets: Callable[[str], Config] | N
 def assemble(
     kind: type[Config], given: Mapping[str, Given], *, presets: Callable[[str], Config] | None = None
 ) -> Config:
-    """The config of `given` settings, by dotted name; the rest is that of the preset `given["preset"]`, else the default.
+    """The config of `given` settings, by dotted name, over the preset `given["preset"]` or the defaults.
 
-    Raises VideoMambaError naming where the wrong value was given.
+    Raises VideoMambaError naming the place of the wrong value.
     """
     named = given.get("preset")
     if presets is None or named is None or named.value is None:
@@ -64,7 +64,7 @@ def assemble(
         return kind.model_validate(tree)
     except ValidationError as error:
         first = error.errors()[0]
-        # One setting, or a section whose settings do not fit together; then the chosen ones of it are named.
+        # One setting; or a section whose settings do not fit together: the message names those that were chosen.
         where = ".".join(str(part) for part in first["loc"][:2])
         origins = [one.origin for name, one in given.items() if name == where or name.startswith(f"{where}.")]
         reason = first["msg"].removeprefix("Value error, ")
@@ -76,7 +76,7 @@ def assemble(
 
 
 def read_yaml(path: Path, kind: type[Settings]) -> dict[str, Given]:
-    """The settings of a YAML file, by dotted name, not yet of their types. Raises VideoMambaError with file and key."""
+    """The settings of a YAML file by dotted name, as strings. Raises VideoMambaError with file and key."""
     try:
         tree = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except OSError as error:
@@ -91,7 +91,7 @@ def read_yaml(path: Path, kind: type[Settings]) -> dict[str, Given]:
     if tree in (None, ""):
         return {}
     if not isinstance(tree, dict):
-        raise VideoMambaError(f"{path}: must hold sections with settings, as --print-config prints them")
+        raise VideoMambaError(f"{path}: must have sections with settings, as --print-config prints them")
     found: dict[str, Given] = {}
     _flatten(tree, "", path, fields(kind), found)
     return found
@@ -110,14 +110,14 @@ def fields(kind: type[Settings], prefix: str = "") -> dict[str, Any]:
 
 
 def nearest_setting(name: str, known: Iterable[str], *, otherwise: str) -> str:
-    """Advice for an unknown setting: one of that name in another section, else the one that is spelled most alike."""
+    """Advice for an unknown setting: one of that name in another section, else the one with the nearest spelling."""
     leaf, known = name.rpartition(".")[2].removeprefix("--"), list(known)
     same = [one for one in known if one.rpartition(".")[2] == leaf]
     return f"did you mean {same[0]!r}?" if same else nearest_name(name, known, otherwise=otherwise)
 
 
 def null_word(value: object, annotation: object) -> object:
-    """None for the words that mean it, where the setting may be None; any other value as it is."""
+    """None for the words that mean it, if the setting may be None; other values are unchanged."""
     word = value.lower() if isinstance(value, str) else value
     return None if type(None) in get_args(annotation) and word in ("", "none", "null", "~") else value
 
@@ -131,14 +131,14 @@ def _flatten(
         section = name in sections
         if section and isinstance(value, dict):
             _flatten(value, f"{name}.", path, known, found)
-        elif section and value != "":  # an empty section is one whose lines were all commented out
+        elif section and value != "":  # all lines of an empty section may be commented out
             raise VideoMambaError(f"{path}: {name}: is a section; write its settings below it, indented")
         elif name in found:
-            raise VideoMambaError(f"{path}: {name}: is given twice; remove one")
+            raise VideoMambaError(f"{path}: {name}: appears twice; remove one")
         elif not section:
             if name not in known:
-                alike = sections if isinstance(value, dict) else known
-                advice = nearest_setting(name, alike, otherwise="--help lists the settings")
+                candidates = sections if isinstance(value, dict) else known
+                advice = nearest_setting(name, candidates, otherwise="--help lists the settings")
                 raise VideoMambaError(f"{path}: {name}: unknown; {advice}")
             if value == "" and known[name] is Path:  # an empty path would be the working folder
                 raise VideoMambaError(f"{path}: {name}: has no value; write one or remove the line")
@@ -146,20 +146,20 @@ def _flatten(
 
 
 class _Loader(yaml.BaseLoader):
-    """Leaves every scalar a string, and refuses a key that is given twice in one section, of which one would be lost."""
+    """Reads every scalar as a string, and refuses a second value for a key of a section."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[object] = set()
         for key, _ in node.value:
             name = key.value if isinstance(key, yaml.ScalarNode) else key
             if name in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"{name} is given twice", key.start_mark)
+                raise yaml.constructor.ConstructorError(None, None, f"{name} appears twice", key.start_mark)
             seen.add(name)
         return super().construct_mapping(node, deep=True)
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes lists in one line: [224, 224]."""
+    """Writes lists on one line: [224, 224]."""
 
     def represent_sequence(self, tag: str, sequence: Any, flow_style: bool | None = None) -> yaml.SequenceNode:
         return super().represent_sequence(tag, sequence, flow_style=True)

@@ -1,10 +1,10 @@
 """Every published supervised run as a named config, and the run that makes the packaged weights.
 
-The numbers are those of the original's scripts; what is a fact of a released checkpoint (its start, its preprocessing, its
-views, its accuracy) is taken from the zoo. Where a script is at fault, the preset does what the authors' table and the
-released file say, and a note says so.
+The numbers are those of the original's scripts; the facts of a released file (its first weights, preprocessing, views,
+accuracy) are those of the zoo. Where a script is wrong, the preset follows the authors' table and the released file, and has
+a note.
 
-Blocks at full rate with nearly frozen embeddings, and decayed A_log (both "legacy"), are how the released weights were made.
+The released weights were made with full rate for blocks, nearly frozen embeddings and decayed A_log (both "legacy").
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from videomamba.weights.zoo import zoo_entry
 
 @dataclass(frozen=True)
 class Preset:
-    """A run by name, and what is published of it."""
+    """A named run and its published result."""
 
     name: str
     config: TrainConfig
@@ -69,7 +69,7 @@ def preset_or_file(name: str) -> TrainConfig:
 
 
 def presets_table() -> list[dict[str, str | float | None]]:
-    """A row of each preset for a listing: what it trains, on what, for how long, and the published accuracy."""
+    """A row for each preset: its model, data, length and published accuracy."""
     return [
         {
             "preset": made.name,
@@ -199,12 +199,7 @@ def _synthetic() -> Preset:
         clip=Preprocess(num_frames=8, image_size=(96, 96), crop_ratio=96 / 112, clip_seconds=2.0),
         data=DataSettings(format="synthetic", root=out / "data", cache=out / "cache", cache_frames=16, cache_size=112),
         augment=Augmentation(
-            crop="shift",
-            flip_vertical=True,
-            reverse=True,
-            symmetries_from=4,
-            color_jitter=0.15,
-            label_smoothing=0.05,
+            crop="shift", flip_vertical=True, reverse=True, symmetries_from=4, color_jitter=0.15, label_smoothing=0.05
         ),
         optim=Optimisation(
             epochs=18,
@@ -229,17 +224,14 @@ def _model(entry: ZooEntry, drop_path: float, weights: str | None) -> ModelSetti
 
 def _preprocess(entry: ZooEntry) -> Preprocess:
     if entry.preprocess is None:
-        raise ValueError(f"{entry.name}: its preprocessing is in its file, not in the table")
+        raise ValueError(f"{entry.name}: its preprocessing is only in its file")
     return entry.preprocess
 
 
 def _video_augmentation(size: Size, *, flip: Literal["auto", "off"] = "auto", mixing: bool = True) -> Augmentation:
     policy = "rand-m5-n2-mstd0.25-inc1" if size == "tiny" else "rand-m7-n4-mstd0.5-inc1"
-    if not mixing:
-        return Augmentation(repeats=2, auto_augment=policy, flip=flip, erase=0.25)
-    return Augmentation(
-        repeats=2, auto_augment=policy, flip=flip, erase=0.25, mixup=0.8, cutmix=1.0, label_smoothing=0.1
-    )
+    plain = Augmentation(repeats=2, auto_augment=policy, flip=flip, erase=0.25)
+    return plain.model_copy(update={"mixup": 0.8, "cutmix": 1.0, "label_smoothing": 0.1}) if mixing else plain
 
 
 def _video_optimisation(row: VideoRun) -> Optimisation:

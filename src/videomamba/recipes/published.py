@@ -1,6 +1,6 @@
-"""The tables of the original's training scripts, a row a run, and what is wrong with some of the scripts.
+"""The tables of the original's training scripts, a row a run, and the faults of some scripts.
 
-Rates are as the scripts give them, before scaling; the global batch is GPUs x videos x accumulated passes.
+Rates are those of the scripts, before scaling; the global batch is GPUs x videos x accumulated passes.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ BREAKFAST = (
     VideoRun("mask", 64, 224, 45, 5, 2e-4, 8, 4, 0.4, 0.05, 0.8),
 )
 _COIN_EPOCHS = {"tiny": 40, "small": 35, "middle": 30, "mask": 30}
-COIN = tuple(row._replace(epochs=_COIN_EPOCHS[row.size]) for row in BREAKFAST)  # the scripts differ in nothing else
+COIN = tuple(row._replace(epochs=_COIN_EPOCHS[row.size]) for row in BREAKFAST)  # the only difference of the scripts
 LVU = VideoRun("tiny", 32, 224, 70, 5, 4e-4, 8, 8, 0.15, 0.1, 0.75)
 
 
@@ -118,9 +118,7 @@ DISTILLED = (
     "the published accuracy needs the features of in1k-small-224 as second targets (self-distillation); this is the "
     "supervised part alone, of which no number is published"
 )
-_SELF_MIXED = (
-    "the original has one video a pass and so mixes it with itself; here two, so that different videos are mixed"
-)
+_SELF_MIXED = "the original mixes the one video of a pass with itself; here two videos are mixed"
 _ZERO_TIME = "the original starts its temporal embedding at zero by mistake; here it is resized from the 32 frames"
 
 DATA_NOTES: Mapping[str, tuple[str, ...]] = {

@@ -1,9 +1,10 @@
-"""What a run starts from: the network with random weights or those of a file, or an earlier part of the same run."""
+"""The start of a run: the network with random weights or those of a file, or an earlier part of the same run."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -21,10 +22,9 @@ from videomamba.weights.zoo import resolve_weights
 
 
 def build_model(config: TrainConfig, video_set: VideoSet, *, fresh: bool) -> tuple[VideoMamba, LoadReport | None]:
-    """The network for the classes of `video_set` (one output for regression), and the report of the weights that it loaded.
+    """The network for the classes of `video_set` (one output for regression), and the report of its loaded weights.
 
-    `fresh` false leaves the weights undefined: a checkpoint of the run is about to replace them all. Raises WeightsError when
-    the weights cannot be found or do not fit.
+    Without `fresh` the weights are undefined, for a checkpoint to replace. Raises WeightsError when they are missing or unfit.
     """
     outputs = video_set.outputs
     network = build_config(config.model.name, {**config.network(), "num_classes": outputs})
@@ -43,9 +43,9 @@ def build_model(config: TrainConfig, video_set: VideoSet, *, fresh: bool) -> tup
 
 
 def _known_rows(weights: WeightsFile, video_set: VideoSet, outputs: int) -> list[int] | None:
-    """The rows of the file's head that are the classes of the data set, None where some of the classes are new to it.
+    """The rows of the file's head for the classes of the data set, None where the file lacks some of them.
 
-    Classes without names (class_0, ...) are the file's where there are as many.
+    As many classes without names (class_0, ...) as the file has are treated as the file's.
     """
     if weights.outputs == 0 or video_set.regression != weights.regression:
         return None
@@ -58,7 +58,7 @@ def _known_rows(weights: WeightsFile, video_set: VideoSet, outputs: int) -> list
 
 
 FREE = ("preset", "eval", "run", "clip.clip_seconds", "data.root", "data.workers", "data.on_error")
-"""What may change when a run is resumed, because it changes no weight. Of `run`, seed and precision are not free."""
+"""Settings that a resumed run may change, because they change no weight; seed and precision are not among them."""
 
 
 def check_resumed(config: Settings, video_set: VideoSet, state: RunState, path: Path) -> None:
@@ -70,7 +70,7 @@ def check_resumed(config: Settings, video_set: VideoSet, state: RunState, path: 
 def check_same_run(config: Settings, stored: str, path: Path) -> None:
     """Raises VideoMambaError naming the first key in which `config` and the stored YAML describe different runs."""
     ours, theirs = (_flat(yaml.safe_load(text)) for text in (to_yaml(config), stored))
-    for run in (ours, theirs):  # cached frames are other pixels than decoded ones, wherever they are kept
+    for run in (ours, theirs):  # cached frames have other pixels than decoded ones, in any folder
         run["data.cache"] = "a folder" if run.get("data.cache") else None
     for key in [*ours, *(key for key in theirs if key not in ours)]:
         free = any(key == name or key.startswith(name + ".") for name in FREE)
@@ -82,30 +82,22 @@ def check_same_run(config: Settings, stored: str, path: Path) -> None:
 
 
 def facts(video_set: VideoSet) -> dict[str, object]:
-    """What identifies training data to a checkpoint. The order of an epoch depends on the number of videos."""
+    """The facts by which a checkpoint identifies its training data. The order of an epoch depends on the number of videos."""
     return {"labels": video_set.labels, "videos": len(video_set)}
 
 
-def check_same_data(ours: Mapping[str, object], theirs: Mapping[str, object], path: Path) -> None:
-    """Raises VideoMambaError when the `facts` differ. Videos may have been moved or repaired."""
-    advice = "choose another folder, or the same data to resume it"
-    labels, before = _names(ours), _names(theirs)
+def check_same_data(ours: Mapping[str, Any], theirs: Mapping[str, Any], path: Path) -> None:
+    """Raises VideoMambaError when the `facts` differ. Videos may be moved or repaired."""
+    hint = "choose another folder, or the same data to resume it"
+    labels, before = ours["labels"], theirs["labels"]
     if labels != before:
         changed = [name for name in (*before, *labels) if (name in before) != (name in labels)]
         what = f"{changed[0]!r} is in one of them only" if changed else "their order differs"
-        raise VideoMambaError(
-            f"{path}: belongs to a run of {len(before)} classes, not these {len(labels)} ({what}); {advice}"
-        )
+        raise VideoMambaError(f"{path}: belongs to a run of {len(before)} classes, not {len(labels)} ({what}); {hint}")
     if ours != theirs:
         raise VideoMambaError(
-            f"{path}: belongs to a run of {theirs['videos']} training videos, not {ours['videos']}; {advice}"
+            f"{path}: belongs to a run of {theirs['videos']} training videos, not {ours['videos']}; {hint}"
         )
-
-
-def _names(known: Mapping[str, object]) -> tuple[str, ...]:
-    labels = known["labels"]
-    assert isinstance(labels, tuple)
-    return labels
 
 
 def _flat(tree: object, prefix: str = "") -> dict[str, object]:

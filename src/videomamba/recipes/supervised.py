@@ -12,17 +12,17 @@ from videomamba.recipes.classify import train
 from videomamba.recipes.config import TrainConfig, check_config
 from videomamba.recipes.evaluate import evaluate
 from videomamba.recipes.presets import preset
-from videomamba.recipes.synthetic import write_actions
 from videomamba.recipes.testing import Result
+from videomamba.synthetic.splits import write_splits
 from videomamba.training.checkpoint import Progress
 
 Counter = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
-"""`with counter("evaluating") as tick`: shows how far a stage of that name is, by tick(done, total)."""
+"""`with counter("evaluating") as tick` shows the progress of a stage of that name; call tick(done, total)."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A finished run: the `weights` file that its settings choose, the `result` of that on the test split, its `progress`."""
+    """A finished run: the `weights` file that its settings choose, their `result` on the test split, the `progress`."""
 
     weights: Path
     result: Result
@@ -30,7 +30,7 @@ class Measured:
 
 
 def silent(_: str) -> None:
-    """The default of `notify`: says nothing."""
+    """The default of `notify`: no output."""
 
 
 def train_and_evaluate(
@@ -38,8 +38,8 @@ def train_and_evaluate(
 ) -> Measured:
     """Trains, then evaluates by the protocol of the settings; an interrupted run in config.run.out is resumed.
 
-    `notify` gets what is worth knowing about the run, a line at a time; `counter` shows the progress of what is not training
-    itself. The data of the preset "synthetic-actions" are written first. Raises VideoMambaError as `classify.train` does.
+    `notify` gets remarks on the run, a line each; `counter` shows the progress of everything except training. The data of the
+    preset "synthetic-actions" are written first. Raises VideoMambaError as `classify.train` does.
     """
     check_config(config)
     counter = counter or _uncounted
@@ -48,7 +48,7 @@ def train_and_evaluate(
             notify(f"{config.preset}: {text}")
     if config.preset == "synthetic-actions" and config.data.root is not None:
         with counter("rendering") as tick:
-            write_actions(config.data.root, progress=tick)
+            write_splits(config.data.root, progress=tick)
     trained = train(config)
     weights = trained.best if config.eval.weights == "best" else trained.last
     with counter("evaluating") as tick:
@@ -61,7 +61,7 @@ def train_and_evaluate(
             progress=tick,
         )
     if config.eval.weights == "best" and same_videos(config.data, "val", "test"):
-        notify("these videos also chose the best weights, which flatters the number; a separate test split would not")
+        notify("the same videos chose the best weights, so the accuracy is too high; a separate test split avoids this")
     return Measured(weights, result, trained.progress)
 
 

@@ -1,9 +1,8 @@
-"""A network tested on one split of a data set, by a protocol of views: what training and evaluation share."""
+"""The test of a network on one split of a data set by a protocol of views, shared by training and evaluation."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from types import TracebackType
 from typing import Self, TypeVar
 
 import torch
@@ -23,9 +22,9 @@ Progress = Callable[[int, int], None]
 
 
 class Test:
-    """The videos of one split, ready to test networks on. Close it, or use it in a `with` statement.
+    """The videos of one split, on which networks are tested. Close it, or use it in a `with` statement.
 
-    The result is the same, bit for bit, for any number of processes; every one of them must call.
+    The result has the same bits for any number of processes; every one of them must call.
     """
 
     __test__ = False  # not a test of pytest's
@@ -46,7 +45,7 @@ class Test:
         )
 
     def __call__(self, network: Callable[[Tensor], Tensor], *, progress: Progress | None = None) -> Result:
-        """`network` gives (n, classes) for (n, 3, t, h, w), (n, 1) in regression. `progress(done, total)` counts blocks."""
+        """`network` maps (n, 3, t, h, w) to (n, classes), or (n, 1) in regression. `progress(done, total)` counts blocks."""
         regression = self.video_set.regression
         mine = score_records(
             network,
@@ -66,9 +65,7 @@ class Test:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
@@ -80,7 +77,7 @@ def _counted(items: Iterable[Item], total: int, progress: Progress | None) -> It
 
 
 def quality(result: Result) -> float:
-    """What is better when it is larger: top-1, or the mean squared error below zero."""
+    """The figure that chooses the best weights: top-1, or the negative mean squared error."""
     if isinstance(result, ClassificationResult):
         return result.top1
     return -torch.inf if result.mse is None else -result.mse

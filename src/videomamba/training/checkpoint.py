@@ -1,6 +1,6 @@
-"""The training state from which a run resumes: all that the next step depends on, in one file written whole or not at all.
+"""The training state from which a run resumes, in one file that is written completely or not at all.
 
-No generator of a run has a history (`draws.py`). So the state of all generators and of the sampler is three numbers, and a
+No generator of a run has a history (`draws.py`). So three numbers are the state of all generators and of the sampler, and a
 resumed run makes the same steps as an uninterrupted one.
 """
 
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -19,14 +18,12 @@ from torch import Tensor, nn
 
 from videomamba.files import make_folder, write_atomically
 from videomamba.schema import VideoMambaError
-from videomamba.training.distributed import like, whole
-
-_NAME = re.compile(r"step_(\d{8})\.pt")
+from videomamba.training.distributed import like, unsharded
 
 
 @dataclass
 class Progress:
-    """How far a run is: `epoch` and `step_in_epoch` are the next ones, `step` counts the finished ones."""
+    """The progress of a run: `epoch` and `step_in_epoch` are the next ones, `step` counts the finished ones."""
 
     seed: int
     epoch: int = 0
@@ -37,7 +34,7 @@ class Progress:
     failed_videos: dict[str, str] = field(default_factory=dict)
 
     def count_step(self, failures: Sequence[tuple[str, str]], *, finite: bool) -> None:
-        """Counts a finished step; `failures` are the (path, reason) of the videos that it skipped."""
+        """Counts a finished step; `failures` has (path, reason) of each video that it skipped."""
         self.step, self.step_in_epoch = self.step + 1, self.step_in_epoch + 1
         self.skipped_steps += not finite
         self.failed_videos.update(failures)
@@ -45,10 +42,9 @@ class Progress:
 
 @dataclass(frozen=True)
 class RunState:
-    """The content of a checkpoint file. Tensors are whole, fp32, on the CPU; `optimizer` is by parameter name.
+    """The content of a checkpoint file. Tensors are unsharded, fp32, on the CPU; `optimizer` is by parameter name.
 
-    `config` is a text with the settings of the run, and `data` holds facts that identify its training data: strings,
-    numbers, and tuples of them. Only the recipe knows what they mean.
+    `config` is the text of the run's settings. `data` identifies its training data by strings, numbers, and tuples of them.
     """
 
     progress: Progress
@@ -61,7 +57,7 @@ class RunState:
 
 
 def versions() -> dict[str, str]:
-    """The code that a run was made with."""
+    """The versions of the code that makes a run."""
     return {
         "videomamba": importlib.metadata.version("videomamba"),
         "torch": str(torch.__version__),
@@ -72,7 +68,7 @@ def versions() -> dict[str, str]:
 def save_checkpoint(folder: Path, state: RunState, *, keep: int) -> Path:
     """Writes `state` as folder/step_<step>.pt, then removes all but the last `keep` files.
 
-    Raises VideoMambaError when the file cannot be written: the earlier checkpoints are then unchanged.
+    Raises VideoMambaError when the file cannot be written; earlier checkpoints are then unchanged.
     """
     path = folder / f"step_{state.progress.step:08}.pt"
     content = {**vars(state), "progress": asdict(state.progress)}
@@ -85,7 +81,7 @@ def save_checkpoint(folder: Path, state: RunState, *, keep: int) -> Path:
 
 def checkpoints(folder: Path) -> list[Path]:
     """The complete checkpoint files of a run, oldest first."""
-    return sorted(path for path in folder.glob("step_*.pt") if _NAME.fullmatch(path.name))
+    return sorted(folder.glob(f"step_{'[0-9]' * 8}.pt"))
 
 
 def load_checkpoint(path: Path) -> RunState:
@@ -93,14 +89,12 @@ def load_checkpoint(path: Path) -> RunState:
     try:
         content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         return RunState(**{**content, "progress": Progress(**content["progress"])})
-    except Exception as error:  # a damaged file makes torch.load raise anything
-        raise VideoMambaError(
-            f"{path}: is damaged or of another version; remove it to resume from the checkpoint before it"
-        ) from error
+    except Exception as error:  # torch.load raises anything on a damaged file
+        raise VideoMambaError(f"{path}: is damaged or of another version; remove it to resume from another") from error
 
 
 def check_same(state: RunState, config: str, data: Mapping[str, object], path: Path) -> None:
-    """Raises VideoMambaError when the checkpoint `state` at `path` is not that of `config` and `data`, to the letter."""
+    """Raises VideoMambaError when the checkpoint `state` at `path` has another config or other data."""
     for what in (*data, *(name for name in state.data if name not in data)):
         if data.get(what) != state.data.get(what):
             raise VideoMambaError(
@@ -108,17 +102,15 @@ def check_same(state: RunState, config: str, data: Mapping[str, object], path: P
                 "or the same data to resume it"
             )
     if config != state.config:
-        raise VideoMambaError(
-            f"{path}: belongs to a run with other settings; choose another folder, or the same settings to resume it"
-        )
+        raise VideoMambaError(f"{path}: belongs to a run with other settings; choose another folder or use the same")
 
 
 def optimizer_state(
     optimizer: torch.optim.Optimizer, parameters: Iterable[tuple[str, nn.Parameter]]
 ) -> dict[str, dict[str, Tensor]]:
-    """The moments of every parameter by its name, whole and on the CPU. Every process must call."""
+    """The moments of every parameter by its name, unsharded, on the CPU. Every process must call."""
     return {
-        name: {key: whole(value).detach().cpu().clone() for key, value in optimizer.state[parameter].items()}
+        name: {key: unsharded(value).detach().cpu().clone() for key, value in optimizer.state[parameter].items()}
         for name, parameter in parameters
         if parameter in optimizer.state
     }
@@ -130,7 +122,7 @@ def restore_optimizer(
     state: Mapping[str, Mapping[str, Tensor]],
 ) -> None:
     """The inverse of `optimizer_state`, for any number of processes."""
-    fused = bool(optimizer.defaults.get("fused"))  # whose step counts lie beside the parameters
+    fused = bool(optimizer.defaults.get("fused"))  # its step counts are on the device of the parameters
     for name, parameter in parameters:
         if name in state:
             optimizer.state[parameter] = {

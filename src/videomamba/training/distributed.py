@@ -1,10 +1,9 @@
 """The processes of a run: one, or as many as torchrun started. The one file that imports Lightning Fabric.
 
 A single process is plain PyTorch and needs no Fabric. With several, Fabric starts the process group, picks the device, and
-wraps the network in PyTorch's DDP or FSDP2. Two things go straight to `torch.distributed`: Python objects are gathered by
-it, because Fabric gathers tensors only; and with products in bf16 the gradients are summed by it, once a step and in fp32,
-because DDP would sum them in bf16 and between the backward passes of an accumulated step, before the fp32 master weights
-have collected them.
+wraps the network in PyTorch's DDP or FSDP2. `torch.distributed` itself does two things: it gathers Python objects, because
+Fabric gathers tensors only; and with products in bf16 it sums the gradients once a step in fp32. DDP would sum them in bf16,
+before the fp32 master weights have collected those of all micro-batches.
 """
 
 from __future__ import annotations
@@ -28,16 +27,15 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 Item = TypeVar("Item")
-_BUCKET = 2**24  # numbers that are summed over the processes in one go
+_BUCKET = 2**24  # numbers in one sum over the processes
 
 
 class Processes:
-    """This process and the others. `rank` of `world`, its `device`; `main` is the one that writes and prints.
+    """This process and the others: `rank` of `world`, its `device`; the `main` process writes and prints.
 
-    The process group is made once and lasts as long as the process: all runs and tests in it share one.
+    All runs and tests in a process share one process group.
 
-    Raises VideoMambaError for a device that is not there, for a strategy of several processes in a single one, and for
-    several processes without Lightning Fabric.
+    Raises VideoMambaError for an unavailable device, fsdp in a single process, and several processes without Fabric.
     """
 
     def __init__(self, *, device: str = "auto", strategy: Literal["auto", "ddp", "fsdp"] = "auto") -> None:
@@ -62,7 +60,7 @@ class Processes:
         return self.rank == 0
 
     def wrap(self, model: nn.Module, *, sums_itself: bool) -> nn.Module:
-        """`model` on the device, ready for this many processes. `sums_itself`: the caller will call `average_gradients`."""
+        """`model` on the device, ready for these processes. With `sums_itself` the caller calls `average_gradients`."""
         if self._fabric is None:
             return model.to(self.device)
         if sums_itself and not self.sharded:
@@ -81,14 +79,14 @@ class Processes:
             self._fabric.backward(loss)
 
     def accumulating(self, module: nn.Module, enabled: bool) -> contextlib.AbstractContextManager[None]:
-        """Inside, a backward pass leaves gradients to be summed over the processes by a later one."""
+        """While `enabled`, a later backward pass sums the gradients over the processes."""
         if self._fabric is None or module is not self._wrapped:
             return contextlib.nullcontext()
         return self._fabric.no_backward_sync(module, enabled)
 
     @torch.no_grad()
     def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """The mean over the processes of every gradient, in buckets, in the dtype that they have."""
+        """Averages every gradient over the processes, in its own dtype, in buckets."""
         if self.world == 1:
             return
         bucket: list[Tensor] = []
@@ -107,10 +105,8 @@ class Processes:
         flat = torch.cat([grad.flatten() for grad in bucket])
         dist.all_reduce(flat)
         flat /= self.world
-        start = 0
-        for grad in bucket:
-            grad.copy_(flat[start : start + grad.numel()].view_as(grad))
-            start += grad.numel()
+        for grad, part in zip(bucket, torch.split(flat, [grad.numel() for grad in bucket]), strict=True):
+            grad.copy_(part.view_as(grad))
 
     def sum(self, values: Sequence[float]) -> list[float]:
         """The sum over all processes of each value, in double precision."""
@@ -122,7 +118,7 @@ class Processes:
         return total.tolist()
 
     def gather(self, item: Item) -> list[Item]:
-        """What every process gives, by rank, on every process."""
+        """The items of all processes by rank, on every process."""
         if self.world == 1:
             return [item]
         items: list[Item | None] = [None] * self.world
@@ -131,10 +127,10 @@ class Processes:
 
 
 def _usable(name: str) -> torch.device:
-    """The device called `name`, after trying it; auto: the best there is."""
+    """The device called `name`, after a test of it; auto: the best available."""
     device = torch.device(name) if name != "auto" else torch.accelerator.current_accelerator(check_available=True)
     tried = torch.zeros(1, device=device or torch.device("cpu"))
-    tried.item()  # a device such as "meta" makes tensors that hold nothing
+    tried.item()  # fails on a device without data, such as "meta"
     if tried.is_cuda:
         torch.cuda.set_device(tried.device)
     return tried.device
@@ -147,9 +143,7 @@ def _launched(device: str, world: int, *, sharded: bool) -> Fabric:
         from lightning_fabric.strategies.ddp import DDPStrategy
         from lightning_fabric.strategies.model_parallel import ModelParallelStrategy
     except ImportError as error:
-        raise VideoMambaError(
-            "training or evaluation by several processes needs Lightning Fabric; pip install 'videomamba[train]'"
-        ) from error
+        raise VideoMambaError("several processes need Lightning Fabric; pip install 'videomamba[train]'") from error
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     plan: DDPStrategy | ModelParallelStrategy = DDPStrategy()
     if sharded:
@@ -167,7 +161,7 @@ def _launched(device: str, world: int, *, sharded: bool) -> Fabric:
 
 
 def _shard(model: nn.Module, mesh: DeviceMesh) -> nn.Module:
-    """FSDP2: every block its own group, what is left the root's."""
+    """FSDP2: every block is a group of its own, all other parameters are the root's."""
     data = mesh["data_parallel"]
     for module in model.modules():
         if isinstance(module, nn.ModuleList):
@@ -177,13 +171,13 @@ def _shard(model: nn.Module, mesh: DeviceMesh) -> nn.Module:
     return model
 
 
-def whole(tensor: Tensor) -> Tensor:
-    """A tensor that is sharded over the processes as one; every process must call. Any other as it is."""
+def unsharded(tensor: Tensor) -> Tensor:
+    """A tensor that is sharded over the processes, in one piece; every process must call. Others are unchanged."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def like(value: Tensor, tensor: Tensor) -> Tensor:
-    """`value`, whole and the same on every process, laid out as `tensor` is: device, dtype, shards."""
+    """`value`, equal on every process, with the layout of `tensor`: device, dtype, shards."""
     value = value.to(device=tensor.device, dtype=tensor.dtype)
     if isinstance(tensor, DTensor):
         return distribute_tensor(value, tensor.device_mesh, tensor.placements)

@@ -1,24 +1,23 @@
 """Every seed of a run, derived in one place.
 
-A run has no generator with a history. Each draw gets a generator of its own, made from the run's seed and the place of the
-draw, so a resumed run draws what an uninterrupted one draws, whatever the number of worker processes.
+A run has no generator with a history. Each draw has a generator of its own, made from the run's seed and the place of the
+draw. So a resumed run draws the same as an uninterrupted one, with any number of worker processes.
 
-| what is drawn | made from | used in |
+| draw | made from | used in |
 |---|---|---|
 | starting weights | seed | the recipe, before it builds the network |
 | order of an epoch | seed, epoch, 0 | data/loading/order.py |
 | frames and augmentation of a sample | seed, epoch, position in the epoch + 1 | data/loading/dataset.py |
-| mixup and cutmix of a step | seed, step, 0, 1 | the recipe; alike on all processes and micro-batches |
+| mixup and cutmix of a step | seed, step, 0, 1 | the recipe; the same on all processes and micro-batches |
 | dropout and drop path of a step | seed, step, rank, 2 | training/run.py |
 | rows of a contact sheet | seed, video, row | cli/sheet.py |
-| evaluation | | nothing is drawn |
 
-NumPy takes keys that differ only in zeros at their end for the same key. That is why positions count from 1 and the other
-keys end in a number of their own.
+Evaluation draws nothing. NumPy treats keys that differ only in zeros at their end as the same key. So positions count from 1
+and the other keys end in a number of their own.
 
-Two choices are made from a seed of the data, not of a run. They draw from no generator of a run and stay where their layer
-is: which videos are held out (the SHA-256 of "split_seed/path", in data/sets/formats/held_out.py, so that a video keeps its
-side when others are added) and what a synthetic video shows (synthetic/scene.py and film.py).
+Two choices depend on a seed of the data, not of a run, and stay in their layer: which videos are held out (the SHA-256 of
+"split_seed/path", in data/sets/formats/held_out.py, so that a video keeps its side when others are added) and what a synthetic
+video shows (synthetic/scene.py and film.py).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Losses and gradients that are not finite: find where, skip the step, and stop the run after too many in a row."""
+"""Losses and gradients that are not finite: where they come from, and the end of the run after too many in a row."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from videomamba.schema import VideoMambaError
+from videomamba.training.distributed import unsharded
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether a step may be taken, which all processes agree on, and what this process found.
+    """Whether all processes may take a step, and what this process found.
 
-    `norm` is that of all gradients together. `samples` had a loss that is not finite, `parameters` a gradient that is
-    not, in the model's order.
+    `norm` is that of all gradients. `samples` had a loss that is not finite, `parameters` such a gradient, in model order.
     """
 
     finite: bool
@@ -28,14 +29,14 @@ class Verdict:
 
     @property
     def reason(self) -> str:
-        """Where it began, in a few words; "" for a good step."""
+        """The first cause; "" for a good step."""
         if self.finite:
             return ""
         if self.samples:
             return f"the loss of {self.samples[0]}{_more(self.samples)} is not finite"
         if self.parameters:  # the backward pass runs from the output, so the last in the model's order came first
             return f"the gradient of {self.parameters[-1]}{_more(self.parameters)} is not finite"
-        return "another process had it" if math.isfinite(self.norm) else "the norm of the gradients overflows"
+        return "another process found it" if math.isfinite(self.norm) else "the norm of the gradients overflows"
 
 
 class Guard:
@@ -55,19 +56,19 @@ class Guard:
         self._watched: list[tuple[Tensor, tuple[str, ...]]] = []
 
     def check(self, losses: Tensor, names: Sequence[str]) -> None:
-        """Notes the loss of each sample (n,) with what to call it. Looked at by `check_gradients`: a GPU need not wait."""
+        """Keeps the loss (n,) and name of each sample for `check_gradients`, so that a GPU need not wait."""
         if losses.shape != (len(names),):
             raise ValueError(f"{len(names)} names for losses of shape {tuple(losses.shape)}")
         self._watched.append((losses.detach(), tuple(names)))
 
     def check_gradients(self, named_parameters: Iterable[tuple[str, nn.Parameter]]) -> Verdict:
-        """Ends a step: whether its losses and gradients are finite, here and on all other processes.
+        """Ends a step: whether its losses and gradients are finite on all processes.
 
-        Raises VideoMambaError, on all processes alike, at the `max_bad_steps`-th bad step in a row.
+        Raises VideoMambaError, on all processes, at the `max_bad_steps`-th bad step in a row.
         """
         named = [(name, parameter.grad) for name, parameter in named_parameters]
         gradients = {name: gradient for name, gradient in named if gradient is not None}
-        norm = _total_norm(gradients.values())
+        norm = unsharded(get_total_norm(gradients.values())).item()
         samples = tuple(
             name
             for losses, names in self._watched
@@ -91,24 +92,17 @@ class Guard:
 
 
 def first_cause(verdicts: Sequence[Verdict]) -> Verdict:
-    """The most informative verdict of all processes at one bad step: a sample's loss spoils the gradients of all."""
+    """The most informative of all processes' verdicts on a bad step: the loss of a sample spoils the gradients of all."""
     return max(verdicts, key=lambda verdict: (bool(verdict.samples), bool(verdict.parameters)))
 
 
 def clip_gradients(parameters: Iterable[nn.Parameter], max_norm: float, total_norm: float | Tensor) -> None:
-    """Scales all gradients so that their common norm, which `Verdict.norm` has, is at most `max_norm`."""
+    """Scales all gradients so that their common norm, `Verdict.norm`, is at most `max_norm`."""
     clip_grads_with_norm_(parameters, max_norm, torch.as_tensor(total_norm))
 
 
-def _total_norm(gradients: Iterable[Tensor]) -> float:
-    norm = get_total_norm(gradients)
-    # A sharded tensor's norm is that of this process's part until it is asked for the whole, which all must ask for.
-    whole: Tensor = norm.full_tensor() if hasattr(norm, "full_tensor") else norm
-    return whole.item()
-
-
 def _is_finite(gradient: Tensor) -> bool:
-    local: Tensor = gradient.to_local() if hasattr(gradient, "to_local") else gradient
+    local = gradient.to_local() if isinstance(gradient, DTensor) else gradient
     return bool(torch.isfinite(local).all())
 
 

@@ -12,9 +12,9 @@ from types import FrameType
 
 @contextmanager
 def stop_requests() -> Iterator[Callable[[], bool]]:
-    """A function that says whether Ctrl-C or SIGTERM has arrived. A second signal raises KeyboardInterrupt at once.
+    """A function that returns whether Ctrl-C or SIGTERM has arrived. A second signal raises KeyboardInterrupt at once.
 
-    Outside the main thread, where Python handles no signals, the answer is always no.
+    Outside the main thread Python handles no signals, and the answer is always no.
     """
     asked = False
 

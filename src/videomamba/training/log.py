@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from types import TracebackType
-from typing import Self
 
 from videomamba.training.checkpoint import Progress
 from videomamba.training.step import StepResult
@@ -13,25 +11,14 @@ from videomamba.training.tracking import Tracker, Value
 
 
 class StepLog:
-    """Hands what happened to `tracker`, which only the main process has. `waited` says how long batches were waited for."""
+    """Writes to `tracker`, which only the main process has. `waited()` is the seconds spent waiting for batches so far."""
 
     def __init__(self, tracker: Tracker | None, waited: Callable[[], float]) -> None:
         self._tracker, self._waited = tracker, waited
         self.start_clock()
 
-    def __enter__(self) -> Self:
-        if self._tracker is not None:
-            self._tracker.__enter__()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._tracker is not None:
-            self._tracker.__exit__(kind, error, trace)
-
     def start_clock(self) -> None:
-        """The time between two steps, for an evaluation or a checkpoint, does not count as the next step's."""
+        """Leaves the time of an evaluation or a checkpoint out of the next step's."""
         self._clock = time.monotonic(), self._waited()
 
     def event(self, message: str) -> None:
@@ -41,7 +28,7 @@ class StepLog:
     def step(
         self, progress: Progress, result: StepResult, rate: float, failures: Iterable[tuple[str, str]], reason: str
     ) -> None:
-        """Records the step that `progress` has just counted; `reason` says why it was skipped, "" where it was not."""
+        """Records the step that `progress` has just counted; `reason` is why it was skipped, or ""."""
         then, waited = self._clock
         self.start_clock()
         seconds, waiting = self._clock[0] - then, self._clock[1] - waited

@@ -8,23 +8,14 @@ from torch import Tensor
 
 def classification_loss(logits: Tensor, targets: Tensor) -> Tensor:
     """Cross entropy (n,) of logits (n, classes) with soft targets (n, classes) that sum to 1; n may be 0."""
-    _check(
-        logits.ndim == 2 and targets.shape == logits.shape,
-        "targets must be (n, classes) as the logits",
-        logits,
-        targets,
-    )
+    _check(logits.ndim == 2 and targets.shape == logits.shape, "both must be (n, classes)", logits, targets)
     return F.cross_entropy(logits.float(), targets.float(), reduction="none")
 
 
 def regression_loss(outputs: Tensor, targets: Tensor) -> Tensor:
     """Squared error (n,) of outputs (n, 1) against targets (n,); n may be 0."""
-    _check(
-        outputs.shape == (*targets.shape, 1) and targets.ndim == 1,
-        "outputs must be (n, 1), targets (n,)",
-        outputs,
-        targets,
-    )
+    fits = targets.ndim == 1 and outputs.shape == (*targets.shape, 1)
+    _check(fits, "outputs must be (n, 1), targets (n,)", outputs, targets)
     return (outputs.float().squeeze(1) - targets.float()).square()
 
 

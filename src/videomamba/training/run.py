@@ -2,7 +2,7 @@
 
     run = TrainingRun(settings, optim, config=text, data=facts)        # folder, processes, the checkpoint to resume from
     torch.manual_seed(run.draws.weights())
-    model = ...                                                        # random weights do where run.resumes
+    model = ...                                                        # any weights if run.resumes
     module = run.prepare(model, MasterWeights, depth=24)               # optimiser, EMA, state of the checkpoint
     with loader, run.steps(loader) as steps:                           # signals, records
         for batches in steps:                                          # then: end of epoch, checkpoint, stop
@@ -10,15 +10,14 @@
             if run.evaluation_due:
                 run.keep_weights(save, quality=..., **numbers)         # best and last weights
 
-The recipe builds data and network and says what the losses and the evaluation are. Nothing here knows of labels, videos or a
-particular config.
+The recipe builds data and network and defines losses and evaluation. Nothing here depends on labels, videos or one config.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -40,7 +39,7 @@ from videomamba.training.checkpoint import (
     save_checkpoint,
     versions,
 )
-from videomamba.training.distributed import Processes, like, whole
+from videomamba.training.distributed import Processes, like, unsharded
 from videomamba.training.draws import Draws
 from videomamba.training.ema import EMA
 from videomamba.training.guard import Guard, first_cause
@@ -52,8 +51,7 @@ from videomamba.training.step import Loader, Losses, Masters, MicroBatch, OwnWei
 from videomamba.training.tracking import Tracker, Value
 
 BEST, LAST, CONFIG, CHECKPOINTS = "best.safetensors", "last.safetensors", "config.yaml", "checkpoints"
-"""What a run leaves in its folder, beside the metrics."""
-
+"""The files of a run in its folder, besides the metrics."""
 
 Batch = TypeVar("Batch", bound=MicroBatch)
 Network = TypeVar("Network", bound=nn.Module)
@@ -61,7 +59,7 @@ Network = TypeVar("Network", bound=nn.Module)
 
 @dataclass(frozen=True)
 class Trained:
-    """The result of a run: files with its best weights by the validation, where it has one, and with its last weights."""
+    """The result of a run: the weights files `best`, if there was a validation, and `last`."""
 
     best: Path
     last: Path
@@ -69,11 +67,11 @@ class Trained:
 
 
 class TrainingRun:
-    """A run in the folder `settings.out`, resumed from its last checkpoint where there is one.
+    """A run in the folder `settings.out`, resumed from its last checkpoint if there is one.
 
-    `config` is the text of the recipe's settings, `data` facts that identify its training data; both are kept in every
-    checkpoint. `check(state, path)` raises VideoMambaError when the checkpoint at `path` belongs to another run; by default
-    both must be equal. `progress` says how far the run is, `draws` has its seeds, `processes` who takes part.
+    `config` is the text of the recipe's settings, `data` facts that identify its training data; every checkpoint has both.
+    `check(state, path)` raises VideoMambaError when the checkpoint at `path` belongs to another run; by default both must be
+    equal.
 
     Raises VideoMambaError when the folder cannot be written, the device cannot be used, or the run cannot be resumed.
     """
@@ -104,12 +102,12 @@ class TrainingRun:
             clear_remains(folder, "step_*.pt")
             for name in (BEST, LAST, CONFIG):
                 clear_remains(self.out, name)
-        # The main process says which: it may still be writing one while another process is here already.
+        # The main process chooses: it may still be writing a checkpoint while another process is already here.
         found = self.processes.gather(checkpoints(folder))[0]
         if not found:
             return None
         if not self.settings.resume:
-            raise VideoMambaError(f"{folder}: holds a run already; choose another folder, or resume that run")
+            raise VideoMambaError(f"{folder}: already has a run; choose another folder, or resume that run")
         state = load_checkpoint(found[-1])
         check(state, found[-1])
         return state
@@ -122,16 +120,15 @@ class TrainingRun:
         depth: int,
         repeats: int = 1,
     ) -> nn.Module:
-        """Readies `model` for the steps, with the state of the checkpoint. The result is what the losses must call.
+        """Prepares `model` for the steps, with the state of the checkpoint. The losses must call the returned module.
 
-        `masters(model, dtype)` holds fp32 weights beside products in `dtype`, as `models.precision.MasterWeights`; without
-        it, bf16 is left to `autocast()`. `depth` is the number of layers for the layer decay of the rates; `repeats` the
-        number of clips of each video in a step.
+        `masters(model, dtype)` keeps fp32 weights of a model with products in `dtype`, as `models.precision.MasterWeights`;
+        without it, `autocast()` does bf16. `depth` is the number of layers for layer decay, `repeats` the clips of each video.
         """
         run, state = self.settings, self._state
         if state is not None:
             model.load_state_dict(dict(state.model))
-        # FSDP keeps fp32 shards, which autocast rounds.
+        # FSDP keeps fp32 shards; autocast rounds them.
         rounded = masters is not None and run.precision == "bf16" and not self.processes.sharded
         self._autocast = run.precision == "bf16" and not rounded
         module = self.processes.wrap(model, sums_itself=rounded).train()
@@ -155,12 +152,12 @@ class TrainingRun:
         return module
 
     def autocast(self) -> torch.autocast:
-        """For the forward pass: products in bf16 where the run asks for it and the weights themselves are not rounded."""
+        """For the forward pass: products in bf16 if the run has that precision and its weights are not rounded already."""
         return torch.autocast(self.processes.device.type, torch.bfloat16, enabled=self._autocast)
 
     @contextmanager
     def steps(self, loader: Loader[Batch]) -> Iterator[Iterator[Sequence[Batch]]]:
-        """The micro-batches of every step that is left. The end of an epoch, checkpoints and a stop follow each of them.
+        """The micro-batches of each remaining step. After a step come the end of its epoch, a checkpoint or a stop, if due.
 
         Raises KeyboardInterrupt after a checkpoint on Ctrl-C or SIGTERM; VideoMambaError when a file cannot be written.
         """
@@ -171,7 +168,7 @@ class TrainingRun:
         where, total = self._resumed_step, self._last_step
         tracker = Tracker(self.out, total_steps=total, tensorboard=run.tensorboard, resume_step=where) if main else None
         self._log = StepLog(tracker, lambda: loader.waited)
-        with stop_requests() as stop, self._log:
+        with stop_requests() as stop, tracker or nullcontext():
             if main:
                 write_atomically(self.out / CONFIG, lambda path: path.write_text(self._config, encoding="utf-8"))
             yield self._each_step(loader, stop)
@@ -201,21 +198,20 @@ class TrainingRun:
                     return
 
     def step(self, batches: Sequence[Batch], losses_of: Losses[Batch]) -> StepResult:
-        """One update of the weights. `losses_of` gives a loss for every sample of a micro-batch, and the samples' names.
+        """One update of the weights. `losses_of` returns a loss for each sample of a micro-batch, and the samples' names.
 
-        A step with numbers that are not finite is skipped and counted; VideoMambaError after too many in a row.
+        A step with numbers that are not finite is skipped and counted. Raises VideoMambaError after too many in a row.
         """
         progress, processes = self.progress, self.processes
         torch.manual_seed(self.draws.dropout(progress.step, processes.rank))
-        rate = schedule.rate(
-            progress.step, steps_per_epoch=self._steps_per_epoch, settings=self.optim, rates=self._rates
-        )
+        per_epoch = self._steps_per_epoch
+        rate = schedule.rate(progress.step, steps_per_epoch=per_epoch, settings=self.optim, rates=self._rates)
         schedule.apply(self._optimizer, rate)
         result = self._stepper.step(batches, losses_of, planned=sum(batch.planned for batch in batches))
         if self._ema is not None and result.verdict.finite:
             self._ema.update(self._masters.named_parameters())
         failures = [failure for batch in batches for failure in batch.failures]
-        if result.missing:  # somewhere: all processes take part
+        if result.missing:  # on some process; all must call
             failures = [failure for part in processes.gather(failures) for failure in part]
         progress.count_step(failures, finite=result.verdict.finite)
         reason = "" if result.verdict.finite else first_cause(processes.gather(result.verdict)).reason
@@ -224,7 +220,7 @@ class TrainingRun:
 
     @property
     def is_last(self) -> bool:
-        """Whether the step just made was the last one of the run."""
+        """Whether the latest step was the last of the run."""
         return self.progress.step == self._last_step
 
     @property
@@ -238,17 +234,16 @@ class TrainingRun:
         return self.is_last or bool(self._epoch_ends and every and (self.progress.epoch + 1) % every == 0)
 
     def weights(self) -> dict[str, Tensor]:
-        """The weights to evaluate and to release: whole, fp32, on the CPU; the average of the steps where there is one.
+        """The weights to evaluate and to release, or their average (EMA) if there is one: unsharded, fp32, on the CPU.
 
         Every process must call.
         """
-        return _whole({**self._masters.state_dict(), **(self._ema.state_dict() if self._ema else {})})
+        return _unsharded({**self._masters.state_dict(), **(self._ema.state_dict() if self._ema else {})})
 
     def keep_weights(self, save: Callable[[Path], object], *, quality: float | None, **numbers: Value) -> None:
-        """Has `save(path)` write the best weights if `quality` is the highest so far, and the last ones after the last step.
+        """Writes the best weights by `save(path)` if no `quality` was higher, and the last ones after the last step.
 
-        Of equal ones the longer trained is the best; None where nothing was evaluated. `numbers` go into the record of the
-        epoch. Every process must call, and the main one writes.
+        `quality` is None without an evaluation. The record of the epoch gets `numbers`. Every process must call.
         """
         progress, self._numbers = self.progress, numbers
         if quality is not None and (progress.best is None or quality >= progress.best):
@@ -268,11 +263,14 @@ class TrainingRun:
 
     def _save_checkpoint(self) -> None:
         moments = optimizer_state(self._optimizer, self._masters.named_parameters())
-        own, averages = _whole(self._masters.state_dict()), _whole(self._ema.state_dict()) if self._ema else None
+        own, averages = (
+            _unsharded(self._masters.state_dict()),
+            _unsharded(self._ema.state_dict()) if self._ema else None,
+        )
         if self.processes.main:
             state = RunState(self.progress, own, moments, averages, self._config, self._data, versions())
             save_checkpoint(self.out / CHECKPOINTS, state, keep=self.settings.keep)
 
 
-def _whole(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: whole(tensor).detach().cpu() for name, tensor in state.items()}
+def _unsharded(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: unsharded(tensor).detach().cpu() for name, tensor in state.items()}

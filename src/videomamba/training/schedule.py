@@ -11,11 +11,11 @@ from videomamba.training.settings import Optimisation
 
 
 def rate(step: int, *, steps_per_epoch: int, settings: Optimisation, rates: Rates) -> float:
-    """The rate of 0-based `step`, of a layer whose scale is 1; the same in whichever order steps are asked for.
+    """The rate of 0-based `step`, of a layer whose scale is 1.
 
-    The W warm-up steps run from `rates.warmup` to `rates.peak`, both included (a single one is at the former). Then comes
-    minimum + (peak - minimum) / 2 * (1 + cos(pi (step - W) / (total - W))), which reaches the minimum after the last step,
-    where it stays. A warm-up that is longer than the run is cut off by its end.
+    The W warm-up steps run from `rates.warmup` to `rates.peak`, both included (a single one has the former). Then comes
+    minimum + (peak - minimum) / 2 * (1 + cos(pi (step - W) / (total - W))), which reaches the minimum after the last step
+    and stays there. The end of the run cuts off a longer warm-up.
     """
     warmup = round(settings.warmup_epochs * steps_per_epoch)
     if step < warmup:

@@ -11,10 +11,10 @@ from videomamba.schema import Settings
 
 
 class Optimisation(Settings):
-    """AdamW with linear warm-up and cosine, by step. Rates are written as the original writes them, before scaling.
+    """AdamW with linear warm-up and cosine, by step. Rates are those of the original, before scaling.
 
-    The peak rate is `lr * batch_size * repeats / lr_reference` (the linear scaling rule, arXiv 1706.02677), and `min_lr`
-    and `warmup_lr` likewise where `scale_all` says so; `lr_reference` 0 leaves all as written.
+    The peak rate is `lr * batch_size * repeats / lr_reference` (the linear scaling rule, arXiv 1706.02677). With `scale_all`
+    the rule also holds for `min_lr` and `warmup_lr`; `lr_reference` 0 turns it off.
     """
 
     epochs: int = Field(default=30, ge=1)
@@ -31,28 +31,24 @@ class Optimisation(Settings):
     layer_decay: float = Field(default=1.0, gt=0, le=1, description="rate of a layer over that of the next; 1 is off")
     layer_decay_mode: Literal["true", "legacy"] = Field(
         default="true",
-        description="legacy: blocks at full rate, embeddings nearly frozen; so the released weights were made",
+        description="legacy: full rate for blocks, nearly frozen embeddings, as for the released weights",
     )
     no_decay: Literal["mamba", "legacy"] = Field(
         default="mamba", description="mamba: A_log and D are not decayed; legacy: A_log is, as in the released weights"
     )
     clip_grad: float | None = Field(default=None, gt=0, description="largest norm of the gradient of all parameters")
-    ema: float | None = Field(
-        default=None, gt=0, lt=1, description="decay of an average of the weights, which is evaluated"
-    )
+    ema: float | None = Field(default=None, gt=0, lt=1, description="decay of an average of the weights to evaluate")
 
 
 class Run(Settings):
-    """Where a run writes, on what it runs, and how often it saves and evaluates."""
+    """The folder and the machine of a run, and how often it saves and evaluates."""
 
     out: Path = Field(default=Path("runs/train"), description="folder of the run")
-    seed: int = Field(default=0, ge=0, description="of all random draws")
-    device: str = Field(default="auto", description="cpu, cuda, mps; auto: the best there is")
-    strategy: Literal["auto", "ddp", "fsdp"] = Field(default="auto", description="over several processes (torchrun)")
+    seed: int = Field(default=0, ge=0, description="seed of all random draws")
+    device: str = Field(default="auto", description="cpu, cuda, mps; auto: the best available")
+    strategy: Literal["auto", "ddp", "fsdp"] = Field(default="auto", description="of several processes (torchrun)")
     precision: Literal["fp32", "bf16"] = Field(default="fp32", description="of the matrix products; weights stay fp32")
-    micro_batch: int | None = Field(
-        default=None, ge=1, description="videos in one forward pass of one process; default: all of its share of a step"
-    )
+    micro_batch: int | None = Field(default=None, ge=1, description="videos in a forward pass; default: all of a step")
     recompute_blocks: int = Field(
         default=0,
         ge=0,
@@ -60,12 +56,8 @@ class Run(Settings):
     )
     resume: bool = Field(default=True, description="resume from the last checkpoint in `out`, if there is one")
     checkpoint_minutes: float = Field(default=10.0, ge=0, description="minutes between checkpoints")
-    keep: int = Field(default=2, ge=1, description="checkpoints that are kept; older ones are removed")
+    keep: int = Field(default=2, ge=1, description="checkpoints to keep; older ones are removed")
     evaluate_every: int = Field(default=1, ge=0, description="epochs between evaluations while training; 0: none")
-    max_bad_steps: int = Field(
-        default=5, ge=1, description="steps in a row with numbers that are not finite before the run stops"
-    )
-    max_steps: int | None = Field(default=None, ge=1, description="stop after this many steps, to try things out")
-    tensorboard: bool = Field(
-        default=False, description="write TensorBoard events beside metrics.jsonl and metrics.csv"
-    )
+    max_bad_steps: int = Field(default=5, ge=1, description="steps in a row that are not finite before the run stops")
+    max_steps: int | None = Field(default=None, ge=1, description="stop after this many steps, for a trial")
+    tensorboard: bool = Field(default=False, description="also write TensorBoard events")

@@ -15,7 +15,7 @@ from videomamba.training.guard import Guard, Verdict, clip_gradients
 
 
 class Masters(Protocol):
-    """fp32 weights that are stepped in the place of the network's rounded ones, as `models.precision.MasterWeights`."""
+    """fp32 weights that the optimiser updates instead of the network's rounded ones: `models.precision.MasterWeights`."""
 
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]: ...
     def collect_gradients(self) -> None: ...
@@ -24,7 +24,7 @@ class Masters(Protocol):
 
 
 class OwnWeights:
-    """The weights of an fp32 network, which are their own masters."""
+    """The weights of an fp32 network as their own masters."""
 
     def __init__(self, model: nn.Module) -> None:
         self._model = model
@@ -43,7 +43,7 @@ class OwnWeights:
 
 
 class MicroBatch(Protocol):
-    """The samples of one forward pass. `planned` counts them as if none had failed; `failures` are (path, reason)."""
+    """The samples of one forward pass. `planned` is their number before failures; `failures` are (path, reason)."""
 
     @property
     def planned(self) -> int: ...
@@ -58,9 +58,9 @@ Losses = Callable[[Batch], tuple[Tensor, Sequence[str]]]
 
 
 class Loader(Protocol[BatchOut]):
-    """`epoch(e, first)` gives this process's micro-batches of each step of epoch e, from step `first` on.
+    """`epoch(e, first)` yields this process's micro-batches of each step of epoch e, from step `first` on.
 
-    `waited` is how many seconds its user has waited for batches so far.
+    `waited` is the seconds spent waiting for batches so far.
     """
 
     @property
@@ -72,11 +72,10 @@ class Loader(Protocol[BatchOut]):
 
 @dataclass(frozen=True)
 class StepResult:
-    """The result of a step over all processes: mean `loss` of `samples` clips, `grad_norm` before clipping. `missing` clips
-    could not be read.
+    """The result of a step over all processes: mean `loss` of `samples` clips, `grad_norm` before clipping.
 
-    `verdict.finite` is False where the step was skipped: the weights are then unchanged. So they are where no video could be
-    read: `samples` is 0, `loss` NaN.
+    `missing` clips could not be read. The weights are unchanged where `verdict.finite` is False, and where no video could
+    be read: `samples` is then 0 and `loss` NaN.
     """
 
     loss: float
@@ -87,10 +86,9 @@ class StepResult:
 
 
 class Stepper:
-    """Makes the steps of a run.
+    """Makes the steps of a run. The gradient is that of the mean over all clips of all processes and micro-batches.
 
-    The gradient is that of the mean over all clips of the step, whichever process and micro-batch they stood in. Raises
-    VideoMambaError after as many bad steps in a row as the guard allows.
+    Raises VideoMambaError after as many bad steps in a row as the guard allows.
     """
 
     def __init__(
@@ -109,7 +107,7 @@ class Stepper:
         self.sums_itself, self.clip_grad = sums_itself, clip_grad
 
     def step(self, batches: Sequence[Batch], losses_of: Losses[Batch], *, planned: int) -> StepResult:
-        """One update from this process's micro-batches. `planned` is the number of clips in them all if none failed."""
+        """One update from this process's micro-batches, which hold `planned` clips if none failed."""
         self.optimizer.zero_grad(set_to_none=True)
         samples, total = 0, torch.zeros((), device=self.processes.device)
         for i, batch in enumerate(batches):
@@ -119,7 +117,7 @@ class Stepper:
                 self.processes.backward(losses.sum() / planned)
             self.masters.collect_gradients()
             samples += len(names)
-            total += losses.detach().sum()  # not looked at yet: a GPU need not wait
+            total += losses.detach().sum()  # not read yet: a GPU need not wait
         if self.sums_itself:
             self.processes.average_gradients(p for _, p in self.masters.named_parameters())
         samples_all, planned_all, total_all = self.processes.sum([samples, planned, float(total)])
@@ -139,5 +137,5 @@ class Stepper:
 
     @torch.no_grad()
     def _scale(self, factor: float) -> None:
-        """To the mean over the clips that were there, where some could not be read."""
+        """Makes the gradients those of the mean over the clips that could be read."""
         torch._foreach_mul_([p.grad for p in self._parameters() if p.grad is not None], factor)

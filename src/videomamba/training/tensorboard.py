@@ -1,4 +1,4 @@
-"""TensorBoard events. The one file that needs tensorboard, the extra `train`."""
+"""TensorBoard events. The one file that imports tensorboard, of the extra `train`."""
 
 from __future__ import annotations
 

@@ -1,11 +1,10 @@
 """The records of a run: metrics.jsonl, metrics.csv, TensorBoard events, and a bar or lines on stderr.
 
 A record is one line of metrics.jsonl: "kind" (step, epoch or event), "step" (optimiser steps done by then), "epoch" (of a
-step or an epoch), and the values. A number that is not finite is written as the string "nan", "inf" or "-inf", since JSON has
-none. A run that was killed and resumed has the records of an uninterrupted one: those after its checkpoint are removed.
+step or an epoch), and the values. A number that is not finite is the string "nan", "inf" or "-inf", which JSON lacks as
+numbers. A resumed run has the records of an uninterrupted one: those after its checkpoint are removed.
 
-The bar shows the step values named loss, lr, samples_per_second and waiting (the share of the time spent on waiting for
-data, in [0, 1]).
+The bar shows the step values loss, lr, samples_per_second and waiting (the share of time spent waiting for data, in [0, 1]).
 """
 
 from __future__ import annotations
@@ -18,7 +17,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from io import FileIO, StringIO
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from videomamba.files import clear_remains, write_atomically
@@ -36,7 +34,7 @@ JSONL = "metrics.jsonl"
 CSV = "metrics.csv"
 EVENTS = "tensorboard"
 AVERAGED = ("loss", "samples_per_second", "waiting")
-"""Step values whose mean is in the record of the epoch, unless the caller gives another."""
+"""Step values whose mean is in the record of the epoch, unless the caller passes another."""
 
 _NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
@@ -45,12 +43,9 @@ class Tracker:
     """Writes the records of one run into the folder `out`; a context manager.
 
     `resume_step` is the step of the checkpoint from which the run resumes: records of later steps are removed. None starts
-    the files anew. An epoch's record belongs to the step before it, so it is written before the checkpoint is; where the
-    order was the other one, the record that comes again takes the place of the first. In a distributed run the first
-    process alone has a tracker.
+    new files. A second record of an epoch replaces the first. In a distributed run only the main process has a tracker.
 
-    Every record is with the system when the call returns: a kill loses nothing, a full disk raises VideoMambaError that
-    names the file, and what was written before stays whole.
+    A kill loses no record. A full disk raises VideoMambaError with the name of the file, and earlier records stay complete.
     """
 
     def __init__(
@@ -76,7 +71,7 @@ class Tracker:
         self._bar: _Bar | None = None
 
     def __enter__(self) -> Self:
-        if self._tensorboard:  # where it is absent, nothing has been changed yet
+        if self._tensorboard:  # a missing package is an error before anything changes
             from videomamba.training.tensorboard import open_events
         kept: list[Record] = []
         if self._resume_step is not None:
@@ -96,9 +91,7 @@ class Tracker:
             self._bar = _Bar(self._total_steps, self._last_step)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if self._bar is not None:
             self._bar.stop()
         if self._jsonl is not None:
@@ -119,18 +112,17 @@ class Tracker:
             self._bar.advance(step, epoch, values)
 
     def epoch(self, epoch: int, *, quiet: bool = False, **values: Value) -> None:
-        """Records the end of an epoch: the means of the AVERAGED values of its steps that are finite, then `values`.
+        """Records the end of an epoch: the means of the finite AVERAGED values of all its steps, then `values`.
 
-        The steps before a resume count too. A `quiet` record has no line on stderr.
+        A `quiet` record has no line on stderr.
         """
         sums = self._sums if self._epoch == epoch else {}
         means: Record = {name: total / count for name, (total, count) in sums.items()}
         record = {"kind": "epoch", "step": self._last_step, "epoch": epoch, **means, **values}
         if any(old["epoch"] == epoch for old in self._epochs):
             self._epochs = [old for old in self._epochs if old["epoch"] != epoch]
-            self._rewrite(
-                [old for old in read_metrics(self._out) if (old["kind"], old.get("epoch")) != ("epoch", epoch)]
-            )
+            again = ("epoch", epoch)
+            self._rewrite([old for old in read_metrics(self._out) if (old["kind"], old.get("epoch")) != again])
         self._write(record)
         self._write_csv()
         if self._show and not quiet:
@@ -141,10 +133,7 @@ class Tracker:
                 print(line, file=sys.stderr, flush=True)
 
     def event(self, message: str, *, step: int | None = None, **values: Value) -> None:
-        """Records something that happened at `step`, by default the last: such as a skipped step.
-
-        A resume before that step removes it. What happens before `step()` is called for its step has to name it.
-        """
+        """Records an event at `step`, by default the last. A resume before that step removes it."""
         at = self._last_step if step is None else step
         self._write({"kind": "event", "step": at, "message": message, **values})
 
@@ -159,7 +148,7 @@ class Tracker:
                         self._events.add_scalar(f"{record['kind']}/{name}", value, record["step"])
 
     def _append(self, line: bytes) -> None:
-        """Writes the whole line or none of it: a disk that fills up takes a part."""
+        """Writes all of the line or nothing: a disk that fills up takes a part."""
         assert self._jsonl is not None, "a tracker is used inside its with statement"
         start = self._jsonl.tell()
         try:
@@ -172,7 +161,7 @@ class Tracker:
             raise
 
     def _take(self, record: Record) -> None:
-        """Counts a record that is in the file into the means and the epochs."""
+        """Adds a written record to the means and the epochs."""
         if record["kind"] == "epoch":
             self._epochs.append(record)
         elif record["kind"] == "step":
@@ -193,7 +182,7 @@ class Tracker:
             self._jsonl = path.open("ab", buffering=0)
 
     def _write_csv(self) -> None:
-        """All epochs anew, since an epoch may bring a column that the header has not got."""
+        """Writes all epochs again, since an epoch may have a column that the header lacks."""
         columns = list(dict.fromkeys(name for record in self._epochs for name in record if name != "kind"))
         text = StringIO()
         writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
@@ -203,10 +192,9 @@ class Tracker:
 
 
 def read_metrics(out: Path) -> list[Record]:
-    """The records of the run in the folder `out`, in order; none where it has not begun.
+    """The records of the run in the folder `out`, in order; none before its start.
 
-    A last line that a kill has cut is skipped. Raises VideoMambaError naming the file, and the line where another one is
-    not a record.
+    An incomplete last line, after a kill, is skipped. Raises VideoMambaError naming the file, and the line of another fault.
     """
     path = Path(out) / JSONL
     try:
@@ -228,7 +216,7 @@ def read_metrics(out: Path) -> list[Record]:
 
 
 def describe(values: Mapping[str, Value]) -> str:
-    """Values on one line: "loss 0.5123, samples per second 31.2"; those that are None are skipped."""
+    """Values on one line, "loss 0.5123, samples per second 31.2", without those that are None."""
     return ", ".join(
         f"{name.replace('_', ' ')} {value:.4g}" if isinstance(value, float) else f"{name.replace('_', ' ')} {value}"
         for name, value in values.items()
@@ -256,9 +244,7 @@ def _saving(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
-        raise VideoMambaError(
-            f"{path}: the metrics cannot be saved ({reason}); fix that and start again: the run resumes"
-        ) from error
+        raise VideoMambaError(f"{path}: the metrics cannot be saved ({reason}); fix that and resume the run") from error
 
 
 class _Bar:
@@ -269,11 +255,9 @@ class _Bar:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        console = Console(stderr=True)
-        # What a command prints on stdout is its answer and stays there.
-        self._progress: Progress = Progress(
-            *columns, TextColumn("{task.fields[values]}"), console=console, redirect_stdout=False
-        )
+        values, console = TextColumn("{task.fields[values]}"), Console(stderr=True)
+        # stdout is for answers.
+        self._progress: Progress = Progress(*columns, values, console=console, redirect_stdout=False)
         self._task: TaskID = self._progress.add_task("train", total=total, completed=done, values="")
         self._progress.start()
 

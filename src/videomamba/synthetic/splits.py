@@ -1,4 +1,4 @@
-"""The data of the run that makes the packaged network: real files of synthetic actions, of seeds that no split shares."""
+"""The data that the packaged network is trained on: synthetic actions as files, with seeds that no split shares."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ SPLITS: Mapping[str, tuple[Mapping[str, Any], ...]] = {
         {"clips_per_class": 25, "seed": 3000, "num_frames": 48, "fps": 24, "height": 240, "width": 320, "crf": 30},
     ),
 }
-"""Arguments of `write_dataset` for each folder of each split; the test has a size and a quality that training has not."""
+"""Arguments of `write_dataset` for each folder of each split; only the test split has its size and quality."""
 
 
-def write_actions(root: Path, *, progress: Callable[[int, int], None] | None = None) -> None:
-    """Writes what is missing of root/<split>/<i>, one folder for each entry of SPLITS: about 60 MB, once.
+def write_splits(root: Path, *, progress: Callable[[int, int], None] | None = None) -> None:
+    """Writes the missing files of root/<split>/<i>, a folder for each entry of SPLITS: about 60 MB.
 
-    Goes on where it stopped. Raises VideoMambaError when the folders hold something else or cannot be written.
+    The same call resumes. Raises VideoMambaError when the folders have other content or cannot be written.
     """
     total = sum(len(ACTIONS) * part["clips_per_class"] for parts in SPLITS.values() for part in parts)
     before = 0
