@@ -126,7 +126,7 @@ class TestOps:
         assert (code, err) == (0, "")
         backends = {"reference", "chunked", *(f"native {isa}" for isa in dispatch.native_isas())}
         modes = {(dtype, mode) for dtype in ("fp32", "bf16") for mode in bench_ops.MODES}
-        for op, peers_of in (("selective_scan", set()), ("causal_conv1d", {"conv1d alone", "conv1d whole"})):
+        for op, peers_of in (("selective_scan", set()), ("causal_conv1d", {"conv1d alone", "conv1d with transposes"})):
             timed = [r for r in records if r["table"].startswith(op)]
             assert {(r["dtype"], r["mode"], r["candidate"]) for r in timed} == {
                 (*mode, name) for mode in modes for name in backends | peers_of
@@ -200,7 +200,7 @@ class TestModel:
 
     def test_timesformer_runs(self) -> None:
         pytest.importorskip("transformers")
-        logits = peers.timesformer_inference(frames=1, size=32, dtype=torch.float32)()
+        logits = peers.peer_inference(peers.TIMESFORMER_B, frames=1, size=32, dtype=torch.float32)()
         assert isinstance(logits, torch.Tensor) and logits.shape[0] == 1
 
 

@@ -51,7 +51,7 @@ def test_a_process_answers_as_often_as_it_is_asked() -> None:
 @pytest.mark.parametrize(
     ("what", "message"),
     [
-        ("dies", "was killed, most likely for want of memory"),
+        ("dies", "was killed, most likely for lack of memory"),
         ("exits", "ended with code 3"),
         ("takes everything", "out of memory"),
     ],

@@ -83,7 +83,7 @@ def test_every_length_both_ways_and_how_it_grows(here: None) -> None:
 
 def test_what_does_not_fit_is_not_begun_and_said_so(here: None, monkeypatch: pytest.MonkeyPatch) -> None:
     deep = config(depth=24)
-    free = needed_bytes(config(depth=24, num_frames=64), torch.float32, RECOMPUTED) + training._PROCESS_BYTES
+    free = needed_bytes(config(depth=24, num_frames=64), torch.float32, RECOMPUTED) + training.PROCESS_BYTES
     monkeypatch.setattr(training, "free_memory", lambda device: int(free))
     monkeypatch.setattr(HereInstead, "seconds", lambda self: 1.0)
     figures = list(bench_training("micro", deep, DTYPES[:1], runs=1, lengths=(2, 64, 128)))
@@ -106,7 +106,7 @@ def test_a_process_that_fails_is_said_and_the_others_go_on(here: None, monkeypat
 
     def killed(self: HereInstead) -> tuple[float, int | None]:
         if self.peak == 24 * 10**6:
-            raise MeasurementError("its process was killed, most likely for want of memory")
+            raise MeasurementError("its process was killed, most likely for lack of memory")
         return whole(self)
 
     monkeypatch.setattr(HereInstead, "warm_up", killed)

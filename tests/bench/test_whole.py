@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from videomamba.bench import whole as long
-from videomamba.bench.whole import MODES, bench_long, build_pass
+from videomamba.bench import whole
+from videomamba.bench.whole import MODES, bench_whole, build_pass
 from videomamba.models.config import VideoMambaConfig
 
 CONFIG = VideoMambaConfig(num_classes=4, num_frames=16, image_size=(32, 32), depth=2, dim=32)
@@ -15,13 +15,13 @@ TOKENS_OF_A_FRAME = 4
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_every_figure(monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype) -> None:
-    def grown(build: object, config: VideoMambaConfig, frames: int, products: torch.dtype, mode: long.Mode) -> int:
+    def grown(build: object, config: VideoMambaConfig, frames: int, products: torch.dtype, mode: whole.Mode) -> int:
         assert build is build_pass and config.num_frames == 16 and products == dtype
         return 10**6 + frames * TOKENS_OF_A_FRAME * mode.bytes_per_token(config, products)
 
-    monkeypatch.setattr(long, "peak_memory", grown)
-    monkeypatch.setattr(long, "SAMENESS_FRAMES", 32)
-    figures = [figure.cells for figure in bench_long("small", CONFIG, [dtype], runs=1, lengths=(16, 40))]
+    monkeypatch.setattr(whole, "peak_memory", grown)
+    monkeypatch.setattr(whole, "SAMENESS_FRAMES", 32)
+    figures = [figure.cells for figure in bench_whole("small", CONFIG, [dtype], runs=1, lengths=(16, 40))]
     times, memory, sameness = figures[:5], figures[5:-1], figures[-1]
     assert [row["mode"] for row in times] == ["clips of 16", *map(str, MODES)] and times[0]["over the clip"] == 1
     assert all(isinstance(row["ms a frame"], float) and row["ms a frame"] > 0 for row in times)

@@ -49,7 +49,7 @@ def test_unreadable_for_a_program(bundle: Path, clips: Path, capsys: pytest.Capt
     [
         (["--fps", 0], "fps 0: give frames a second"),
         (["--top", 0], "--top 0"),
-        (["--scratch", "nowhere"], "nowhere: cannot take a file"),
+        (["--scratch", "nowhere"], "nowhere: cannot hold a file"),
     ],
     ids=str,
 )

@@ -123,7 +123,7 @@ def test_what_does_not_fit_is_refused() -> None:
     for index in (3, -4):
         with pytest.raises(ValueError, match=f"there is no layer {index}: the indices are -3 to 2"):
             model.forward_intermediates(a_video(), [index])
-    with pytest.raises(ValueError, match="registers have their slots among 27 tokens, got 9"):
+    with pytest.raises(ValueError, match="with registers there must be 27 tokens, got 9"):
         a_model(num_registers=2, pool="mean").pool(torch.zeros(1, 9, 32))
 
 

@@ -196,7 +196,7 @@ def test_damaged_weights_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     predictor = Slow(clock, 0)
     monkeypatch.setattr(predictor, "logits", lambda clips: torch.full((1, 3), float("nan")))
     watched = LiveWatch(predictor, Camera(clock, windows, "all", seconds=3), windows, drop="all")
-    with watched, pytest.raises(WeightsError, match="camera: the model answers with numbers that are not finite"):
+    with watched, pytest.raises(WeightsError, match="camera: the model's scores are not finite"):
         next(watched)
 
 

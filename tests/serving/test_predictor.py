@@ -82,7 +82,7 @@ def test_a_released_file_brings_its_labels_and_preprocessing(clips: Path, tmp_pa
     assert predictor(clips / "clip0.mp4").top.label in predictor.labels
 
 
-@pytest.mark.parametrize(("outputs", "reason"), [(0, "no classification head"), (1, "answers with a number")])
+@pytest.mark.parametrize(("outputs", "reason"), [(0, "no classification head"), (1, "its output is a number")])
 def test_a_model_without_classes_is_refused(outputs: int, reason: str, tmp_path: Path) -> None:
     model = create_model("videomamba_micro", depth=1, dim=32, num_frames=2, image_size=32, num_classes=outputs)
     path = save_bundle(tmp_path / "other.safetensors", model, Preprocess(num_frames=2, image_size=(32, 32)))

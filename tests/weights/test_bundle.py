@@ -82,9 +82,9 @@ def test_info_must_be_json(build: Build, tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_clips_that_the_model_does_not_take_are_a_programming_error(build: Build, tmp_path: Path) -> None:
+def test_clips_that_do_not_fit_the_model_are_a_programming_error(build: Build, tmp_path: Path) -> None:
     for wrong in ({"num_frames": 8}, {"image_size": (32, 48)}):
-        with pytest.raises(ValueError, match="clips that the model does not take"):
+        with pytest.raises(ValueError, match="do not fit the model"):
             save_bundle(tmp_path / "x.safetensors", build(), SQUARE.model_copy(update=wrong))
     assert not list(tmp_path.iterdir())
 
@@ -204,7 +204,7 @@ class TestMalformed:
         [
             (edited("config", depth=3), "'config' says depth = 3, the tensors say 2"),
             (edited("config", num_frames=8), "'config' says num_frames = 8, the tensors say 4"),
-            (edited("config", image_size=[32, 32]), "6 patches, which is not the grid 2x2"),
+            (edited("config", image_size=[32, 32]), "6 patches, not the grid 2x2"),
             (
                 lambda m, _: m.update(config=m["config"].replace('"num_classes":5', '"num_classes":0'), labels="[]"),
                 "num_cl",

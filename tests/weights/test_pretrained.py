@@ -124,10 +124,10 @@ def test_given_names_replace_those_of_the_file(build: Build, tmp_path: Path) -> 
     [
         ({}, {"labels": ["one", "two"]}, r"2 class names for a model with 5 classes; give one name per class"),
         ({}, {"labels": LABELS, "to": "video"}, "the original's video format has no class names; write a bundle"),
-        ({"num_classes": 0}, {"labels": LABELS}, "its output is features, without a head, so there are no classes"),
-        ({"num_classes": 1}, {"labels": ["x"]}, "its output is a number, so there are no classes to name"),
+        ({"num_classes": 0}, {"labels": LABELS}, "its output is features, without a head, not classes"),
+        ({"num_classes": 1}, {"labels": ["x"]}, "its output is a number, not classes"),
         ({"image_size": (32, 48)}, {}, "6 patches, not a square; give the height and width of the images"),
-        ({"image_size": (32, 48)}, {"image_size": 64}, "6 patches, which is not the grid 4x4"),
+        ({"image_size": (32, 48)}, {"image_size": 64}, "6 patches, not the grid 4x4"),
         ({}, {"image_size": 50}, "must be a multiple of patch_size 16"),
         ({}, {"num_frames": 10**9}, "tokens, more than 4000000; use fewer frames"),
         ({"image_size": 64}, {"to": "image"}, "several frames is no image model"),

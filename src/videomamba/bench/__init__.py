@@ -1,1 +1,1 @@
-"""What `videomamba bench` measures, one file a subject; how it is measured is `evaluation.benchmark`."""
+"""The benchmarks of `videomamba bench`, one file a subject; `measure` and `process` are the tools."""

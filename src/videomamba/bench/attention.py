@@ -25,8 +25,8 @@ FUSED_KERNELS = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDP
 
 
 def inference(forward: Callable[[], object]) -> Callable[[], object]:
-    """`forward` without gradients. In it scaled_dot_product_attention is one of the fused kernels: where none of them serves
-    it raises RuntimeError, instead of building the scores unasked."""
+    """`forward` without gradients. In it scaled_dot_product_attention is one of the fused kernels; it raises RuntimeError
+    where none of them serves, instead of materialising the scores."""
 
     def call() -> object:
         with torch.inference_mode(), sdpa_kernel(FUSED_KERNELS):
@@ -38,8 +38,8 @@ def inference(forward: Callable[[], object]) -> Callable[[], object]:
 class JointTimeSformer(nn.Module):
     """A vision transformer whose tokens, those of all frames and the class token, all attend to all.
 
-    The defaults are DeiT-Ti. `attention` says how: "materialised" keeps the (l, l) scores in memory, as the code of ViT and
-    TimeSformer does; "fused" is PyTorch's scaled_dot_product_attention. The weights are the same, and so is the result.
+    The defaults are DeiT-Ti. `attention`: "materialised" keeps the (l, l) scores in memory, as the code of ViT and
+    TimeSformer does; "fused" is PyTorch's scaled_dot_product_attention. Weights and results are the same.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class JointTimeSformer(nn.Module):
 
 
 class JointBlock(nn.Module):
-    """Attention and MLP, each after its norm and added to what it was given."""
+    """Attention and MLP, each after its norm and added to its input."""
 
     def __init__(self, *, dim: int, heads: int, attention: Form) -> None:
         super().__init__()
@@ -106,8 +106,7 @@ class SelfAttention(nn.Module):
         if self.form == "fused":
             mixed = F.scaled_dot_product_attention(q, k, v)
         else:
-            # Two (b, h, l, l) tensors live at once, before and after the scale and before and after the softmax: what the
-            # published code does, so nothing is done in place here.
+            # As in the published code nothing is done in place: two (b, h, l, l) tensors exist at once.
             scores = (q @ k.transpose(-2, -1)) * q.shape[-1] ** -0.5
             scores = scores.softmax(dim=-1)
             mixed = scores @ v
@@ -119,7 +118,7 @@ class SelfAttention(nn.Module):
 class Attending:
     """In one layer `groups` sets of `length` tokens, each of which attends within its set.
 
-    `products` counts the (d, d) matrices that each of these tokens passes: three for q, k, v and those after.
+    `products` counts the (d, d) matrices of each of these tokens: three for q, k, v and those after.
     """
 
     groups: int
@@ -129,7 +128,7 @@ class Attending:
 
 @dataclass(frozen=True)
 class Transformer:
-    """What the cost of a transformer for one clip depends on. Sizes in tokens, channels and layers."""
+    """The sizes of a transformer that determine its cost for one clip, in tokens, channels and layers."""
 
     patches: int
     patch_inputs: int
@@ -143,20 +142,20 @@ class Transformer:
 
     @property
     def products(self) -> int:
-        """Multiply-accumulates of all matrix products, those of the attention among them; bias left out."""
+        """Multiply-accumulates of all matrix products, with those of the attention, without bias."""
         each = sum(a.groups * a.length * (a.products * self.dim**2 + 2 * a.length * self.dim) for a in self.attending)
         each += self.tokens * 2 * MLP_RATIO * self.dim**2
         return self.patches * self.patch_inputs * self.dim + self.depth * each + self.dim * self.classes
 
     @property
     def macs(self) -> int:
-        """Products and norms, as `flops.macs` counts VideoMamba: bias, activations, residual sums are left out, and so is
-        the softmax, although the scan's exponentials are counted there."""
+        """Products and norms, as `flops.macs` counts VideoMamba, without bias, activations, residual sums and softmax,
+        although the scan's exponentials are counted there."""
         normed = self.tokens + sum(a.groups * a.length for a in self.attending)
         return self.products + NORM_OPERATIONS * self.dim * (self.depth * normed + self.tokens)
 
     def least_bytes(self, *, itemsize: int, materialised: bool) -> int:
-        """What weights and one call need at the least, in bytes: to know beforehand what cannot fit, not a measurement.
+        """A lower bound of the bytes of weights and one call, to skip what cannot fit.
 
         At the peak of a layer there are the residual stream and either q, k, v with, if materialised, twice the scores,
         or the hidden layer of the MLP before and after its activation.

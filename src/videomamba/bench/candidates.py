@@ -1,6 +1,6 @@
-"""What `videomamba bench efficiency` compares: VideoMamba, TimeSformer-Ti in two forms, and what transformers has.
+"""The candidates of `videomamba bench efficiency`: VideoMamba, TimeSformer-Ti in two forms, and networks of transformers.
 
-Everything here says what a candidate costs without running it, and how a process of its own builds it.
+Their costs are computed without running them; a process of its own builds each.
 """
 
 from __future__ import annotations
@@ -13,16 +13,13 @@ import torch
 
 from videomamba.bench import flops
 from videomamba.bench.attention import Form, JointTimeSformer, inference, joint_timesformer_cost
+from videomamba.bench.model import Call, build_inference
 from videomamba.bench.peers import PEERS, Peer, available, peer_inference
 from videomamba.models.config import VideoMambaConfig
-from videomamba.models.precision import cast_products
-from videomamba.models.videomamba import VideoMamba
-
-Call = Callable[[], object]
 
 TIMESFORMER_TI: tuple[Form, ...] = ("materialised", "fused")
 AGAINST = (*TIMESFORMER_TI, *PEERS)
-"""The names of what VideoMamba is compared with."""
+"""The names of the networks that VideoMamba is compared with."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +29,7 @@ class Work:
     tokens: int
     macs: int
     least_bytes: int
-    """What it cannot do without above an idle process with PyTorch."""
+    """A lower bound of its memory above an idle process with PyTorch."""
     build: Callable[[], Call]
     """Can be sent to a process."""
 
@@ -41,10 +38,10 @@ class Work:
 class Candidate:
     name: str
     mixing: str
-    """How its tokens see one another."""
+    """How its tokens exchange information."""
     implementation: str
     bf16: str
-    """What is in bf16 when bf16 is asked for."""
+    """The part that a measurement in bf16 has in bf16."""
     work: Callable[[int, torch.dtype], Work]
     tubelet: int = 1
     """Frames in a patch: the length must be a multiple."""
@@ -77,12 +74,8 @@ def find_candidates(name: str, config: VideoMambaConfig, *, against: Sequence[st
             )
         )
     for peer in (peer for key, peer in PEERS.items() if key in against and available()):
-        work = partial(_peer_work, peer, size, device)
-        found.append(
-            Candidate(
-                peer.name, peer.mixing, f"transformers, {peer.attention}", "the whole network", work, peer.tubelet
-            )
-        )
+        by, work = f"transformers, {peer.attention}", partial(_peer_work, peer, size, device)
+        found.append(Candidate(peer.name, peer.mixing, by, "the whole network", work, peer.tubelet))
     return found
 
 
@@ -91,17 +84,8 @@ def _videomamba_work(config: VideoMambaConfig, device: str, frames: int, dtype: 
     tokens = flops.tokens(changed)
     # The residual stream before and after a layer, and one direction's result; a layer in steps needs several times that.
     needs = 4 * tokens * (2 * config.dim + config.inner_dim)
-    build = partial(build_videomamba, changed, dtype, device)
+    build = partial(build_inference, changed, dtype, device)
     return Work(tokens, sum(flops.macs(changed).values()), needs, build)
-
-
-def build_videomamba(config: VideoMambaConfig, dtype: torch.dtype, device: str) -> Call:
-    """Inference on one clip with random weights, the matrix products in `dtype`."""
-    model = VideoMamba(config).eval().to(device)
-    if dtype != torch.float32:
-        cast_products(model, dtype)
-    clip = torch.randn(1, 3, config.num_frames, *config.image_size, device=device)
-    return inference(lambda: model(clip))
 
 
 def _timesformer_work(form: Form, size: int, classes: int, device: str, frames: int, dtype: torch.dtype) -> Work:

@@ -1,7 +1,7 @@
-"""VideoMamba against attention from short clips to long: time, memory, arithmetic, how they grow, and where the curves cross.
+"""VideoMamba against attention from short clips to long: time, memory, arithmetic, their growth, and where curves cross.
 
-Every candidate at every length is a process of its own, which builds the network, warms up and says its peak. Then the
-processes take turns, so that a ratio compares what ran one after the other.
+Every candidate at every length is a process of its own, which builds the network, warms up and reports its peak. Then the
+processes take turns, so that a ratio compares runs of the same moment.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -22,30 +21,17 @@ from videomamba.bench.measure import (
     SLOW_SECONDS,
     Cell,
     Figure,
-    Timing,
+    Measured,
     fitted_exponent,
     take_turns,
 )
 from videomamba.bench.peers import ABSENCE, PEERS, available
-from videomamba.bench.process import FreshProcess, MeasurementError, free_memory
+from videomamba.bench.process import PROCESS_BYTES, FreshProcess, MeasurementError, free_memory
 from videomamba.models.config import VideoMambaConfig
 
 CANDIDATES = "candidates: one clip, random weights, inference"
 GROWTH = "fitted exponents over the lengths measured, and those of the last two alone: 1 is linear, 2 quadratic"
-CROSSINGS = (
-    "from how many frames on VideoMamba takes less, interpolated; and at which of the lengths the other takes less"
-)
-
-_PROCESS_BYTES = 4e8
-"""What a process with PyTorch takes before it has a network."""
-
-
-@dataclass(frozen=True)
-class Measured:
-    timing: Timing
-    peak: int | None
-    macs: int
-
+CROSSINGS = "from how many frames on VideoMamba takes less, interpolated; and at which lengths the other takes less"
 
 Curves = dict[tuple[str, str], dict[int, Measured]]
 """By dtype and candidate: by the frames of the clip."""
@@ -64,14 +50,13 @@ def bench_efficiency(
 ) -> Iterator[Figure]:
     """The lines of `videomamba bench efficiency`: each length as it is measured, then exponents and crossings.
 
-    What cannot fit in memory, or is expected to take longer than `most_seconds` for all its runs, is not run, and a line
-    says why.
+    A measurement that cannot fit in memory, or is expected to take longer than `most_seconds` for all its runs, is skipped,
+    and a line says why.
     """
     candidates = find_candidates(name, config, against=against, device=device)
-    for candidate in candidates:
-        cells: dict[str, Cell] = {"candidate": candidate.name, "tokens": candidate.mixing}
-        cells["frames in a patch"] = candidate.tubelet
-        yield Figure(CANDIDATES, {**cells, "by": candidate.implementation, "bf16 means": candidate.bf16})
+    for one in candidates:
+        cells: dict[str, Cell] = {"candidate": one.name, "tokens": one.mixing, "frames in a patch": one.tubelet}
+        yield Figure(CANDIDATES, {**cells, "by": one.implementation, "bf16 means": one.bf16})
     for key in against:
         if key in PEERS and not available():
             yield Figure("not measured", {"what": PEERS[key].name, "why": ABSENCE})
@@ -98,7 +83,7 @@ def measure_length(
     device: str,
     most_seconds: float,
 ) -> tuple[dict[str, Measured], dict[str, str]]:
-    """What was measured at this length, by candidate, and for the others why not. `curves` has the lengths before it."""
+    """The measurements at this length by candidate, and for the others why not. `curves` has the shorter lengths."""
     refused: dict[str, str] = {}
     works, peaks, expected = {}, {}, {}
     timers: dict[str, Callable[[], float]] = {}
@@ -126,7 +111,7 @@ def measure_length(
 
 
 def _turn(process: FreshProcess, name: str, refused: dict[str, str]) -> float:
-    """Seconds of a call; a process that fails is refused from then on and the others go on."""
+    """Seconds of a call; a process that fails is refused from then on and the others continue."""
     if name not in refused:
         try:
             return process.seconds()
@@ -138,11 +123,11 @@ def _turn(process: FreshProcess, name: str, refused: dict[str, str]) -> float:
 def too_much(
     work: Work, before: Mapping[int, Measured], runs: int, free: int | None, most_seconds: float
 ) -> str | None:
-    """Why a measurement is not begun, in words; None when it may be. `before` are the shorter clips of the candidate.
+    """Why a measurement is skipped; None when it is not. `before` are the shorter clips of the candidate.
 
-    The time is expected to grow as the arithmetic does from the longest clip measured.
+    The expected time grows as the arithmetic does from the longest clip measured.
     """
-    needs = work.least_bytes + _PROCESS_BYTES
+    needs = work.least_bytes + PROCESS_BYTES
     if free is not None and needs > free:
         return f"needs {needs / 1e9:.1f} GB, {free / 1e9:.1f} GB are free"
     if before:
@@ -215,8 +200,8 @@ def crossing_lines(name: str, curves: Curves) -> Iterator[Figure]:
 def crossing(mine: Mapping[int, float], other: Mapping[int, float]) -> float | str:
     """The length from which on `mine` is below `other`, by straight lines in log-log between the lengths that both have.
 
-    "always" where it is below at all of them, "never in the range" where it is at none, "not measured" without any; words
-    too where it is below at some length but not at the longest.
+    "always" where it is below at all of them, "never in the range" where it is at none, "not measured" without any; also
+    text where it is below at some length but not at the longest.
     """
     lengths = sorted(mine.keys() & other.keys())
     lead = [math.log(other[length] / mine[length]) for length in lengths]  # above 0 where `mine` is less
@@ -227,9 +212,8 @@ def crossing(mine: Mapping[int, float], other: Mapping[int, float]) -> float | s
     if all(value <= 0 for value in lead):
         return "never in the range"
     if lead[-1] <= 0:
-        return (
-            f"not at {lengths[-1]}, but at {_listed([n for n, value in zip(lengths, lead, strict=True) if value > 0])}"
-        )
+        better = [n for n, value in zip(lengths, lead, strict=True) if value > 0]
+        return f"not at {lengths[-1]}, but at {_listed(better)}"
     last = max(i for i, value in enumerate(lead) if value <= 0)
     share = -lead[last] / (lead[last + 1] - lead[last])
     return float(lengths[last] * (lengths[last + 1] / lengths[last]) ** share)
@@ -244,7 +228,7 @@ def _times(curve: Mapping[int, Measured]) -> dict[int, float]:
 
 
 def _peaks(curve: Mapping[int, Measured]) -> dict[int, float]:
-    """Those that are known and not 0, of which there is no logarithm."""
+    """The known ones without 0, which has no logarithm."""
     return {frames: float(measured.peak) for frames, measured in curve.items() if measured.peak}
 
 

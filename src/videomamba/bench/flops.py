@@ -39,12 +39,12 @@ def tokens(config: VideoMambaConfig) -> int:
 
 
 def mixer_passes(config: VideoMambaConfig) -> int:
-    """How often a mixer runs: the order that combines two in every block runs each mixer on both."""
+    """The number of runs of a mixer: an order that combines two in every block runs each mixer on both."""
     return config.depth * (2 if config.scan_order == "spatiotemporal_v2" else 1)
 
 
 def products(config: VideoMambaConfig) -> tuple[Product, ...]:
-    """Every matrix product of one forward pass, the patch embedding among them."""
+    """Every matrix product of one forward pass, with that of the patch embedding."""
     length, passes = tokens(config), mixer_passes(config)
     dim, inner, rank, projected = config.dim, config.inner_dim, config.dt_rank, config.dt_rank + 2 * config.d_state
     found = (
@@ -59,10 +59,10 @@ def products(config: VideoMambaConfig) -> tuple[Product, ...]:
 
 
 def macs(config: VideoMambaConfig, *, as_published: bool = False) -> dict[str, int]:
-    """MACs of each part. Bias, activations, gate, skip and residual sums are left out, as is usual.
+    """MACs of each part, as usual without bias, activations, gate, skip and residual sums.
 
-    `as_published` leaves out what the paper's counter could not see inside the fused operator, which is all between
-    in_proj and out_proj: x_proj, dt_proj, convolution and scan.
+    `as_published` omits the inside of the fused operator, which the paper's counter could not see: x_proj, dt_proj,
+    convolution and scan.
     """
     walked = tokens(config) * config.inner_dim * 2 * mixer_passes(config)
     unseen = {"x_proj, both directions", "dt_proj, both directions"} if as_published else set()

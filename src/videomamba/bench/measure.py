@@ -1,6 +1,6 @@
-"""How speed and memory are measured: what is compared is called in turns, so that a noisy moment hits all alike.
+"""Measuring speed and memory: the compared calls take turns, so that a noisy moment affects all of them.
 
-Nothing here knows what it measures. `serving.bench` builds the calls, `evaluation.plot` draws the results.
+Nothing here depends on what is measured.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ Cell = str | int | float | None
 DTYPE_NAMES = {torch.float32: "fp32", torch.bfloat16: "bf16"}
 
 WARM_SECONDS = 0.05
-"""A call shorter than this runs once uncounted before each counted run: the one before it has taken the caches."""
+"""A call shorter than this runs once uncounted before each counted run: the call before it has used the caches."""
 SLOW_SECONDS = 1.0
 SLOW_RUNS = 3
 """A call longer than SLOW_SECONDS is counted in the first SLOW_RUNS rounds only."""
 
-_COPY_BYTES = 2**28  # beyond any last-level cache that a processor of today gives to one program
+_COPY_BYTES = 2**28  # larger than the last-level cache of any processor
 _PRODUCT_SIZE = 1024
 _LIMIT_RUNS = 10
 
@@ -74,6 +74,15 @@ class Timing:
         return {"ms": 1e3 * self.median, "low": 1e3 * low, "high": 1e3 * high, "runs": len(self.seconds)}
 
 
+@dataclass(frozen=True)
+class Measured:
+    """A call in a process of its own: its timing, its peak in bytes (None: unknown), and its arithmetic."""
+
+    timing: Timing
+    peak: int | None
+    macs: int = 0
+
+
 def measure(
     calls: Mapping[str, Callable[[], object]], *, runs: int, clock: Callable[[], float] = time.perf_counter
 ) -> dict[str, Timing]:
@@ -86,10 +95,10 @@ def measure(
 def take_turns(
     timers: Mapping[str, Callable[[], float]], expected: Mapping[str, float], *, runs: int
 ) -> dict[str, Timing]:
-    """`runs` rounds in each of which every timer makes its call once and says the seconds.
+    """`runs` rounds in each of which every timer makes its call once and returns its seconds.
 
-    `expected` has about what each takes: a call below WARM_SECONDS runs once uncounted before, one above SLOW_SECONDS has
-    SLOW_RUNS rounds only. Garbage is collected between the rounds, never inside a run. Raises ValueError when `runs` is
+    `expected` are the approximate seconds of each: a call below WARM_SECONDS runs once uncounted before, one above
+    SLOW_SECONDS in SLOW_RUNS rounds only. Garbage is collected between the rounds only. Raises ValueError when `runs` is
     below 1.
     """
     if runs < 1:
@@ -126,7 +135,7 @@ def peak_memory(build: Callable[P, Callable[[], object]], *args: P.args, **kwarg
 
 
 def describe_machine() -> dict[str, Cell]:
-    """Processor, threads and PyTorch, as every result should say."""
+    """Processor, threads and PyTorch, which every result should state."""
     cpu = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():
@@ -137,13 +146,13 @@ def describe_machine() -> dict[str, Cell]:
 
 @dataclass(frozen=True)
 class Limits:
-    """What the machine gives at best, by the threads that PyTorch uses: bytes and floating-point operations a second."""
+    """The best rates of the machine with PyTorch's threads: bytes and floating-point operations a second."""
 
     bytes_per_second: float
     flops_per_second: float
 
     def seconds(self, *, moved: float, flops: float) -> float:
-        """The least time for `moved` bytes to and from memory and `flops` operations, one hidden behind the other."""
+        """The least time for `moved` bytes to and from memory and `flops` operations at the same time."""
         return max(moved / self.bytes_per_second, flops / self.flops_per_second)
 
 

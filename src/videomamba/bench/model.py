@@ -1,13 +1,14 @@
-"""A whole network beside its own matrix products, where its time goes, and how time and memory grow with the clip.
+"""A network compared with its own matrix products, the shares of its time, and growth of time and memory with the clip.
 
-The products are those of the network, of the same shapes and dtype, through `torch.nn.functional.linear`: what remains
-above them is what the rest of the network costs.
+The products are those of the network, of the same shapes and dtype, through `torch.nn.functional.linear`: the time above
+theirs is the cost of the rest of the network.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -25,24 +26,19 @@ from videomamba.ops import dispatch
 
 Call = Callable[[], object]
 
-GROWTH = "inference against the length of the clip; the peak is what a call takes above weights and clip"
+GROWTH = "inference against the length of the clip; the peak is the memory of a call above weights and clip"
 LAYER_MEMORY = "inference of one layer: its output and one direction's result, and the peak above weights and input"
 LAYER_FACTOR = 8
-"""By how much longer the second clip is whose layer is weighed."""
+"""The memory of a layer is measured on a clip and on one this many times longer."""
 EXPONENTS = "fitted exponent of time and memory against the length: 1 is linear"
 STANDARD_FRAMES = 16
-"""The length that the time per frame of every other is compared with, where it is among them."""
+"""The time per frame of other lengths is compared with that of this one, where it is measured."""
 
-# Which events of a profile belong to a part: operators of PyTorch by their name, others by how it begins. The outermost
-# event that is listed takes all inside it.
+# The events of a profile that belong to a part: operators of PyTorch by name, others by its start. The outermost listed
+# event includes all events inside it.
 PARTS: Mapping[str, tuple[str, ...]] = {
-    "products": (
-        "aten::linear",
-        "aten::mm",
-        "aten::addmm",
-        "aten::matmul",
-        "aten::conv3d",
-        "aten::convolution_backward",
+    "products": tuple(
+        f"aten::{name}" for name in ("linear", "mm", "addmm", "matmul", "conv3d", "convolution_backward")
     ),
     "scan": ("videomamba::native_scan", "videomamba::selective_scan"),
     "conv": ("videomamba::native_conv", "videomamba::causal_conv1d"),
@@ -57,40 +53,29 @@ PARTS: Mapping[str, tuple[str, ...]] = {
 _PROFILED_RUNS = 3
 
 
-def build_inference(config: VideoMambaConfig, dtype: torch.dtype) -> Call:
+def build_inference(config: VideoMambaConfig, dtype: torch.dtype, device: str = "cpu") -> Call:
     """Inference on one clip with random weights, the products in `dtype`."""
-    model = VideoMamba(config).eval()
-    if dtype != torch.float32:
-        cast_products(model, dtype)
-    video = torch.randn(1, 3, config.num_frames, *config.image_size)
-
-    def call() -> object:
-        with torch.inference_mode():
-            return model(video)
-
-    return call
+    model = VideoMamba(config).eval().to(device)
+    cast_products(model, dtype)
+    video = torch.randn(1, 3, config.num_frames, *config.image_size, device=device)
+    return torch.inference_mode()(partial(model, video))
 
 
 def build_layer(config: VideoMambaConfig, dtype: torch.dtype, form: str) -> Call:
-    """Inference of one layer, "fused" as it runs by itself or "modular" as it does when somebody looks inside."""
+    """Inference of one layer, "fused" as it normally runs or "modular" as with a hook."""
     model = VideoMamba(config.model_copy(update={"depth": 1})).eval()
     cast_products(model, dtype)
     layer, residual = model.get_submodule("layers.0"), torch.randn(1, tokens(config), config.dim)
     if form == "modular":
         layer.get_submodule("mixer.in_proj").register_forward_hook(lambda *_: None)
-
-    def call() -> object:
-        with torch.inference_mode():
-            return layer(residual)
-
-    return call
+    return torch.inference_mode()(partial(layer, residual))
 
 
 def build_training_step(config: VideoMambaConfig, dtype: torch.dtype, recomputed: int = 0) -> Call:
     """Forward, loss, backward and an AdamW step on one clip, the products in `dtype` with fp32 master weights.
 
-    The first `recomputed` blocks compute their activations again instead of keeping them; if any do, the process gives large
-    blocks of memory back, as `videomamba train` then does.
+    The first `recomputed` blocks compute their activations again instead of keeping them; then the process returns large
+    blocks of memory, as `videomamba train` does.
     """
     model = VideoMamba(config).train()
     model.recompute_activations(recomputed)
@@ -111,10 +96,8 @@ def build_training_step(config: VideoMambaConfig, dtype: torch.dtype, recomputed
 
 
 def build_products(config: VideoMambaConfig, dtype: torch.dtype, *, training: bool) -> Call:
-    """The matrix products of one inference, or of one training step: with those of input and weight gradients.
-
-    Each product has its own weights, as in the network. The patch embedding has no input gradient.
-    """
+    """The matrix products of one inference, in training also those of input (not of the patch embedding) and weight
+    gradients. Each product has its own weights, as in the network."""
     work = []
     for product in products(config):
         x = torch.randn(product.rows, product.inner).to(dtype)
@@ -150,11 +133,13 @@ def bench_model(
             }
             if mode == "inference" and peers.available():
                 size, frames = config.image_size[0], config.num_frames
-                calls["TimeSformer-B"] = peers.timesformer_inference(frames=frames, size=size, dtype=dtype)
+                calls["TimeSformer-B"] = peers.peer_inference(
+                    peers.TIMESFORMER_B, frames=frames, size=size, dtype=dtype
+                )
             found = measure(calls, runs=runs)
             for candidate, timing in found.items():
                 yield Figure(
-                    f"{_clip(config)}, beside the matrix products alone",
+                    f"{_clip(config)}, compared with the matrix products alone",
                     {
                         "mode": mode,
                         "dtype": DTYPE_NAMES[dtype],
@@ -180,7 +165,7 @@ def _clip(config: VideoMambaConfig) -> str:
 
 
 def shares(call: Call) -> dict[str, float]:
-    """The share of each part of PARTS in the time of `call`, by PyTorch's profiler; "rest" is what no part claims."""
+    """The share of each part of PARTS in the time of `call`, by PyTorch's profiler; "rest" is in no part."""
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler would report its start and stop on stderr
     call()
     with dispatch.kernels_in_profiles(), profile(use_kineto=False) as profiled:

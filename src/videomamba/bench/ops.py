@@ -1,7 +1,7 @@
-"""The two operators at the size of one layer, on every backend, beside PyTorch's own convolution and the machine's limits.
+"""The two operators at the size of one layer, on every backend, with PyTorch's own convolution and the machine's limits.
 
-Shapes: l length, e channels, n states, k taps; the batch is 1. The inputs lie in memory as the mixer has them: x and z are
-halves of one row, B and C are parts of one.
+Shapes: l length, e channels, n states, k taps; the batch is 1. The inputs have the strides that they have in the mixer:
+x and z are halves of one row, B and C are parts of one.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from videomamba.models.config import VideoMambaConfig
 from videomamba.ops import causal_conv1d, dispatch, selective_scan
 
 Call = Callable[[], object]
+Context = Callable[[], contextlib.AbstractContextManager[object]]
 MODES = ("forward", "fwd+bwd")
-BASELINES = ("reference", "conv1d alone", "conv1d whole")
+BASELINES = ("reference", "conv1d alone", "conv1d with transposes")
 SCANS: tuple[Callable[..., Any], ...] = (selective_scan, partial(selective_scan, reverse=True))
 
 # Floating-point operations as the C++ kernels do them, a fused multiply-add being two. Per token, channel and state:
@@ -36,7 +37,7 @@ CONV_PER_CHANNEL = {"forward": 20, "fwd+bwd": 20 + 25}
 
 
 def scan_inputs(config: VideoMambaConfig, dtype: torch.dtype) -> dict[str, Tensor]:
-    """Arguments of `selective_scan` for one direction of one layer: all that the mixer passes."""
+    """Arguments of `selective_scan` for one direction of one layer, as the mixer passes them."""
     length, channels, states = tokens(config), config.inner_dim, config.d_state
     generator = torch.Generator().manual_seed(0)
 
@@ -70,33 +71,26 @@ def conv_inputs(config: VideoMambaConfig, dtype: torch.dtype) -> dict[str, Tenso
 def in_mode(mode: str, op: Callable[..., Any], inputs: dict[str, Tensor]) -> Call:
     """A call of `op`, without gradients or with those of all its inputs."""
     if mode == "forward":
-
-        def forward() -> object:
-            with torch.inference_mode():
-                return op(**inputs)
-
-        return forward
+        return torch.inference_mode()(partial(op, **inputs))
     leaves = {name: tensor.detach().requires_grad_() for name, tensor in inputs.items()}
     with torch.no_grad():
         grad = torch.randn_like(op(**inputs))
     return lambda: torch.autograd.grad(op(**leaves), list(leaves.values()), grad)
 
 
-def backends() -> dict[str, Callable[[], contextlib.AbstractContextManager[object]]]:
+def backends() -> dict[str, Context]:
     """Contexts by name: every backend that serves a CPU here, the native one once for each instruction set."""
-    found: dict[str, Callable[[], contextlib.AbstractContextManager[object]]] = {
-        name: partial(dispatch.use_backend, name) for name in ("reference", "chunked")
-    }
 
     @contextlib.contextmanager
     def native(isa: str) -> Iterator[None]:
         with dispatch.use_backend("native"), dispatch.use_isa(isa):
             yield
 
-    return found | {f"native {isa}": partial(native, isa) for isa in dispatch.native_isas()}
+    plain: dict[str, Context] = {name: partial(dispatch.use_backend, name) for name in ("reference", "chunked")}
+    return plain | {f"native {isa}": partial(native, isa) for isa in dispatch.native_isas()}
 
 
-def _within(context: Callable[[], contextlib.AbstractContextManager[object]], calls: Sequence[Call]) -> Call:
+def _within(context: Context, calls: Sequence[Call]) -> Call:
     def run() -> None:
         with context():
             for call in calls:
@@ -153,15 +147,14 @@ def _conv_calls(config: VideoMambaConfig, dtype: torch.dtype, mode: str) -> dict
     channels_first = {**inputs, "x": inputs["x"].mT.contiguous()}
     return {name: _within(context, [call]) for name, context in backends().items()} | {
         "conv1d alone": in_mode(mode, torch_conv_alone, channels_first),
-        "conv1d whole": in_mode(mode, torch_conv, inputs),
+        "conv1d with transposes": in_mode(mode, torch_conv, inputs),
     }
 
 
 def build_scan(config: VideoMambaConfig, dtype: torch.dtype, backend: str) -> Call:
-    """One direction, forward and backward, on `backend`: what the child process of `peak_memory` runs."""
-    return _within(
-        partial(dispatch.use_backend, backend), [in_mode(MODES[1], selective_scan, scan_inputs(config, dtype))]
-    )
+    """One direction, forward and backward, on `backend`, for the process of `peak_memory`."""
+    call = in_mode(MODES[1], selective_scan, scan_inputs(config, dtype))
+    return _within(partial(dispatch.use_backend, backend), [call])
 
 
 def _size(tensors: dict[str, Tensor], *names: str) -> int:
@@ -188,7 +181,7 @@ def _memory(config: VideoMambaConfig, dtypes: Sequence[torch.dtype]) -> Iterator
 
 
 def least_work(op: str, mode: str, config: VideoMambaConfig, dtype: torch.dtype) -> tuple[int, int]:
-    """(bytes, operations) that one measured call cannot do without: inputs read once, outputs written once in each pass."""
+    """The least (bytes, operations) of one measured call: inputs read once, outputs written once in each pass."""
     cells = tokens(config) * config.inner_dim
     if op == "selective_scan":
         inputs, directions = scan_inputs(config, dtype), 2

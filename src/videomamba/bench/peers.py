@@ -1,4 +1,4 @@
-"""Networks of others to compare with, random weights. The one file that needs transformers, the extra `peers`."""
+"""Networks of Hugging Face transformers to compare with, random weights. The only file that needs the extra `peers`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def available() -> bool:
 
 @dataclass(frozen=True)
 class Peer:
-    """A network of size B of Hugging Face transformers as its config's defaults make it, but for length and picture."""
+    """A network of size B with the defaults of its config, except for length and picture."""
 
     name: str
     config: str
@@ -28,7 +28,7 @@ class Peer:
     tubelet: int
     """Frames in a patch."""
     attention: str
-    """The implementation that transformers is told to use."""
+    """The implementation that transformers uses."""
     mixing: str
 
     def cost(self, *, frames: int, size: int) -> Transformer:
@@ -37,8 +37,7 @@ class Peer:
         patches = places * steps
         tokens = patches if self.config == "VideoMAEConfig" else 1 + patches
         joint = (Attending(1, tokens),)
-        # Over time the patches of a place attend to one another and pass one more product; then, with a class token, those
-        # of a frame.
+        # The patches of a place attend over time, with one more product; then those of a frame, with a class token.
         divided = (Attending(places, steps, products=5), Attending(steps, 1 + places))
         return Transformer(
             patches=patches,
@@ -63,7 +62,7 @@ PEERS: Mapping[str, Peer] = {
 def peer_inference(
     peer: Peer, *, frames: int, size: int, dtype: torch.dtype, device: str = "cpu"
 ) -> Callable[[], object]:
-    """`peer` in `dtype` with random weights on one clip (1, frames, 3, size, size); the call gives its logits (1, 2)."""
+    """`peer` in `dtype` with random weights on one clip (1, frames, 3, size, size); the call returns its logits (1, 2)."""
     import transformers
 
     config = getattr(transformers, peer.config)(image_size=size, num_frames=frames)
@@ -72,8 +71,3 @@ def peer_inference(
     model.eval().to(device, dtype)
     clip = torch.randn(1, frames, 3, size, size, dtype=dtype, device=device)
     return inference(lambda: model(clip).logits)
-
-
-def timesformer_inference(*, frames: int, size: int, dtype: torch.dtype) -> Callable[[], object]:
-    """TimeSformer-B with divided attention and random weights on one clip of `frames` frames of `size` pixels."""
-    return peer_inference(TIMESFORMER_B, frames=frames, size=size, dtype=dtype)

@@ -1,4 +1,4 @@
-"""A call in a process of its own: its time and its memory, with nothing of another call in either."""
+"""Time and memory of a call in a process of its own, without traces of other calls."""
 
 from __future__ import annotations
 
@@ -33,16 +33,20 @@ def timed(call: Callable[[], object], device: str, clock: Callable[[], float] = 
     return clock() - started
 
 
+PROCESS_BYTES = 4e8
+"""Memory of a process with PyTorch before it has a network."""
+
+
 class MeasurementError(VideoMambaError):
     """A call that could not be measured, in words for a table."""
 
 
 class FreshProcess:
-    """A call in a process of its own: `build()`, which must be importable by name, makes it there with all that it holds.
+    """A call in a process of its own, built there by `build`, which must be importable by name.
 
-    The process has as many threads as PyTorch has here and is gone when the `with` block ends. `device` is "cpu" or
-    "cuda". What is asked of it raises MeasurementError when the process runs out of memory, dies, or takes longer than
-    `patience` seconds for its answer; another error of the call is a RuntimeError with the traceback from there.
+    The process has PyTorch's number of threads and ends with the `with` block. `device` is "cpu" or "cuda". Methods raise
+    MeasurementError when the process runs out of memory, dies, or takes longer than `patience` seconds for its answer;
+    another error of the call is a RuntimeError with its traceback.
     """
 
     def __init__(
@@ -68,11 +72,11 @@ class FreshProcess:
     def warm_up(self) -> tuple[float, int | None]:
         """(seconds, bytes): the lesser time of two calls, and by how much the second raised the memory at its highest.
 
-        The first call lets libraries load their code and start their threads. Then free memory is given back, the
-        high-water mark reset and what is resident noted (VmRSS): the bytes are VmHWM minus that, on a GPU the same of
-        what PyTorch has allocated there. The second call has a thread of its own, so that buffers which a network keeps
-        for the next call of its thread count like all others. What the call returns is in it; what it was given, and
-        what a library keeps for all threads, is not. None where the system does not tell (only Linux does).
+        In the first call libraries load their code and start their threads. Then free memory is returned, the high-water
+        mark reset and the resident memory (VmRSS) read: the bytes are VmHWM minus that, on a GPU the same of PyTorch's
+        allocations. The second call has a thread of its own, so that buffers which a network keeps for the next call of
+        its thread count. The result of the call counts; its inputs, and memory that libraries keep for all threads, do
+        not. None where the system does not report it (only Linux does).
         """
         seconds, peak = self._ask("warm up")
         return seconds, None if peak is None else int(peak)
@@ -91,7 +95,7 @@ class FreshProcess:
             self._process.join()
             code = self._process.exitcode
             killed = code is not None and -code == getattr(signal, "SIGKILL", None)
-            why = "was killed, most likely for want of memory" if killed else f"ended with code {code}"
+            why = "was killed, most likely for lack of memory" if killed else f"ended with code {code}"
             raise MeasurementError(f"its process {why}") from None
         if complaint is not None:
             raise MeasurementError(complaint)
@@ -101,7 +105,7 @@ class FreshProcess:
 
 
 def _serve(pipe: Connection, build: Callable[[], Callable[[], object]], device: str, threads: int) -> None:
-    """What a FreshProcess does until nobody asks any more: answers are (seconds, bytes, complaint, traceback)."""
+    """The loop of a FreshProcess until its pipe closes: answers are (seconds, bytes, complaint, traceback)."""
     torch.set_num_threads(threads)
     gc.disable()
     try:
@@ -114,13 +118,12 @@ def _serve(pipe: Connection, build: Callable[[], Callable[[], object]], device: 
                 with ThreadPoolExecutor(1) as fresh:
                     second, peak = fresh.submit(_peak, call, device).result()
                 pipe.send((min(first, second), peak, None, None))
-            elif device == "cuda":
-                # Between its turns a process leaves the GPU's memory to the others, and finds it again uncounted.
-                call()
-                pipe.send((timed(call, device), None, None, None))
+                continue
+            if device == "cuda":  # between its turns a process frees the GPU's memory for the others
+                call()  # allocates it again, uncounted
+            pipe.send((timed(call, device), None, None, None))
+            if device == "cuda":
                 torch.cuda.empty_cache()
-            else:
-                pipe.send((timed(call, device), None, None, None))
     except (EOFError, ConnectionError):
         return
     except Exception as error:
@@ -131,7 +134,7 @@ def _serve(pipe: Connection, build: Callable[[], Callable[[], object]], device: 
 
 
 def _peak(call: Callable[[], object], device: str) -> tuple[float, int | None]:
-    """(seconds, bytes) of one call; see `FreshProcess.warm_up`. To be called in a thread that has not made this call."""
+    """(seconds, bytes) of one call in a thread that has not made this call; see `FreshProcess.warm_up`."""
     gc.collect()
     if device == "cuda":
         torch.cuda.empty_cache()
@@ -153,9 +156,9 @@ def _peak(call: Callable[[], object], device: str) -> tuple[float, int | None]:
 
 
 def free_memory(device: str) -> int | None:
-    """Bytes that a new process may take: of the GPU's memory, or of this machine's as far as its control group allows.
+    """Bytes that a new process may use: of the GPU's memory, or of this machine's within the limit of the control group.
 
-    None where the system does not tell.
+    None where the system does not report it.
     """
     if device == "cuda":
         return torch.cuda.mem_get_info()[0]

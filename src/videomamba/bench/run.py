@@ -19,7 +19,7 @@ from videomamba.bench.measure import Figure, describe_machine
 from videomamba.bench.model import EXPONENTS, GROWTH, bench_model
 from videomamba.bench.ops import bench_ops
 from videomamba.bench.training import bench_training
-from videomamba.bench.whole import bench_long
+from videomamba.bench.whole import bench_whole
 from videomamba.models.config import VideoMambaConfig
 from videomamba.models.registry import build_config
 from videomamba.ops import dispatch
@@ -90,7 +90,7 @@ def training(model: str, *, size: int | None, dtype: Dtype, runs: int, lengths: 
 def whole(model: str, *, size: int | None, dtype: Dtype, runs: int, lengths: Sequence[int]) -> Iterator[Figure]:
     config = _checked(model, size, runs=runs, lengths=lengths)
     yield _machine()
-    yield from bench_long(model, config, DTYPES[dtype], runs=runs, lengths=lengths)
+    yield from bench_whole(model, config, DTYPES[dtype], runs=runs, lengths=lengths)
 
 
 def _checked(

@@ -1,38 +1,28 @@
-"""What a training step takes against the length of its clip, keeping the activations of all blocks or of none.
+"""Time and memory of a training step by the length of its clip, keeping the activations of all blocks or of none.
 
-Each measurement is a process of its own, which warms up and says its peak. Then the two of a length take turns.
+Each measurement is a process of its own, which warms up and reports its peak. Then the two of a length take turns.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 import torch
 
 from videomamba.bench.flops import mixer_passes, tokens
-from videomamba.bench.measure import DTYPE_NAMES, Cell, Figure, Timing, fitted_exponent, take_turns
+from videomamba.bench.measure import DTYPE_NAMES, Cell, Figure, Measured, fitted_exponent, take_turns
 from videomamba.bench.model import build_training_step
-from videomamba.bench.process import FreshProcess, MeasurementError, free_memory
+from videomamba.bench.process import PROCESS_BYTES, FreshProcess, MeasurementError, free_memory
 from videomamba.models.config import VideoMambaConfig
 
-STEPS = "a training step on one clip; the peak is what it takes above weights, their optimiser's state and clip"
+STEPS = "a training step on one clip; the peak is its memory above weights, optimiser state and clip"
 SKIPPED = "training steps that were not measured"
 GROWTH = "training step against the length: bytes a further frame takes, and exponents (1 is linear)"
 
 KEPT, RECOMPUTED = "kept", "of all blocks computed again"
-
-_PROCESS_BYTES = 4e8
-"""What a process with PyTorch takes before it has a network."""
-
-
-@dataclass(frozen=True)
-class Measured:
-    timing: Timing
-    peak: int | None
 
 
 def bench_training(
@@ -40,7 +30,7 @@ def bench_training(
 ) -> Iterator[Figure]:
     """The lines of `videomamba bench training`, one number of frames after another, then growth.
 
-    What is estimated to need more memory than is available is not run, and a line says so.
+    A step that is estimated to need more memory than is available is skipped, and a line says so.
     """
     for dtype in dtypes:
         found: dict[str, dict[int, Measured]] = {KEPT: {}, RECOMPUTED: {}}
@@ -59,7 +49,7 @@ def bench_training(
 
 
 def needed_bytes(config: VideoMambaConfig, dtype: torch.dtype, activations: str) -> int:
-    """An estimate of the peak of a training step on one clip: what its layers keep for the backward pass, by their shapes.
+    """An estimate of the peak of a training step on one clip: the tensors that its layers keep for the backward pass.
 
     Shapes: d width, e inner channels, n states, r rank of delta. For each token a layer keeps in fp32 3 d (stream, norm) and
     2 e n / 32 (states of both directions between blocks of 32 tokens); in the dtype of the products d (normed), 2 e
@@ -78,14 +68,14 @@ def needed_bytes(config: VideoMambaConfig, dtype: torch.dtype, activations: str)
 
 
 def _measure(config: VideoMambaConfig, dtype: torch.dtype, *, runs: int) -> tuple[dict[str, Measured], dict[str, str]]:
-    """What was measured at one length, by its activations, and why the rest was not."""
+    """The measurements at one length, by activations, and the reasons for skipped ones."""
     skipped: dict[str, str] = {}
     if config.num_frames % config.tubelet_size:
         return {}, dict.fromkeys((KEPT, RECOMPUTED), f"a patch is {config.tubelet_size} frames long; take a multiple")
     with ExitStack() as stack:
         ready: dict[str, tuple[FreshProcess, float, int | None]] = {}
         for activations, first_blocks in ((KEPT, 0), (RECOMPUTED, config.depth)):
-            needs, free = needed_bytes(config, dtype, activations) + _PROCESS_BYTES, free_memory("cpu")
+            needs, free = needed_bytes(config, dtype, activations) + PROCESS_BYTES, free_memory("cpu")
             if free is not None and needs > free:
                 skipped[activations] = f"needs about {needs / 1e9:.1f} GB, {free / 1e9:.1f} GB are free"
                 continue

@@ -1,33 +1,34 @@
-"""One pass through a long video: its time a frame beside that of a short clip, its memory by mode, its answers.
+"""Whole-video passes: their time per frame compared with that of a short clip, their memory by mode, their results.
 
-The input is noise of one lot of frames, pushed again and again: decoding is not measured.
+The input is the noise of a few frames, pushed again and again: decoding is not measured.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
 from videomamba.bench.flops import tokens
 from videomamba.bench.measure import DTYPE_NAMES, Figure, measure, peak_memory
-from videomamba.bench.model import STANDARD_FRAMES, build_inference
+from videomamba.bench.model import STANDARD_FRAMES, Call, build_inference
 from videomamba.models.config import VideoMambaConfig
 from videomamba.models.precision import cast_products
 from videomamba.models.videomamba import VideoMamba
 from videomamba.models.whole import Keep, WholePass
 
 SAMENESS_FRAMES = 256
-"""The length at which the answers of the pass and of the plain forward are compared, in fp32."""
-_LOT = 16
+"""The length at which the logits of the pass and of the plain forward are compared, in fp32."""
+_FRAMES_AT_ONCE = 16
 _REFERENCE_SHARE = 4
-"""The short clip runs for about one part in so many of the time of the long one: long enough to be a fair mean."""
+"""The short clip runs for about this fraction (1/4) of the time of a pass, for a fair mean."""
 
 
 @dataclass(frozen=True)
 class Mode:
-    """Where the memory of a pass goes, see `models.whole`."""
+    """The options of a pass that determine its memory, see `models.whole`."""
 
     keep: Keep
     stream: torch.dtype
@@ -36,7 +37,7 @@ class Mode:
         return f"{DTYPE_NAMES[self.stream]} stream, keep {self.keep}"
 
     def bytes_per_token(self, config: VideoMambaConfig, products: torch.dtype) -> int:
-        """What grows with the video."""
+        """The memory that grows with the video."""
         waiting = config.inner_dim * products.itemsize if self.keep == "direction" else 0
         return config.dim * self.stream.itemsize + waiting
 
@@ -44,22 +45,22 @@ class Mode:
 MODES = tuple(Mode(keep, stream) for keep in ("direction", "states") for stream in (torch.float32, torch.bfloat16))
 
 
-def build_pass(config: VideoMambaConfig, frames: int, dtype: torch.dtype, mode: Mode) -> Callable[[], object]:
+def build_pass(config: VideoMambaConfig, frames: int, dtype: torch.dtype, mode: Mode) -> Call:
     """One pass of `frames` frames through a network with random weights, its products in `dtype`."""
     model = VideoMamba(config).eval()
     cast_products(model, dtype)
-    lot = torch.randn(3, max(_LOT // config.tubelet_size, 1) * config.tubelet_size, *config.image_size)
+    noise = torch.randn(3, max(_FRAMES_AT_ONCE // config.tubelet_size, 1) * config.tubelet_size, *config.image_size)
 
     def call() -> object:
-        long = WholePass(model, frames, stream=mode.stream, keep=mode.keep)
-        for first in range(0, frames, lot.shape[1]):
-            long.push(lot[:, : frames - first])
-        return long.run()
+        whole = WholePass(model, frames, stream=mode.stream, keep=mode.keep)
+        for first in range(0, frames, noise.shape[1]):
+            whole.push(noise[:, : frames - first])
+        return whole.run()
 
     return call
 
 
-def bench_long(
+def bench_whole(
     name: str, config: VideoMambaConfig, dtypes: Sequence[torch.dtype], *, runs: int, lengths: Sequence[int]
 ) -> Iterator[Figure]:
     """The lines of `videomamba bench whole`; the growth of memory is between the first and the last of `lengths`."""
@@ -67,13 +68,13 @@ def bench_long(
     longest = max(lengths)
     for dtype in dtypes:
         repeats = max(longest // STANDARD_FRAMES // _REFERENCE_SHARE, 1)
-        calls = {"clip": _repeated(build_inference(short, dtype), repeats)}
+        calls: dict[str, Call] = {"clip": partial(_repeat, build_inference(short, dtype), repeats)}
         calls |= {str(mode): build_pass(short, longest, dtype, mode) for mode in MODES}
         found = measure(calls, runs=runs)
         per_frame = {key: repeats * STANDARD_FRAMES if key == "clip" else longest for key in calls}
         for key, timing in found.items():
             yield Figure(
-                f"time of a frame in one pass of {longest} frames, beside a clip of {STANDARD_FRAMES}",
+                f"time of a frame in a whole-video pass of {longest} frames, and in a clip of {STANDARD_FRAMES}",
                 {
                     "model": name,
                     "dtype": DTYPE_NAMES[dtype],
@@ -89,11 +90,9 @@ def bench_long(
     yield _sameness(name, config)
 
 
-def _repeated(call: Callable[[], object], times: int) -> Callable[[], object]:
-    def calls() -> object:
-        return [call() for _ in range(times)]
-
-    return calls
+def _repeat(call: Call, times: int) -> None:
+    for _ in range(times):
+        call()
 
 
 def _memory(
@@ -106,7 +105,7 @@ def _memory(
     small, large = peaks[first], peaks[last]
     grows = None if small is None or large is None or first == last else (large - small) / (last - first)
     yield Figure(
-        "memory of one pass above weights and pixels",
+        "memory of a whole-video pass above weights and pixels",
         {
             "model": name,
             "dtype": DTYPE_NAMES[dtype],
@@ -119,19 +118,19 @@ def _memory(
 
 
 def _sameness(name: str, config: VideoMambaConfig) -> Figure:
-    """The largest difference of logits between one pass and the plain forward, with temporal positions that matter."""
+    """The largest difference of logits between a pass and the plain forward, with temporal positions that are not 0."""
     torch.manual_seed(0)
     model = VideoMamba(config.model_copy(update={"num_frames": SAMENESS_FRAMES})).eval()
     torch.nn.init.normal_(model.temporal_pos_embedding, std=0.02)
     video = torch.randn(1, 3, SAMENESS_FRAMES, *config.image_size)
     with torch.inference_mode():
         expected = model(video)[0]
-    long = WholePass(model, SAMENESS_FRAMES)
-    for first in range(0, SAMENESS_FRAMES, _LOT):
-        long.push(video[0, :, first : first + _LOT])
-    difference = (long.run().logits - expected).abs().max().item()
+    whole = WholePass(model, SAMENESS_FRAMES)
+    for first in range(0, SAMENESS_FRAMES, _FRAMES_AT_ONCE):
+        whole.push(video[0, :, first : first + _FRAMES_AT_ONCE])
+    difference = (whole.run().logits - expected).abs().max().item()
     return Figure(
-        "one pass beside the plain forward, fp32",
+        "a whole-video pass and the plain forward, fp32",
         {
             "model": name,
             "frames": SAMENESS_FRAMES,

@@ -1,4 +1,4 @@
-"""What a network is given must fit it; the errors say what would."""
+"""Checks that the inputs of a network fit it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def check_video(config: VideoMambaConfig, video: Tensor, num_frames: Tensor | No
             f"got {tuple(video.shape)}"
         )
     if config.num_registers:
-        raise ValueError("num_frames: registers stand evenly among all tokens, so their model takes no padded clips")
+        raise ValueError("num_frames: a model with registers, which are spread over all tokens, takes no padded clips")
     if not isinstance(num_frames, Tensor) or num_frames.shape != video.shape[:1] or num_frames.dtype != torch.int64:
         raise ValueError(f"num_frames must be ({video.shape[0]},) int64, one count for each clip; got {num_frames}")
     if not torch.compiler.is_compiling():

@@ -1,4 +1,4 @@
-"""The numbers that define a VideoMamba. They stop at the model's door: modules take flat keyword arguments."""
+"""The numbers that define a VideoMamba. Modules do not see the config: they take flat keyword arguments."""
 
 from __future__ import annotations
 
@@ -13,20 +13,18 @@ Discretization = Literal["euler", "zoh"]
 
 
 class VideoMambaConfig(BaseModel):
-    """One VideoMamba. Every default is what the released weights were made with.
+    """One VideoMamba. Every default is that of the released weights.
 
-    `merge`, `discretization`, `num_registers` and `pool` are departures from the released networks and off by default;
-    `init` says how a network starts and changes nothing once it has weights.
+    `merge`, `discretization`, `num_registers` and `pool` are options that the released networks do not have; `init` chooses
+    how a network without weights starts.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    num_classes: int = Field(
-        default=1000, ge=0, description="0 leaves the head out: the model returns its (b, d) feature"
-    )
+    num_classes: int = Field(default=1000, ge=0, description="0: no head, the model returns its (b, d) features")
     num_frames: int = Field(default=8, ge=1, description="frames in a clip; 1 for images")
     image_size: tuple[int, int] = Field(
-        default=(224, 224), description="(height, width) in pixels; one number means a square"
+        default=(224, 224), description="(height, width) in pixels; one number: a square"
     )
     patch_size: int = Field(default=16, ge=1)
     tubelet_size: int = Field(default=1, ge=1, description="frames in one patch")
@@ -40,15 +38,9 @@ class VideoMambaConfig(BaseModel):
     head_dropout: float = Field(default=0.0, ge=0, lt=1)
     norm_eps: float = 1e-5
     merge: Literal["sum", "mean"] = Field(default="sum", description="how the two directions are joined")
-    discretization: Discretization = Field(
-        default="euler", description="'zoh' is the paper's formula, 'euler' what its code and weights use"
-    )
-    num_registers: int = Field(
-        default=0, ge=0, description="learned tokens inserted evenly, dropped at the end (arXiv 2405.14858)"
-    )
-    pool: Literal["cls", "mean"] = Field(
-        default="cls", description="what the head reads: the class token or the mean of the patch tokens"
-    )
+    discretization: Discretization = Field(default="euler", description="'zoh': the paper's formula, 'euler': its code")
+    num_registers: int = Field(default=0, ge=0, description="learned tokens spread evenly (arXiv 2405.14858)")
+    pool: Literal["cls", "mean"] = Field(default="cls", description="input of the head: class token or mean of patches")
     init: Literal["paper", "fan_in"] = Field(
         default="paper", description="how fresh weights are drawn; 'fan_in' suits networks narrower than the paper's"
     )
@@ -86,15 +78,12 @@ class VideoMambaConfig(BaseModel):
     @property
     def grid(self) -> tuple[int, int, int]:
         """Patches along (time, height, width)."""
-        return (
-            self.num_frames // self.tubelet_size,
-            self.image_size[0] // self.patch_size,
-            self.image_size[1] // self.patch_size,
-        )
+        height, width = self.image_size
+        return self.num_frames // self.tubelet_size, height // self.patch_size, width // self.patch_size
 
 
 def make_config(fields: Mapping[str, object]) -> VideoMambaConfig:
-    """The config with these fields; ValueError in one line that names the field where they are no config."""
+    """The config with these fields. Raises ValueError, one line that names the field, where they do not make a config."""
     try:
         return VideoMambaConfig.model_validate(fields)
     except ValidationError as error:

@@ -16,10 +16,8 @@ def product_weights(model: VideoMamba) -> Iterator[torch.Tensor]:
     yield from model.patch_embed.parameters()
     for module in model.modules():
         if isinstance(module, BiMamba):
-            projections: tuple[nn.Linear, ...] = (module.in_proj, module.out_proj)
-            projections += (module.x_proj, module.x_proj_b, module.dt_proj, module.dt_proj_b)
-            for projection in projections:
-                yield projection.weight
+            yield from (module.in_proj.weight, module.out_proj.weight, module.x_proj.weight, module.x_proj_b.weight)
+            yield from (module.dt_proj.weight, module.dt_proj_b.weight)
 
 
 def cast_products(model: VideoMamba, dtype: torch.dtype) -> None:
@@ -36,15 +34,15 @@ class MasterWeights:
     """Training with products in `dtype`: the model holds them in that dtype, the optimiser steps on fp32 masters.
 
     Small steps that bf16 would round away add up in the masters, and the weights are cast once a step, not at each call
-    as under `torch.autocast`. Made of an fp32 model, which it casts:
+    as under `torch.autocast`. It takes an fp32 model and casts it:
 
         masters = MasterWeights(model, torch.bfloat16)
         optimizer = torch.optim.AdamW(masters.parameters())
         loss.backward(); masters.collect_gradients()   # after each backward: gradients of several add up in fp32
         optimizer.step(); masters.publish(); optimizer.zero_grad()
 
-    `masters.named_parameters()` has the model's names, for groups by name; `masters.state_dict()` is what to save, and
-    `masters.load_state_dict` takes it back bit for bit.
+    `masters.named_parameters()` has the model's names, for groups by name. Save `masters.state_dict()`;
+    `masters.load_state_dict` restores it bit for bit.
     """
 
     def __init__(self, model: VideoMamba, dtype: torch.dtype) -> None:
@@ -84,7 +82,7 @@ class MasterWeights:
                 parameter.copy_(self._masters[name])
 
     def state_dict(self) -> dict[str, torch.Tensor]:
-        """The model's, with the masters in fp32 in the place of the cast weights."""
+        """The model's, with the fp32 masters instead of the cast weights."""
         masters = {name: master.detach() for name, master in self._masters.items()}
         return {**self.model.state_dict(), **masters}
 
@@ -92,11 +90,11 @@ class MasterWeights:
     def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
         """Fills masters and model in place, so that an optimiser made before keeps its parameters.
 
-        Raises RuntimeError, with nothing changed, when `state` is not of this model's names and shapes.
+        Raises RuntimeError, with nothing changed, when names or shapes of `state` are not this model's.
         """
         expected = {name: tensor.shape for name, tensor in self.state_dict().items()}
-        found = {name: tensor.shape for name, tensor in state.items()}
-        wrong = [name for name in expected | found if expected.get(name) != found.get(name)]
+        given = {name: tensor.shape for name, tensor in state.items()}
+        wrong = [name for name in expected | given if expected.get(name) != given.get(name)]
         if wrong:
             raise RuntimeError(f"{len(wrong)} tensors are absent, surplus or of another shape, the first {wrong[0]}")
         self.model.load_state_dict(state)

@@ -23,7 +23,7 @@ def list_models() -> list[str]:
 
 
 def build_config(name: str, overrides: Mapping[str, object]) -> VideoMambaConfig:
-    """The config of architecture `name` with `overrides`; ValueError names an unknown field's nearest neighbour."""
+    """The config of architecture `name` with `overrides`. Raises ValueError, with the nearest name, for an unknown one."""
     if name not in ARCHITECTURES:
         raise ValueError(f"unknown model {name!r}; {_advice(name, ARCHITECTURES)}")
     fields = list(VideoMambaConfig.model_fields)

@@ -6,7 +6,6 @@ Shapes: b batch, t frames, h, w picture, T = t / tubelet, p = patches of a frame
 from __future__ import annotations
 
 import contextvars
-import math
 from collections.abc import Sequence
 from functools import partial
 from typing import overload
@@ -17,8 +16,10 @@ from torch.utils.checkpoint import checkpoint
 
 from videomamba.models.check import check_tokens, check_video
 from videomamba.models.config import VideoMambaConfig
+from videomamba.models.init import init_parameters
 from videomamba.modules.block import Block, RMSNorm
 from videomamba.modules.embed import PatchEmbed
+from videomamba.modules.mixer import BiMamba
 from videomamba.modules.scan_order import Order, Permutation, TokenLayout, take, temporal_orders
 from videomamba.ops import dispatch
 from videomamba.ops.layout import clear_padding
@@ -27,9 +28,8 @@ from videomamba.ops.layout import clear_padding
 class VideoMamba(nn.Module):
     """A plain vision transformer whose self-attention is a bidirectional selective scan. An image is a clip of one frame.
 
-    `forward(video)` is `classify(pool(encode(embed(video))))`. Parameter names are those of the released weights;
-    `temporal_pos_embedding` exists where there is more than one time step, so that an image model has exactly the parameters
-    of the released image models.
+    `forward(video)` is `classify(pool(encode(embed(video))))`. Parameter names are those of the released weights. Like the
+    released image models, a network of one time step has no `temporal_pos_embedding`.
     """
 
     def __init__(self, config: VideoMambaConfig) -> None:
@@ -48,15 +48,18 @@ class VideoMamba(nn.Module):
             self.register_tokens = nn.Parameter(torch.empty(1, config.num_registers, dim))
         self.layers = nn.ModuleList(
             Block(
+                BiMamba(
+                    dim=dim,
+                    inner_dim=config.inner_dim,
+                    d_state=config.d_state,
+                    d_conv=config.d_conv,
+                    dt_rank=config.dt_rank,
+                    merge=config.merge,
+                    discretization=config.discretization,
+                ),
                 dim=dim,
-                inner_dim=config.inner_dim,
-                d_state=config.d_state,
-                d_conv=config.d_conv,
-                dt_rank=config.dt_rank,
                 norm_eps=config.norm_eps,
                 drop_path_rate=config.drop_path * i / max(config.depth - 1, 1),
-                merge=config.merge,
-                discretization=config.discretization,
             )
             for i in range(config.depth)
         )
@@ -65,14 +68,14 @@ class VideoMamba(nn.Module):
         self.head = nn.Linear(dim, config.num_classes) if config.num_classes else nn.Identity()
 
         self.layout = TokenLayout(frames, places, config.num_registers)
-        # On the CPU whatever the default device is, and no buffers: what `to_empty` makes of those is garbage.
+        # On the CPU whatever the default device is, and no buffers: `to_empty` would leave garbage in those.
         self._temporal = self.layout.temporal_order()
         self._recomputed_blocks = 0
         self.init_weights()
 
     @classmethod
     def without_weights(cls, config: VideoMambaConfig) -> VideoMamba:
-        """A network whose parameters hold any values, nothing drawn: for weights that replace them all, as loading does."""
+        """A network whose parameters hold any values, none drawn: for weights that replace them all, as loading does."""
         with torch.device("meta"):
             model = cls(config)
         for module in model.modules():
@@ -83,8 +86,8 @@ class VideoMamba(nn.Module):
     def forward(self, video: Tensor, num_frames: Tensor | None = None) -> Tensor:
         """(b, 3, t, h, w) normalised -> logits (b, num_classes), or features (b, d) when num_classes is 0.
 
-        `num_frames` (b,) int64 says how many frames of each clip are real; what follows them is padding of any content
-        and changes nothing, so that a padded batch gives what its clips give alone. t may then be less than the model's.
+        `num_frames` (b,) int64 is the number of real frames of each clip. The frames after them are padding of any content,
+        so that each clip has the result that it has alone. t may then be less than the model's.
         """
         return self.classify(self.forward_features(video, num_frames))
 
@@ -105,8 +108,8 @@ class VideoMamba(nn.Module):
     def forward_intermediates(self, video: Tensor, indices: Sequence[int], *, norm: bool = False) -> list[Tensor]:
         """(b, 3, t, h, w) -> for each of `indices` the map (b, T, h / patch, w / patch, d) of patch tokens after that layer.
 
-        Negative indices count from the last layer. With `norm` each map has passed the final norm: the one of layer -1 is
-        then that of `forward_tokens`. Raises ValueError for a layer that does not exist.
+        Negative indices count from the last layer. With `norm` the final norm is applied to each map: that of layer -1 then
+        equals `forward_tokens`. Raises ValueError for a layer that does not exist.
         """
         _, tapped = self.encode(self.embed(video), taps=indices)
         size = (len(video), *self.config.grid, self.config.dim)
@@ -125,7 +128,7 @@ class VideoMamba(nn.Module):
         return self.layout.insert(self.register_tokens.expand(len(patches), -1, -1), tokens)
 
     def embed_class(self) -> Tensor:
-        """(1, 1, d): the class token in its place, which is none in time."""
+        """(1, 1, d): the class token with its position in the picture; it has none in time."""
         return self.cls_token + self.pos_embed[:, :1]
 
     def embed_patches(self, video: Tensor, temporal: Tensor | None) -> Tensor:
@@ -146,16 +149,16 @@ class VideoMamba(nn.Module):
     def encode(
         self, tokens: Tensor, orders: Order = None, lengths: Tensor | None = None, taps: Sequence[int] | None = None
     ) -> Tensor | tuple[Tensor, list[Tensor]]:
-        """The residual stream (b, s, d) fp32 after the last layer, before the final norm; tokens stay where they are.
+        """The residual stream (b, s, d) fp32 after the last layer, before the final norm, in the order of `tokens`.
 
-        tokens: (b, s, d), those of `embed`, or any of them, as masked pretraining sees. lengths: (b,) int64; from token
-        lengths[i] on entry i is padding. orders: (order, inverse), each (s,) or (b, s) int64, of `tokens` as the
-        temporal-first scan meets them. None is that of `embed`; for visible tokens `modules.scan_order.visible_order` makes
-        it from that. A spatial-first network needs none.
+        tokens: (b, s, d), those of `embed` or, as in masked pretraining, some of them. lengths: (b,) int64; from token
+        lengths[i] on entry i is padding. orders: (order, inverse), each (s,) or (b, s) int64, the temporal-first order of
+        `tokens`. None is that of `embed`; `modules.scan_order.visible_order` computes that of visible tokens. A
+        spatial-first network needs none.
 
-        With `taps`, indices of layers (negative ones count from the last), it is (stream, [(b, s, d) after each of these
-        layers]), all in the order of `tokens`. Raises ValueError for shapes that do not fit, a layer that does not exist, and
-        an order that must be given.
+        With `taps`, indices of layers (negative ones count from the last), the result is (stream, [(b, s, d) after each of
+        these layers]), all in the order of `tokens`. Raises ValueError for shapes that do not fit, a layer that does not
+        exist, and an order that is missing.
         """
         check_tokens(self.config, tokens, orders)
         scan_order, depth = self.config.scan_order, self.config.depth
@@ -196,11 +199,15 @@ class VideoMamba(nn.Module):
         logits: Tensor = self.head(self.head_drop(features).to(dtype))
         return logits
 
-    def recompute_activations(self, first_blocks: int) -> None:
-        """In training the first blocks keep only what they are given and run again in the backward pass; 0: none.
+    def init_weights(self) -> None:
+        """Draws every parameter from PyTorch's global generator, see `models.init`; none on the meta device."""
+        init_parameters(self, self.config)
 
-        Results and gradients stay what they are; memory for activations shrinks by the share of these blocks, and a step
-        takes their forward pass longer. Raises ValueError when there are not so many blocks.
+    def recompute_activations(self, first_blocks: int) -> None:
+        """In training the first blocks keep only their input and run again in the backward pass; 0: none.
+
+        Results and gradients do not change. Memory for activations shrinks by the share of these blocks; a step takes longer
+        by their forward pass. Raises ValueError for more blocks than there are.
         """
         if not 0 <= first_blocks <= len(self.layers):
             raise ValueError(f"first_blocks must lie between 0 and the depth {len(self.layers)}, got {first_blocks}")
@@ -213,7 +220,7 @@ class VideoMamba(nn.Module):
         return 1 + (num_frames // self.config.tubelet_size).to(device) * self.layout.places
 
     def _temporal_order(self, tokens: Tensor, orders: Order, lengths: Tensor | None) -> Permutation:
-        """On the device of the tokens; those of `embed` where `orders` does not say."""
+        """On the device of the tokens; that of `embed` where `orders` is None."""
         places, length = self.layout.places, tokens.shape[1]
         if orders is None and lengths is not None:
             orders = temporal_orders([(n - 1) // places for n in lengths.tolist()], places, length)
@@ -233,71 +240,10 @@ class VideoMamba(nn.Module):
                 raise ValueError(f"there is no layer {i}: the indices are {-depth} to {depth - 1}")
         return [i % depth for i in indices]
 
-    @torch.no_grad()
-    def init_weights(self) -> None:
-        """Draws every parameter from PyTorch's global generator; on the meta device, which holds no values, none.
-
-        | parameter | start |
-        |---|---|
-        | linear weights, pos_embed, register_tokens | normal, std 0.02; biases 0 |
-        | with init="fan_in": in_proj, x_proj, x_proj_b | U(+-1/sqrt(fan_in)) |
-        | with init="fan_in": pos_embed, temporal_pos_embedding, register_tokens | normal, std 0.2 |
-        | cls_token, temporal_pos_embedding | 0 |
-        | patch_embed.proj, conv1d, conv1d_b | PyTorch's default, U(+-1/sqrt(fan_in)) |
-        | out_proj.weight | U(+-1/sqrt(e)) / sqrt(depth) |
-        | A_log, A_b_log | log(1..n) in every row: A = -1..-n |
-        | D, D_b, norms | 1 |
-        | dt_proj.weight, dt_proj_b.weight | U(+-r^-0.5) |
-        | dt_proj.bias, dt_proj_b.bias | softplus^-1(dt), dt log-uniform in [1e-3, 1e-1], at least 1e-4 |
-
-        "fan_in" is for widths below the paper's: with a std of 0.02 a width of 128 starts B, C and u so small that the scan
-        adds next to nothing.
-
-        The last two rows are Mamba's. The original overwrites them by accident with the first row (bias 0, a step of
-        0.69 for every channel); its released weights were trained from there, which loading them does not need.
-        """
-        config = self.config
-        if self.pos_embed.is_meta:
-            return
-        for name, module in self.named_modules():
-            if isinstance(module, nn.Conv1d | nn.Conv3d):
-                module.reset_parameters()
-            elif isinstance(module, RMSNorm):
-                nn.init.ones_(module.weight)
-            elif isinstance(module, nn.Linear):
-                nn.init.trunc_normal_(module.weight, std=0.02)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
-            if config.init == "fan_in" and name.endswith(("in_proj", "x_proj", "x_proj_b")):
-                nn.init.kaiming_uniform_(module.weight, a=math.sqrt(5))
-            elif name.endswith("out_proj"):
-                nn.init.kaiming_uniform_(module.weight, a=math.sqrt(5))
-                module.weight /= math.sqrt(config.depth)
-            elif name.endswith(("dt_proj", "dt_proj_b")):
-                nn.init.uniform_(module.weight, -(config.dt_rank**-0.5), config.dt_rank**-0.5)
-                log_dt = torch.empty_like(module.bias).uniform_(math.log(1e-3), math.log(1e-1))
-                dt = torch.exp(log_dt).clamp(min=1e-4)
-                module.bias.copy_(dt + torch.log(-torch.expm1(-dt)))
-            elif name.endswith("mixer"):
-                for A_log in (module.A_log, module.A_b_log):
-                    A_log.copy_(torch.log(torch.arange(1, config.d_state + 1, dtype=torch.float32)).expand_as(A_log))
-                nn.init.ones_(module.D)
-                nn.init.ones_(module.D_b)
-        nn.init.trunc_normal_(self.pos_embed, std=0.02)
-        nn.init.zeros_(self.cls_token)
-        if config.grid[0] > 1:
-            nn.init.zeros_(self.temporal_pos_embedding)
-        if config.num_registers:
-            nn.init.trunc_normal_(self.register_tokens, std=0.02)
-        if config.init == "fan_in":
-            for name in ("pos_embed", "temporal_pos_embedding", "register_tokens"):
-                if hasattr(self, name):
-                    nn.init.normal_(getattr(self, name), std=0.2)
-
 
 def _recomputed(layer: nn.Module, residual: Tensor, orders: tuple[Order, ...], lengths: Tensor | None) -> Tensor:
     """The result of `layer`, which runs again in the backward pass, with the same draws of drop path."""
-    # A backward pass on a GPU has its own thread, in which the backend that is forced here would not be.
+    # A backward pass on a GPU has its own thread, in which the backend would not be forced.
     run = layer if torch.compiler.is_compiling() else partial(contextvars.copy_context().run, layer)
     result: Tensor = checkpoint(run, residual, orders, lengths, use_reentrant=False)
     return result

@@ -1,8 +1,8 @@
 """One video of any length through a network in one pass, in bounded memory; inference only.
 
-The tokens of all frames stand in a residual stream (1, l, d) that the layers change in place, block by block, to and fro
-(`ops.halves`). Beside it only one direction's result (1, l, e) grows with the video, and with `keep="states"` not even
-that: then the stream alone grows, but for the states of a layer at the borders of blocks, about a hundredth of it.
+The tokens of all frames are in a residual stream (1, l, d) that the layers change in place, block by block, forward and
+backward in turn (`ops.halves`). Besides it only one direction's result (1, l, e) grows with the video. With
+`keep="states"` that is replaced by the states of a layer at the borders of blocks, about a hundredth of the stream.
 
 | bytes of each token | fp32 | bf16 |
 |---|---|---|
@@ -15,11 +15,13 @@ Shapes: t frames, T = t / tubelet time steps, p patches of a frame, l tokens, d 
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Literal
 
@@ -38,17 +40,17 @@ Keep = Literal["direction", "states"]
 Progress = Callable[[int, int], None]
 
 REORDER_BYTES = 2**26
-"""The share of the stream that is copied at once when its tokens change their order."""
+"""The part of the stream that is copied at once when its tokens are reordered."""
 READ_TOKENS = 2**14
-"""Tokens that are looked at together when the passes are done."""
+"""Tokens that the final norm sees at once."""
 
 
 @dataclass(frozen=True)
 class WholeResult:
-    """What one pass through a video gives, all fp32 on the CPU.
+    """The result of one pass through a video, all fp32 on the CPU.
 
-    frames (T, d): for each time step the mean of its patch tokens after the final norm. features (d,): what the head
-    reads, as `forward_features`. logits (num_classes,), or the features where there is no head.
+    frames (T, d): for each time step the mean of its patch tokens after the final norm. features (d,): as
+    `forward_features`. logits (num_classes,), or the features where there is no head.
     """
 
     frames: Tensor
@@ -57,17 +59,17 @@ class WholeResult:
 
 
 class WholePass:
-    """A pass through a video of `num_frames` frames, which `push` takes in order as they come; then `run` once.
+    """A pass through a video of `num_frames` frames: give them to `push` in order, then call `run` once.
 
-    The number of frames is any multiple of the tubelet, whatever the model was made for: temporal positions are resized
-    linearly, as `load_weights` does, and `note` says so. `stream` is the dtype of the residual stream; bf16 halves it and
-    rounds each layer's sum. `keep` says what waits between the two walks of a layer: the result of the first, or states
-    from which it is computed again, which takes about a third longer. With `folder` what grows lies in a file there, of which
-    the system keeps in memory what it has room for; it is gone when the pass is.
+    The number of frames is any multiple of the tubelet: temporal positions are resized linearly, as `load_weights` does,
+    and `note` says so. `stream` is the dtype of the residual stream; bf16 halves it and rounds each layer's sum. `keep` is
+    what is kept between the two walks of a layer: the result of the first, or states from which it is computed again, which
+    takes about a third longer. With `folder` the tensors that grow are in a temporary file there, of which the system keeps
+    in memory as much as fits.
 
-    Everything about the network is as in `VideoMamba.forward`, up to rounding. Raises ValueError for a scan order of two
-    results ("spatiotemporal_v2"), for blocks with adapters or hooks, and for frames that do not fit; MemoryError when the
-    machine has less memory than the tokens take; VideoMambaError when the file cannot be made.
+    The result is that of `VideoMamba.forward`, up to rounding. Raises ValueError for a scan order of two results
+    ("spatiotemporal_v2"), for blocks with adapters or hooks, and for frames that do not fit; MemoryError when the tokens
+    take more memory than the machine has; VideoMambaError when the file cannot be created.
     """
 
     def __init__(
@@ -81,7 +83,7 @@ class WholePass:
     ) -> None:
         config = model.config
         if config.scan_order == "spatiotemporal_v2":
-            raise ValueError("spatiotemporal_v2 adds two results in each block: run it whole, on fewer frames")
+            raise ValueError("spatiotemporal_v2 adds two results in each block: run it as one clip of fewer frames")
         if num_frames < 1 or num_frames % config.tubelet_size:
             raise ValueError(f"num_frames must be a multiple of tubelet_size {config.tubelet_size}, got {num_frames}")
         if stream not in (torch.float32, torch.bfloat16):
@@ -101,9 +103,8 @@ class WholePass:
         self._pushed = 0
         self._blocks = dispatch.blocks_of(length, token_bytes=config.inner_dim * products.dtype.itemsize)
         self._stream = _grown((1, length, config.dim), stream, device, folder)
-        self._waiting: Tensor | None = None
-        if keep == "direction":
-            self._waiting = _grown((1, length, config.inner_dim), products.dtype, device, folder)
+        direction = (1, length, config.inner_dim)
+        self._waiting = _grown(direction, products.dtype, device, folder) if keep == "direction" else None
         self._states = [WalkState() for _ in self._blocks]
         longest = self._blocks[0].stop
         self._block = torch.empty((1, longest if stream != torch.float32 else 0, config.dim), device=device)
@@ -123,36 +124,36 @@ class WholePass:
     def push(self, frames: Tensor) -> None:
         """The next frames, (3, t, h, w) normalised, t a multiple of the tubelet. Pixels are not kept."""
         config = self.model.config
-        count = frames.shape[1] // config.tubelet_size if frames.ndim == 4 else 0
+        steps = frames.shape[1] // config.tubelet_size if frames.ndim == 4 else 0
         left = self.layout.steps - self._pushed
         if frames.ndim != 4 or (frames.shape[0], *frames.shape[2:]) != (3, *config.image_size):
             raise ValueError(f"frames must be (3, t, {config.image_size}), got {tuple(frames.shape)}")
-        if frames.shape[1] % config.tubelet_size or not 0 < count <= left:
-            raise ValueError(f"got {frames.shape[1]} frames, {left * config.tubelet_size} are left to come")
-        temporal = None if self._temporal is None else self._temporal[:, self._pushed : self._pushed + count]
+        if frames.shape[1] % config.tubelet_size or not 0 < steps <= left:
+            raise ValueError(f"got {frames.shape[1]} frames, {left * config.tubelet_size} are missing")
+        temporal = None if self._temporal is None else self._temporal[:, self._pushed : self._pushed + steps]
         patches = self.model.embed_patches(frames[None].to(self._stream.device), temporal)
         first = self._pushed * self.layout.places
-        for slots, part in self.layout.runs(first, first + count * self.layout.places):
+        for slots, part in self.layout.runs(first, first + steps * self.layout.places):
             self._stream[:, slots] = patches.flatten(1, 2)[:, part]
-        self._pushed += count
+        self._pushed += steps
 
     @torch.inference_mode()
     def run(self, progress: Progress | None = None) -> WholeResult:
-        """Through all layers. `progress(done, total)` is called after each block of tokens. Only once: the stream is used up.
+        """All layers, only once: the stream is used up. `progress(done, total)` is called after each block of tokens.
 
-        Raises ValueError when frames are missing.
+        Raises ValueError when frames are missing, and for a second call.
         """
-        if self._pushed != self.layout.steps:
-            raise ValueError(
-                f"{self._pushed} of {self.layout.steps} time steps have been pushed, once each; run follows once"
-            )
+        if self._pushed < 0:
+            raise ValueError("a pass runs only once: make another one")
+        if self._pushed < self.layout.steps:
+            raise ValueError(f"{self._pushed} of {self.layout.steps} time steps have been pushed: push the others")
         self._pushed = -1
         model = self.model
         self._stream[:, :1] = model.embed_class()
         for i, slot in enumerate(self.layout.special[1:]):
             self._stream[:, slot] = model.register_tokens[:, i]
         with dispatch.reused_buffers():
-            self._layers(progress or (lambda done, total: None))
+            self._layers(progress)
         frames = self._frames()
         if model.config.pool == "mean":
             features = frames.double().mean(dim=0, keepdim=True).float()
@@ -161,16 +162,20 @@ class WholePass:
         logits = model.classify(features)
         return WholeResult(frames.cpu(), features[0].float().cpu(), logits[0].float().cpu())
 
-    def _layers(self, progress: Progress) -> None:
+    def _layers(self, progress: Progress | None) -> None:
         layers, depth, switch = list(self.model.layers), self.model.config.depth, self.model.config.temporal_from
-        passes = depth + 1 + (0 < switch < depth)
-        total, done = passes * len(self._blocks), 0
+        total, done = (depth + 1 + (0 < switch < depth)) * len(self._blocks), count(1)
+
+        def tick() -> None:
+            if progress is not None:
+                progress(next(done), total)
+
         pending: SecondHalf | None = None
         reverse = False
         for i in range(depth + 1):
             if i == switch < depth:
                 if pending is not None:
-                    done = self._walk(pending, None, reverse, lambda n: progress(n, total), done)
+                    self._walk(pending, None, reverse, tick)
                     pending, reverse = None, not reverse
                 self._reorder(self.layout.temporal_order()[0])
             first, second = None, None
@@ -178,27 +183,20 @@ class WholePass:
                 layer = layers[i]
                 assert isinstance(layer, Block)
                 first, second = layer.halves(reverse=reverse)
-            done = self._walk(pending, first, reverse, lambda n: progress(n, total), done)
+            self._walk(pending, first, reverse, tick)
             pending, reverse = second, not reverse
         if switch < depth:
             self._reorder(self.layout.temporal_order()[1])
 
     def _walk(
-        self,
-        second: SecondHalf | None,
-        first: FirstHalf | None,
-        reverse: bool,
-        progress: Callable[[int], None],
-        done: int,
-    ) -> int:
-        """One pass: ends a layer with its `second` half, begins the next with its `first`. Returns the blocks done so far."""
+        self, second: SecondHalf | None, first: FirstHalf | None, reverse: bool, tick: Callable[[], None]
+    ) -> None:
+        """One pass: the `second` half of a layer and the `first` of the next. `tick` is called after each block."""
         numbers = range(len(self._blocks))
         for i in reversed(numbers) if reverse else numbers:
             block = self._blocks[i]
             rows = self._stream[:, block]
-            residual = rows
-            if rows.dtype != torch.float32:
-                residual = self._block[:, : rows.shape[1]].copy_(rows)
+            residual = rows if rows.dtype == torch.float32 else self._block[:, : rows.shape[1]].copy_(rows)
             waiting = None if self._waiting is None else self._waiting[:, block]
             if second is not None:
                 second.step(residual, self._states[i] if waiting is None else waiting)
@@ -208,9 +206,7 @@ class WholePass:
                 if waiting is None:
                     self._states[i] = first.state
                 first.step(residual, out=waiting)
-            done += 1
-            progress(done)
-        return done
+            tick()
 
     def _reorder(self, order: Tensor) -> None:
         """The tokens in another order, in place: some channels at a time."""
@@ -223,21 +219,21 @@ class WholePass:
     def _frames(self) -> Tensor:
         """(T, d): the mean of each time step's patch tokens after the final norm."""
         steps, places = self.layout.steps, self.layout.places
-        found = torch.empty(steps, self._stream.shape[2], device=self._stream.device)
+        means = torch.empty(steps, self._stream.shape[2], device=self._stream.device)
         together = max(READ_TOKENS // places, 1)
         for step in range(0, steps, together):
             stop = min(step + together, steps)
             runs = self.layout.runs(step * places, stop * places)
             tokens = self.model.norm_f(torch.cat([self._stream[0, slots] for slots, _ in runs]))
-            found[step:stop] = tokens.view(stop - step, places, -1).mean(dim=1)
-        return found
+            means[step:stop] = tokens.view(stop - step, places, -1).mean(dim=1)
+        return means
 
 
 def _check_room(needed: int) -> None:
-    """Raises MemoryError before the system would have to end some process for its memory."""
+    """Raises MemoryError for more than the machine has, before the system would kill a process."""
     try:
         total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):  # not told here
+    except (AttributeError, ValueError, OSError):  # unknown on this system
         return
     if needed > total:
         raise MemoryError(f"its tokens take {needed / 1e9:.1f} GB, this machine has {total / 1e9:.1f} GB of memory")
@@ -249,27 +245,25 @@ def _grown(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device, fol
         return torch.empty(shape, dtype=dtype, device=device)
     if device.type != "cpu":
         raise ValueError(f"a file holds tensors of the CPU, the model is on {device}")
-    size = dtype.itemsize
-    for side in shape:
-        size *= side
+    size = dtype.itemsize * math.prod(shape)
     try:
         with tempfile.NamedTemporaryFile(dir=folder, prefix=".videomamba-", delete=False) as file:
             try:
                 _reserve(file.fileno(), size)
                 flat = torch.from_file(file.name, shared=True, size=size // dtype.itemsize, dtype=dtype)
             finally:
-                # Where the system lets a mapped file lose its name, nothing is left of it whatever happens.
+                # Where the system allows it, the mapped file loses its name, so that it always disappears.
                 with suppress(PermissionError):
                     Path(file.name).unlink()
     except OSError as error:
         raise VideoMambaError(
-            f"{folder}: cannot take a file of {size / 1e9:.1f} GB ({error.strerror}); choose another folder"
+            f"{folder}: cannot hold a file of {size / 1e9:.1f} GB ({error.strerror}); choose another folder"
         ) from error
     return flat.view(shape)
 
 
 def _reserve(file: int, size: int) -> None:
-    """Gives the file its blocks: in a sparse one a full disk would end the process at some later write."""
+    """Allocates the blocks of the file: in a sparse one a full disk would kill the process at a later write."""
     if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(file, 0, size)
     else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Literal, Self
+from typing import Self
 
 import torch
 import torch.nn.functional as F
@@ -40,34 +40,14 @@ def drop_path(x: Tensor, rate: float) -> Tensor:
 class Block(nn.Module):
     """residual (b, l, d) fp32 -> residual + drop_path(mixer(norm(residual))).
 
-    `orders` are the scan orders that the block runs, None for the order of the tokens; the results of several are averaged,
-    so that on a single frame, where all orders agree, nothing changes.
+    `orders` are its scan orders, None for the order of the tokens; the results of several are averaged, so that nothing
+    changes on a single frame, where all orders agree.
     """
 
-    def __init__(
-        self,
-        *,
-        dim: int,
-        inner_dim: int,
-        d_state: int,
-        d_conv: int,
-        dt_rank: int,
-        norm_eps: float,
-        drop_path_rate: float,
-        merge: Literal["sum", "mean"],
-        discretization: Literal["euler", "zoh"],
-    ) -> None:
+    def __init__(self, mixer: BiMamba, *, dim: int, norm_eps: float, drop_path_rate: float) -> None:
         super().__init__()
         self.drop_path_rate = drop_path_rate
-        self.mixer = BiMamba(
-            dim=dim,
-            inner_dim=inner_dim,
-            d_state=d_state,
-            d_conv=d_conv,
-            dt_rank=dt_rank,
-            merge=merge,
-            discretization=discretization,
-        )
+        self.mixer = mixer
         self.norm = RMSNorm(dim, eps=norm_eps)
         self._prepared = Prepared[LayerWeights]()
 
@@ -78,11 +58,10 @@ class Block(nn.Module):
     def forward(self, residual: Tensor, orders: tuple[Order, ...] = (None,), lengths: Tensor | None = None) -> Tensor:
         """From token lengths[i] on, `lengths` (b,) int64, entry i is padding in every order and keeps its residual.
 
-        What follows is the truth; at inference on a CPU one op computes the same over blocks of tokens.
+        At inference on a CPU one op computes the same over blocks of tokens.
         """
         if self._fuses(residual, lengths):
-            joined = [reordered(residual, order, partial(self._fused, lengths=lengths)) for order in orders]
-            return _mean(joined)
+            return _mean([reordered(residual, order, partial(self._fused, lengths=lengths)) for order in orders])
         x = self.norm(residual)
         hidden = _mean([reordered(x, order, partial(self.mixer, lengths=lengths)) for order in orders])
         if self.training and self.drop_path_rate > 0:
@@ -93,17 +72,15 @@ class Block(nn.Module):
     def halves(self, *, reverse: bool) -> tuple[dispatch.FirstHalf, dispatch.SecondHalf]:
         """The two walks of this block for a stream of tokens of any length, no gradient; the first from the end if `reverse`.
 
-        Raises ValueError where an adapter or a hook is in the way, whose steps do not exist there, or drop path is active.
+        Raises ValueError for a block with adapters, hooks or active drop path, whose steps the walks do not have.
         """
         if not self._is_plain():
-            raise ValueError(
-                "a block runs in halves without drop path, adapters and hooks: merge or remove these first"
-            )
+            raise ValueError("a block runs in halves without drop path, adapters and hooks: merge or remove these")
         call = self._call(self.norm.weight)._replace(in_halves=True)
         return dispatch.layer_halves(self._weights(), reverse=reverse, eps=self.norm.eps, call=call)
 
     def _is_plain(self) -> bool:
-        """Whether nothing waits for a call of one of its parts, and all are what they were built as; no drop path is active."""
+        """Whether it has no adapter, no hook and no active drop path."""
         drops = self.training and self.drop_path_rate > 0
         built = type(self.norm) is RMSNorm and type(self.mixer) is BiMamba and self.mixer.is_plain()
         watched = any(module._forward_hooks or module._forward_pre_hooks for module in self.children())
@@ -120,7 +97,7 @@ class Block(nn.Module):
         )
 
     def _weights(self) -> LayerWeights:
-        """What the fused layer reads, prepared once. No gradient."""
+        """The weights of the fused layer, prepared once. No gradient."""
         parameters = (self.norm.weight, *self.mixer.parameters())
         return self._prepared.get(parameters, partial(self.mixer.layer_weights, self.norm.weight))
 

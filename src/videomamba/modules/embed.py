@@ -27,8 +27,7 @@ class PatchEmbed(nn.Module):
 def resize_positions(pos_embed: Tensor, source: tuple[int, int], target: tuple[int, int]) -> Tensor:
     """(1, 1 + n, D) -> (1, 1 + n', D): the class token's row is kept, the grid is resized as a picture.
 
-    Bicubic, align_corners=False, no antialiasing, computed in at least float32; the released high-resolution weights
-    were started this way.
+    Bicubic, align_corners=False, no antialiasing, in at least float32: so the released high-resolution weights started.
     """
     rows = pos_embed.to(torch.promote_types(pos_embed.dtype, torch.float32))
     grid = rows[:, 1:].reshape(1, *source, -1).permute(0, 3, 1, 2)
@@ -37,6 +36,6 @@ def resize_positions(pos_embed: Tensor, source: tuple[int, int], target: tuple[i
 
 
 def resize_temporal(embedding: Tensor, slots: int) -> Tensor:
-    """(1, T, D) -> (1, T', D), linear, align_corners=False. T is the tensor's own: declared lengths have been wrong."""
+    """(1, T, D) -> (1, T', D), linear, align_corners=False."""
     rows = embedding.to(torch.promote_types(embedding.dtype, torch.float32)).transpose(1, 2)
     return F.interpolate(rows, size=slots, mode="linear", align_corners=False).transpose(1, 2)

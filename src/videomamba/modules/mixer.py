@@ -1,4 +1,4 @@
-"""The bidirectional Mamba block (B-Mamba) that takes the place of self-attention: paper, section 3.1 and figure 2.
+"""The bidirectional Mamba block (B-Mamba) that replaces self-attention: paper, section 3.1 and figure 2.
 
 Shapes: b batch, l length, d width, e = expand * d inner channels, n states per channel, r rank of delta, k taps.
 """
@@ -20,7 +20,7 @@ from videomamba.ops.layout import Direction, LayerWeights, clear_padding
 class BiMamba(nn.Module):
     """Two selective scans of one projected sequence, one from each end, gated, joined and projected back.
 
-    Parameter names are those of the released checkpoints: the suffix `_b` marks the backward direction.
+    Parameter names are those of the released weights: the suffix `_b` marks the backward direction.
     """
 
     def __init__(
@@ -52,8 +52,8 @@ class BiMamba(nn.Module):
         self._prepared = Prepared[tuple[Tensor, Tensor]]()
 
     def forward(self, tokens: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """(b, l, d) -> (b, l, d). From token lengths[i] on, `lengths` (b,) int64, entry i is padding: 0 comes out."""
-        tokens = clear_padding(tokens, lengths)  # no bias: x and z are 0 at padding, whatever it held
+        """(b, l, d) -> (b, l, d). From token lengths[i] on, `lengths` (b,) int64, entry i is padding; the result there is 0."""
+        tokens = clear_padding(tokens, lengths)  # in_proj has no bias: x and z are 0 at padding too
         x, z = self.in_proj(tokens.to(self.in_proj.weight.dtype)).chunk(2, dim=-1)  # (b, l, e) each
         A, A_b = self.decay_rates()
         forward = self.conv1d, self.x_proj, self.dt_proj, A, self.D
@@ -66,14 +66,14 @@ class BiMamba(nn.Module):
         return projected
 
     def is_plain(self) -> bool:
-        """Whether the projections are what they were built as: no adapter in their place, no hook that waits for a call."""
+        """Whether no adapter replaces a projection and none has a hook."""
         return all(
             type(module) in (nn.Linear, nn.Conv1d) and not module._forward_hooks and not module._forward_pre_hooks
             for module in self.children()
         )
 
     def decay_rates(self) -> tuple[Tensor, Tensor]:
-        """A = -exp(A_log) of both directions, (e, n) fp32; computed once where no gradient is needed."""
+        """A = -exp(A_log) of both directions, (e, n) fp32, computed once where no gradient is needed."""
         logs = (self.A_log, self.A_b_log)
 
         def make() -> tuple[Tensor, Tensor]:
@@ -87,7 +87,7 @@ class BiMamba(nn.Module):
         return super().train(mode)
 
     def layer_weights(self, norm: Tensor) -> LayerWeights:
-        """This mixer behind a norm of weight `norm` (d,), as the fused layer reads them. No gradient."""
+        """The weights of the fused layer: `norm` (d,) and those of this mixer. No gradient."""
 
         def direction(conv: nn.Conv1d, x_proj: nn.Linear, dt_proj: nn.Linear, A: Tensor, D: Tensor) -> Direction:
             assert conv.bias is not None
@@ -121,18 +121,7 @@ class BiMamba(nn.Module):
         u = ops.causal_conv1d(x, conv.weight.squeeze(1), conv.bias, reverse=reverse, lengths=lengths)
         dt, B, C = x_proj(u).split([self.dt_rank, self.d_state, self.d_state], dim=-1)
         delta = F.linear(dt, dt_proj.weight)  # the bias enters inside the scan, in fp32
-        out = ops.selective_scan(
-            u.to(delta.dtype),
-            delta,
-            A,
-            B,
-            C,
-            D,
-            z,
-            dt_proj.bias,
-            reverse=reverse,
-            discretization=self.discretization,
-            lengths=lengths,
-        )
+        inputs = u.to(delta.dtype), delta, A, B, C, D, z, dt_proj.bias
+        out = ops.selective_scan(*inputs, reverse=reverse, discretization=self.discretization, lengths=lengths)
         assert isinstance(out, Tensor)
         return out

@@ -1,4 +1,4 @@
-"""Constants that are made of parameters: computed once for many calls, and again when a parameter has changed."""
+"""Constants computed from parameters: once for many calls, and again when a parameter has changed."""
 
 from __future__ import annotations
 
@@ -25,11 +25,10 @@ register_optimizer_step_post_hook(_note_step)
 
 
 class Prepared(Generic[T]):
-    """What was made of some parameters last, for calls that need no gradient of them.
+    """The last value computed from some parameters, for calls that need no gradient of them.
 
-    A change is seen by PyTorch's own counter of writes, by the memory that a parameter lies in, and by the steps of
-    optimisers. Other writes that PyTorch does not count, through `parameter.data` or NumPy, are seen after `clear` only.
-    A copy of it, or what is read from a file, begins empty.
+    PyTorch's counter of writes, the address of a parameter and the steps of optimisers show a change. Writes through
+    `parameter.data` or NumPy, which PyTorch does not count, need `clear`. A copy of it, also through a file, starts empty.
     """
 
     def __init__(self) -> None:
@@ -37,18 +36,18 @@ class Prepared(Generic[T]):
 
     def clear(self) -> None:
         self._marks: list[object] = []
-        self._held: list[Tensor] = []  # so that no other tensor gets the memory that the marks name
+        self._held: list[Tensor] = []  # so that no other tensor gets their addresses, which are in the marks
         self._value: T | None = None
 
     def get(self, parameters: Sequence[Tensor], make: Callable[[], T]) -> T:
-        """`make()`, or what it gave before where the parameters are what they were."""
+        """`make()`, or its last result where the parameters have not changed."""
         if any(parameter.is_inference() for parameter in parameters):
-            return make()  # nobody counts what is written to these
+            return make()  # PyTorch does not count writes to these
         marks: list[object] = [_last_step]
         for parameter in parameters:
             marks += [parameter.data_ptr(), parameter._version]
         if self._value is None or marks != self._marks:
-            with torch.inference_mode(False), torch.no_grad():  # what is made in that mode may not be used outside it
+            with torch.inference_mode(False), torch.no_grad():  # a tensor made in that mode cannot be used outside it
                 self._held, self._value = [parameter.detach() for parameter in parameters], make()
             self._marks = marks
         return self._value

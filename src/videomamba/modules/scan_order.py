@@ -1,8 +1,8 @@
-"""Where tokens lie in the sequence of a clip, and in which order a scan meets them (paper, section 3.2 and figure 4).
+"""The slots of tokens in the sequence of a clip, and the orders in which a scan reads them (paper, section 3.2, figure 4).
 
 The canonical order is spatial-first: frame after frame, each row by row. `temporal_order` gives the permutation to the
-other one: for each place of the picture its whole history. The spatiotemporal variants combine these two.
-Special tokens (class token, registers) keep their slots in the sequence; only patch tokens change places.
+other one: for each place of the picture all its time steps. The spatiotemporal variants combine these two.
+Special tokens (class token, registers) keep their slots in the sequence; only patch tokens move.
 """
 
 from __future__ import annotations
@@ -50,11 +50,11 @@ class TokenLayout:
         return torch.cat((*pieces, tokens[:, start:]), dim=1)
 
     def patches(self, tokens: Tensor) -> Tensor:
-        """(b, l, d) -> (b, n, d) without the special tokens. Without registers l may be that of another clip."""
+        """(b, l, d) -> (b, n, d) without the special tokens. Without registers l may differ from `length`."""
         if not self.num_registers:
             return tokens[:, 1:]
         if tokens.shape[1] != self.length:
-            raise ValueError(f"registers have their slots among {self.length} tokens, got {tokens.shape[1]}")
+            raise ValueError(f"with registers there must be {self.length} tokens, got {tokens.shape[1]}")
         return torch.cat([tokens[:, slots] for slots, _ in self.runs(0, self.steps * self.places)], dim=1)
 
     def temporal_order(self) -> Permutation:
@@ -75,15 +75,14 @@ def temporal_orders(steps: Sequence[int], places: int, length: int) -> Permutati
 
 
 def visible_order(order: Permutation, visible: Tensor) -> Permutation:
-    """The order of a whole clip, (l,) or (b, l), for the tokens at slots `visible` (b, v) int64 alone: each (b, v).
+    """The order of a complete clip, (l,) or (b, l), for the tokens at slots `visible` (b, v) int64 alone: each (b, v).
 
-    x[:, order] of the visible tokens x (b, v, d) has them as they follow one another in the whole clip's order. Any slots may
-    be visible, in any order, once each.
+    x[:, order] has the visible tokens x (b, v, d) in the clip's order. Any slots may be visible, in any order, once each.
     """
     inverse = order[1].to(visible.device)
     ranks = inverse[visible] if inverse.ndim == 1 else inverse.gather(1, visible)
-    found = ranks.argsort(dim=1)
-    return found, found.argsort(dim=1)
+    visible_first = ranks.argsort(dim=1)
+    return visible_first, visible_first.argsort(dim=1)
 
 
 def take(x: Tensor, order: Tensor) -> Tensor:
@@ -92,5 +91,5 @@ def take(x: Tensor, order: Tensor) -> Tensor:
 
 
 def reordered(x: Tensor, order: Order, layer: Callable[[Tensor], Tensor]) -> Tensor:
-    """`layer` on the tokens of x (b, l, d) in `order`, its result in theirs."""
+    """`layer` on the tokens of x (b, l, d) in `order`; the result is in the order of x."""
     return layer(x) if order is None else take(layer(take(x, order[0])), order[1])

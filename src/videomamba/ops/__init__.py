@@ -11,7 +11,7 @@ from typing import Literal
 from torch import Tensor
 
 from videomamba.ops import dispatch
-from videomamba.ops.layout import ScanInputs, check_form_of_lengths, state_dtype
+from videomamba.ops.layout import ConvFlags, ScanInputs, check_form_of_lengths, state_dtype
 
 __all__ = ["causal_conv1d", "dispatch", "selective_scan"]
 
@@ -19,7 +19,7 @@ __all__ = ["causal_conv1d", "dispatch", "selective_scan"]
 def _check(
     name: str, tensor: Tensor | None, shape: tuple[int, ...], letters: str, first: Tensor, *, same_dtype: bool = False
 ) -> None:
-    """`first` is the sequence that the call is about: all tensors are on its device."""
+    """Raises ValueError unless `tensor`, where given, has this shape, is real and is on the device of `first`, the sequence."""
     if tensor is None:
         return
     if tensor.shape != shape:
@@ -70,11 +70,11 @@ def selective_scan(
     u, delta, z: (b, l, e) of one dtype. A: (e, n). B, C: (b, l, n), of u's dtype. D, delta_bias: (e,).
     initial_state: (b, e, n), the state before the first token walked. Any strides. Arithmetic and state are fp32
     (fp64 for fp64 inputs); `out` (b, l, e) has u's dtype. With `return_final_state`, (out, state (b, e, n)).
-    Every input has a gradient, the final state's is accepted.
+    Every input has a gradient; the final state may have one too.
 
-    lengths: (b,) int64, 0 <= lengths[i] <= l. Tokens of entry i from lengths[i] on are padding: what they hold, NaN too,
-    reaches nothing, `out` and gradients are 0 there, and all else is what entry i cut to its length gives alone. A reverse
-    walk starts at token lengths[i] - 1; a length of 0 leaves the initial state as the final one.
+    lengths: (b,) int64, 0 <= lengths[i] <= l. Tokens of entry i from lengths[i] on are padding: their values, NaN too,
+    change nothing, `out` and gradients are 0 there, and all else equals the result of entry i alone, cut to its length. A
+    reverse walk starts at token lengths[i] - 1; with a length of 0 the final state is the initial one.
 
     Raises ValueError when shapes, dtypes or lengths do not fit or a dimension is 0.
     Source: Mamba (arXiv 2312.00752) algorithm 2; VideoMamba (arXiv 2403.06977) section 3.1.
@@ -95,18 +95,8 @@ def selective_scan(
     check_form_of_lengths(lengths, u)
     if discretization not in ("euler", "zoh"):
         raise ValueError(f"discretization must be 'euler' or 'zoh', got {discretization!r}")
-    dtype = state_dtype(u)
-    inputs = ScanInputs(
-        u,
-        delta,
-        A.to(dtype),
-        B,
-        C,
-        None if D is None else D.to(dtype),
-        z,
-        None if delta_bias is None else delta_bias.to(dtype),
-        None if initial_state is None else initial_state.to(dtype),
-    )
+    D, delta_bias, initial_state = (None if t is None else t.to(state_dtype(u)) for t in (D, delta_bias, initial_state))
+    inputs = ScanInputs(u, delta, A.to(state_dtype(u)), B, C, D, z, delta_bias, initial_state)
     out, final_state = dispatch.call_scan(
         inputs, lengths, delta_softplus=delta_softplus, reverse=reverse, discretization=discretization
     )
@@ -146,13 +136,5 @@ def causal_conv1d(
     check_form_of_lengths(lengths, x)
     if activation not in ("silu", None):
         raise ValueError(f"activation must be 'silu' or None, got {activation!r}")
-    dtype = state_dtype(x)
-    return dispatch.call_conv(
-        x,
-        weight.to(dtype),
-        None if bias is None else bias.to(dtype),
-        initial_state,
-        lengths,
-        activation=activation or "",
-        reverse=reverse,
-    )
+    weight, bias = weight.to(state_dtype(x)), None if bias is None else bias.to(state_dtype(x))
+    return dispatch.call_conv(x, weight, bias, initial_state, lengths, ConvFlags(activation or "", reverse))

@@ -1,6 +1,6 @@
 """Vectorised PyTorch: any device, no compiler, exportable arithmetic.
 
-The sequence is walked in segments whose (b, s, e, n) tensors fit a fixed budget, so the whole (b, l, e, n) is never built.
+The sequence is walked in segments whose (b, s, e, n) tensors fit a fixed budget: no (b, l, e, n) tensor is built.
 Inside a segment, blocks of `BLOCK` tokens advance side by side: BLOCK Python steps for the segment, whatever its length.
 
 Shapes: b batch, l length, s tokens of a segment, e channels, n states per channel, k convolution taps.
@@ -27,12 +27,12 @@ from videomamba.ops.layout import (
     state_dtype,
 )
 
-R = TypeVar("R", ScanInputs, ScanGrads)
+R = TypeVar("R", bound=ScanInputs)
 
 BLOCK = 32
-"""Tokens that advance one after another; also between two states that are kept for the backward pass, in walking order."""
+"""Tokens that advance one after another; also between two states kept for the backward pass, in walking order."""
 SEGMENT_ELEMENTS = 2**22
-"""Budget for one (b, s, e, n) tensor; a handful of them live at once. 16 MiB in fp32: larger ones leave the caches."""
+"""Budget for one (b, s, e, n) tensor, of which a handful exist at once. 16 MiB in fp32: larger ones leave the caches."""
 
 
 def why_not(call: Call) -> str | None:
@@ -95,7 +95,7 @@ def _expm1_ratio_and_slope(x: Tensor) -> tuple[Tensor, Tensor]:
 def _turn(t: Tensor, lengths: Tensor) -> Tensor:
     """(b, l, ...) with the first lengths[i] tokens of entry i in the opposite order, then its padding; its own inverse.
 
-    With padding a reverse walk is made a forward one by it, so that the padding comes last in every walk.
+    It turns a reverse walk into a forward one, so that the padding comes last in every walk.
     """
     steps = torch.arange(t.shape[1], device=t.device)
     order = (lengths[:, None] - 1 - steps) % t.shape[1]  # (b, l)
@@ -124,9 +124,9 @@ def _segments(inputs: ScanInputs, reverse: bool) -> Iterator[slice]:
 
 
 class _Segment:
-    """The tensors of one segment in walking order and in the state's dtype, with what both passes need of them.
+    """The tensors of one segment for both passes, in walking order and in the state's dtype.
 
-    A step over padding has delta = B = C = 0: it leaves the state as it is.
+    A step over padding has delta = B = C = 0: the state does not change.
     """
 
     def __init__(self, inputs: ScanInputs, flags: ScanFlags, lengths: Tensor | None, where: slice) -> None:
@@ -158,10 +158,9 @@ class _Segment:
 
     def states(self, start: Tensor) -> Tensor:
         """h (b, s, e, n) from the state before the segment."""
+        x = (self.delta * self.u)[..., None]
         if self.zoh:
-            x = (self.delta * self.u)[..., None] * _expm1_ratio_and_slope(self.exponent)[0]
-        else:
-            x = (self.delta * self.u)[..., None].expand_as(self.exponent)
+            x = x * _expm1_ratio_and_slope(self.exponent)[0]
         return linear_scan(self.decay, x * self.B[:, :, None, :], start)
 
 
@@ -192,12 +191,12 @@ def scan(
         h = inputs.initial_state.to(dtype)
     if out is None:
         out = torch.empty(inputs.u.shape, dtype=inputs.u.dtype, device=inputs.u.device)
-    checkpoints: list[Tensor] = []
+    entering: list[Tensor] = []
     for where in _segments(inputs, flags.reverse):
         seg = _Segment(inputs, flags, lengths, where)
         states = seg.states(h)
         if flags.save_states:
-            checkpoints += [h, *states[:, BLOCK - 1 : -1 : BLOCK].unbind(1)]
+            entering += [h, *states[:, BLOCK - 1 : -1 : BLOCK].unbind(1)]
         h = states[:, -1].clone()
         y = _readout(states, seg.C)
         if inputs.D is not None:
@@ -207,7 +206,7 @@ def scan(
         if seg.z is not None:
             y = y * F.silu(seg.z)
         seg.put(out, y)
-    kept = torch.stack(checkpoints, dim=1).mT.contiguous() if flags.save_states else h.new_empty(0)
+    kept = torch.stack(entering, dim=1).mT.contiguous() if flags.save_states else h.new_empty(0)
     return ScanResult(out, h, kept)
 
 
@@ -277,9 +276,8 @@ def scan_backward(
             grads.delta_bias.add_(ddelta.sum((0, 1)))
     if grads.initial_state is not None:
         grads.initial_state.copy_(carry)
-    return ScanGrads._make(
-        None if g is None or t is None else g.to(t.dtype) for g, t in zip(grads, inputs, strict=True)
-    )
+    pairs = zip(grads, inputs, strict=True)
+    return ScanGrads._make(None if g is None or t is None else g.to(t.dtype) for g, t in pairs)
 
 
 def _taps(x: Tensor, taps: int, initial_state: Tensor | None, reverse: bool) -> Iterator[Tensor]:
@@ -301,7 +299,7 @@ def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None, initial_state: Ten
 
 
 def _mirror(initial_state: Tensor | None) -> Tensor | None:
-    """The tokens outside the sequence, in the order in which the other direction meets them."""
+    """The tokens outside the sequence in the order of the other direction."""
     return None if initial_state is None else initial_state.flip(1)
 
 
@@ -318,11 +316,11 @@ def conv(
     """Causal depthwise convolution as k shifted multiply-adds; the contract is `reference.conv`. `out` takes the result."""
     if lengths is not None and flags.reverse:
         forward = flags._replace(reverse=False)
-        found = _turn(conv(_turn(x, lengths), weight, bias, _mirror(initial_state), forward, lengths), lengths)
+        result = _turn(conv(_turn(x, lengths), weight, bias, _mirror(initial_state), forward, lengths), lengths)
     else:
-        found = _convolve(x, weight, bias, initial_state, flags.reverse)
-        found = clear_padding(F.silu(found) if flags.activation == "silu" else found, lengths).to(x.dtype)
-    return found if out is None else out.copy_(found)
+        result = _convolve(x, weight, bias, initial_state, flags.reverse)
+        result = clear_padding(F.silu(result) if flags.activation == "silu" else result, lengths).to(x.dtype)
+    return result if out is None else out.copy_(result)
 
 
 def conv_backward(
@@ -353,9 +351,9 @@ def conv_backward(
         start = taps - 1 - w if flags.reverse else w
         grad_padded[:, start : start + length].addcmul_(p, weight[:, w].to(dtype))
         grad_weight[:, w] = (p * view).sum((0, 1))
-    inside, outside = (
-        (slice(0, length), slice(length, None)) if flags.reverse else (slice(taps - 1, None), slice(0, taps - 1))
-    )
+    inside, outside = slice(taps - 1, None), slice(0, taps - 1)
+    if flags.reverse:
+        inside, outside = slice(0, length), slice(length, None)
     return (
         clear_padding(grad_padded[:, inside].to(x.dtype, copy=True), lengths),
         grad_weight.to(weight.dtype),

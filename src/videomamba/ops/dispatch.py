@@ -1,62 +1,34 @@
-"""The one door to the backends: what the rest of the package asks of an operator, a layer or the kernels.
+"""The only access of the package to the backends: operators, layers and the native kernels.
 
-`choice` says which backend serves a call, `registered` makes the calls known to PyTorch. The reference backend alone
-bypasses the registered ops: it is differentiated by autograd itself, so that it judges the formulas too.
+`choice` says which backend serves a call, `registered` makes the calls known to PyTorch. Only the reference backend
+bypasses the registered ops: autograd itself differentiates it, so that it checks their gradient formulas too.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from types import ModuleType
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from videomamba.ops import choice, reference, registered
-from videomamba.ops.choice import PREFERENCE, explain, use_backend, why_not
-from videomamba.ops.halves import FirstHalf, SecondHalf
-from videomamba.ops.layout import (
-    ConvCall,
-    ConvFlags,
-    LayerCall,
-    LayerWeights,
-    ScanCall,
-    ScanFlags,
-    ScanInputs,
-    WalkState,
-    check_lengths,
-)
-from videomamba.ops.walk import blocks_of, prepare_direction, prepare_layer
+from videomamba.ops.choice import PREFERENCE as PREFERENCE
+from videomamba.ops.choice import explain as explain
+from videomamba.ops.choice import use_backend as use_backend
+from videomamba.ops.choice import why_not as why_not
+from videomamba.ops.halves import FirstHalf as FirstHalf
+from videomamba.ops.halves import SecondHalf as SecondHalf
+from videomamba.ops.layout import ConvCall as ConvCall
+from videomamba.ops.layout import ConvFlags, LayerWeights, ScanFlags, ScanInputs, check_lengths
+from videomamba.ops.layout import LayerCall as LayerCall
+from videomamba.ops.layout import ScanCall as ScanCall
+from videomamba.ops.layout import WalkState as WalkState
+from videomamba.ops.walk import blocks_of as blocks_of
+from videomamba.ops.walk import prepare_direction as prepare_direction
+from videomamba.ops.walk import prepare_layer as prepare_layer
 from videomamba.ops.walk import reused_buffers as _reused_buffers
-
-__all__ = [
-    "PREFERENCE",
-    "ConvCall",
-    "FirstHalf",
-    "LayerCall",
-    "ScanCall",
-    "SecondHalf",
-    "WalkState",
-    "blocks_of",
-    "call_conv",
-    "call_layer",
-    "call_scan",
-    "describe_native",
-    "explain",
-    "fuses_layer",
-    "kernels_in_profiles",
-    "layer_halves",
-    "native_isas",
-    "prepare_direction",
-    "prepare_layer",
-    "reused_buffers",
-    "use_backend",
-    "use_isa",
-    "why_not",
-]
-
 
 # --- the two operators ------------------------------------------------------------------------------------------------
 
@@ -64,7 +36,7 @@ __all__ = [
 def call_scan(
     inputs: ScanInputs, lengths: Tensor | None, *, delta_softplus: bool, reverse: bool, discretization: str
 ) -> tuple[Tensor, Tensor]:
-    """(out, final_state) on the backend in force; all but the values of `lengths` has been checked."""
+    """(out, final_state) on the chosen backend; all but the values of `lengths` has been checked."""
     gradient = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in inputs)
     flags = ScanFlags(delta_softplus, reverse, discretization, gradient)
     inline = choice.inline()
@@ -84,12 +56,9 @@ def call_conv(
     bias: Tensor | None,
     initial_state: Tensor | None,
     lengths: Tensor | None,
-    *,
-    activation: str,
-    reverse: bool,
+    flags: ConvFlags,
 ) -> Tensor:
-    """The convolution on the backend in force; all but the values of `lengths` has been checked."""
-    flags = ConvFlags(activation, reverse)
+    """The convolution on the chosen backend; all but the values of `lengths` has been checked."""
     inline = choice.inline()
     if inline is not None:
         _check_values(lengths, x)
@@ -101,12 +70,12 @@ def call_conv(
 
 
 def _check_values(lengths: Tensor | None, sequence: Tensor) -> None:
-    if not torch.compiler.is_compiling():  # a graph of PyTorch's own operators has no place for an error
+    if not torch.compiler.is_compiling():  # a graph of PyTorch's own operators cannot raise an error
         check_lengths(lengths, sequence)
 
 
 def _for_inline(backend: ModuleType, tensors: Iterable[Tensor | None]) -> tuple[Tensor | None, ...]:
-    """The tensors of an inline call; without gradients where autograd cannot differentiate the code of `backend`."""
+    """The tensors of an inline call, detached where autograd cannot differentiate the code of `backend`."""
     tensors = tuple(tensors)
     needed = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
     if backend is reference or not needed:
@@ -120,15 +89,13 @@ def _for_inline(backend: ModuleType, tensors: Iterable[Tensor | None]) -> tuple[
 
 
 def reused_buffers() -> contextlib.AbstractContextManager[None]:
-    """Within the context fused layers share their memory instead of asking the system for new pages at each layer."""
+    """Within the context fused layers share their memory instead of allocating new pages for each layer."""
     return contextlib.nullcontext() if torch.compiler.is_compiling() else _reused_buffers()
 
 
 def fuses_layer(residual: Tensor, parameters: Iterable[Tensor], call: LayerCall) -> bool:
-    """Whether `call_layer` may take the place of the modular layer with these `parameters`.
-
-    It does where a backend fuses `call` and nobody needs the steps: no gradient, no autocast, no tracing.
-    """
+    """Whether `call_layer` may replace the modular layer with these `parameters`: a backend fuses `call`, and there is no
+    gradient, no autocast and no tracing, which need the single steps."""
     if torch.compiler.is_compiling() or residual.numel() == 0 or residual.dtype != torch.float32:
         return False
     if torch.is_grad_enabled() and (residual.requires_grad or any(p.requires_grad for p in parameters)):
@@ -137,7 +104,7 @@ def fuses_layer(residual: Tensor, parameters: Iterable[Tensor], call: LayerCall)
 
 
 def _layer_backend(call: LayerCall) -> str | None:
-    """The backend in force, if it fuses `call`; for "auto" the best one that does; None where there is none."""
+    """The forced backend, if it fuses `call`; for "auto" the best one that does; None where there is none."""
     forced = choice.request().backend
     names = choice.PREFERENCE if forced == "auto" else (forced,)
     return next((name for name in names if why_not(name, call) is None), None)
@@ -155,15 +122,14 @@ def call_layer(
 
 
 def layer_halves(weights: LayerWeights, *, reverse: bool, eps: float, call: LayerCall) -> tuple[FirstHalf, SecondHalf]:
-    """The two walks of a layer for a stream of any length, on the backend in force; no gradient. See `ops.halves`.
+    """The two walks of a layer for a stream of any length, on the chosen backend; no gradient. See `ops.halves`.
 
-    The first goes from the end where `reverse`, the second from the other side. Raises RuntimeError when "reference" is
+    The first starts at the end where `reverse`, the second at the other side. Raises RuntimeError when "reference" is
     forced, which walks whole sequences only.
     """
     kernels = choice.module(choice.resolve("auto", call))
     first = FirstHalf(kernels, weights, reverse=reverse, eps=eps, discretization=call.discretization)
-    second = SecondHalf(kernels, weights, reverse=not reverse, eps=eps, discretization=call.discretization)
-    return first, second
+    return first, SecondHalf(kernels, weights, reverse=not reverse, eps=eps, discretization=call.discretization)
 
 
 # --- the native kernels -----------------------------------------------------------------------------------------------
@@ -183,7 +149,7 @@ def native_isas() -> tuple[str, ...]:
 
 @contextlib.contextmanager
 def use_isa(name: str) -> Iterator[None]:
-    """Within the context the native kernels are those of instruction set `name`, in every thread: to measure and to test.
+    """Within the context the native kernels of instruction set `name` run, in every thread: to measure and to test.
 
     Raises ValueError when `name` is not one of `native_isas()`.
     """
@@ -202,23 +168,15 @@ def use_isa(name: str) -> Iterator[None]:
 def kernels_in_profiles() -> Iterator[None]:
     """Within the context each call of a native kernel is an event of PyTorch's profiler, `videomamba::native_<name>`.
 
-    A layer that runs fused calls them without passing through a registered op, which a profile would not show.
+    Otherwise a profile would not show those of fused layers, which do not pass through a registered op.
     """
     native = choice.module("native")
-    names = ("scan", "scan_backward", "conv", "conv_backward", "norm")
-    originals = {name: getattr(native, name) for name in names}
-
-    def labelled(name: str) -> Callable[..., Any]:
-        def call(*args: Any, **kwargs: Any) -> Any:
-            with torch.autograd.profiler.record_function(f"videomamba::native_{name}"):
-                return originals[name](*args, **kwargs)
-
-        return call
-
-    for name in names:
-        setattr(native, name, labelled(name))
+    originals = {name: getattr(native, name) for name in ("scan", "scan_backward", "conv", "conv_backward", "norm")}
+    for name, original in originals.items():
+        # As a decorator it opens a new event for each call.
+        setattr(native, name, torch.autograd.profiler.record_function(f"videomamba::native_{name}")(original))
     try:
         yield
     finally:
-        for name in names:
-            setattr(native, name, originals[name])
+        for name, original in originals.items():
+            setattr(native, name, original)

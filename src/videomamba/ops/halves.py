@@ -1,12 +1,12 @@
-"""The two walks of a layer, apart: so a network of any length runs with a residual stream that is changed in place.
+"""The two walks of a layer as separate steps: so a network of any length runs with a residual stream changed in place.
 
 A layer needs both of its walks before its residual sum, and the second may go in either direction. So the first walk of
-layer i + 1 can follow right behind the second walk of layer i, in the same direction, on the block that is in the cache:
-a network of n layers is n + 1 passes over its tokens, to and fro, instead of 2 n.
+layer i + 1 can follow the second walk of layer i in the same direction, on the block that is in the cache: a network of
+n layers takes n + 1 passes over its tokens, forward and backward in turn, instead of 2 n.
 
 Between its walks a layer keeps the ungated result of the first, (b, l, e), or only the walk's states at the borders of
-blocks, from which the second computes that result again. The second walk computes x, the half of in_proj that is scanned,
-again in any case.
+blocks, from which the second computes that result again. The second walk always computes x, the scanned half of in_proj,
+again.
 
 Shapes: b batch, s tokens of a block, d width, e inner channels.
 """
@@ -22,7 +22,7 @@ from videomamba.ops.walk import Walk, Work, buffers, product
 
 
 class _Half:
-    """A walk of a layer. `reverse` is the direction in which it goes, and which of the two scans it computes."""
+    """A walk of a layer in the direction of one of its two scans: the backward one with `reverse`."""
 
     def __init__(
         self, kernels: ModuleType, weights: LayerWeights, *, reverse: bool, eps: float, discretization: str
@@ -44,7 +44,7 @@ class _Half:
 
 
 class FirstHalf(_Half):
-    """The walk whose result waits."""
+    """The walk whose result is kept."""
 
     def step(self, residual: Tensor, *, out: Tensor | None = None) -> None:
         """residual (b, s, d) fp32 of the next block in walking order -> its ungated result, into `out` (b, s, e)."""
@@ -55,18 +55,18 @@ class FirstHalf(_Half):
 
     @property
     def state(self) -> WalkState:
-        """What the walk knows of the blocks so far: enough to compute the next one's result again."""
+        """The walk's state after the blocks so far: enough to compute the next one's result again."""
         return self.walk.state
 
 
 class SecondHalf(_Half):
-    """The walk that adds the other's result, applies the gate, projects back and adds to the residual stream."""
+    """The walk that adds the result of the first, applies the gate, projects back and adds to the residual stream."""
 
     def step(self, residual: Tensor, first: Tensor | WalkState) -> None:
-        """Adds the layer's answer to `residual` (b, s, d) fp32, in place.
+        """Adds the layer's output to `residual` (b, s, d) fp32, in place.
 
-        `first` is the ungated result of the first half for this block, (b, s, e), which is overwritten; or the state with
-        which the first half entered the block, from which that result is computed again.
+        `first` is the ungated result of the first half for this block, (b, s, e), which is overwritten, or the state with
+        which the first half entered the block.
         """
         work, block = self._enter(residual), slice(0, residual.shape[1])
         if isinstance(first, WalkState):

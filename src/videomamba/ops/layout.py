@@ -1,4 +1,4 @@
-"""What crosses the border between `dispatch` and a backend: what a call asks for, its tensors, its flags, its results."""
+"""What `dispatch` and a backend exchange: the description of a call, its tensors, its flags, its results."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 class ScanCall(NamedTuple):
-    """What a call of `selective_scan` asks for, without its tensors: what a backend may refuse. shape (b, l, e)."""
+    """A call of `selective_scan` without its tensors: a backend may refuse it. shape (b, l, e)."""
 
     device: torch.device
     dtype: torch.dtype
@@ -64,18 +64,8 @@ class ScanInputs(NamedTuple):
     initial_state: Tensor | None
 
 
-class ScanGrads(NamedTuple):
+class ScanGrads(ScanInputs):
     """One gradient for each field of ScanInputs, of the same shape and dtype; None where the input was None."""
-
-    u: Tensor
-    delta: Tensor
-    A: Tensor
-    B: Tensor
-    C: Tensor
-    D: Tensor | None
-    z: Tensor | None
-    delta_bias: Tensor | None
-    initial_state: Tensor | None
 
 
 class ScanFlags(NamedTuple):
@@ -86,11 +76,8 @@ class ScanFlags(NamedTuple):
 
 
 class ScanResult(NamedTuple):
-    """out (b, l, e) in u's dtype; final_state (b, e, n) fp32 (fp64 for fp64 inputs).
-
-    states: what the backend's own backward pass needs, of the shape that its `states_shape` gives; empty without
-    `save_states`.
-    """
+    """out (b, l, e) in u's dtype; final_state (b, e, n) fp32 (fp64 for fp64 inputs); states, which the backend's backward
+    pass needs, of the shape that its `states_shape` gives, empty without `save_states`."""
 
     out: Tensor
     final_state: Tensor
@@ -127,8 +114,8 @@ class LayerWeights(NamedTuple):
 
 
 class WalkState(NamedTuple):
-    """What a walk takes with it from a block to the next: the scan's state (b, e, n), the border (b, k - 1, e) of the
-    convolution, which are the tokens just passed, in sequence order. None before the first block."""
+    """What a walk carries from block to block: the scan's state (b, e, n) and the border (b, k - 1, e) of the convolution,
+    the tokens just passed in sequence order. None before the first block."""
 
     scan: Tensor | None = None
     border: Tensor | None = None
@@ -147,14 +134,14 @@ def check_form_of_lengths(lengths: Tensor | None, sequence: Tensor) -> None:
         raise ValueError(f"lengths must be a tensor (b,) of int64, got {type(lengths).__name__}")
     if lengths.shape != sequence.shape[:1] or lengths.dtype != torch.int64:
         raise ValueError(
-            f"lengths must be (b,) = ({sequence.shape[0]},) of int64, got {tuple(lengths.shape)} of {lengths.dtype}"
+            f"lengths must be (b,) = ({len(sequence)},) of int64, got {tuple(lengths.shape)} of {lengths.dtype}"
         )
     if lengths.device != sequence.device:
         raise ValueError(f"lengths must be on the device of the sequence, {sequence.device}, got {lengths.device}")
 
 
 def check_lengths(lengths: Tensor | None, sequence: Tensor) -> None:
-    """Their form, and that 0 <= lengths[i] <= l. It reads values, so it runs inside the registered ops."""
+    """`check_form_of_lengths`, and that 0 <= lengths[i] <= l. It reads values, so it runs inside the registered ops."""
     check_form_of_lengths(lengths, sequence)
     length = sequence.shape[1]
     if lengths is not None and ((lengths < 0) | (lengths > length)).any():
@@ -162,7 +149,7 @@ def check_lengths(lengths: Tensor | None, sequence: Tensor) -> None:
 
 
 def clear_padding(t: Tensor, lengths: Tensor | None, first: int = 0) -> Tensor:
-    """(b, s, ...), the tokens from `first` on, with 0 at padding. A product would let NaN through."""
+    """t (b, s, ...), the tokens from `first` on, with 0 at padding. Multiplying by 0 would let NaN through."""
     if lengths is None:
         return t
     kept = torch.arange(first, first + t.shape[1], device=t.device) < lengths[:, None]

@@ -1,6 +1,6 @@
-"""The C++ CPU kernels of csrc/: which calls they serve, and how tensors reach them as pointers, shapes and strides.
+"""The C++ CPU kernels of csrc/: which calls they serve, and their arguments as pointers, shapes and strides.
 
-The instruction set is chosen when the extension is loaded; VIDEOMAMBA_ISA=avx512|avx2|generic overrules it.
+The instruction set is chosen when the extension is loaded; VIDEOMAMBA_ISA=avx512|avx2|generic overrides it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from videomamba.ops.layout import Call, ConvFlags, ScanFlags, ScanGrads, ScanInputs, ScanResult
 
-kernels: Any  # the extension, or None where it is absent: `why_not` is asked first
+kernels: Any  # the extension, or None where it is absent: `why_not` is called first
 try:
     kernels = importlib.import_module("videomamba.ops._native")
 except ModuleNotFoundError:
@@ -39,7 +39,7 @@ Rows = tuple[int, int, int]
 
 
 def why_not(call: Call) -> str | None:
-    """None when the kernels serve `call`, else the reason. They take any shape and every flag."""
+    """None when the kernels serve `call`, else the reason. They accept any shape and every flag."""
     if call.device.type != "cpu":
         return f"it serves the CPU, not {call.device.type}"
     if call.dtype not in _DTYPES:
@@ -52,7 +52,7 @@ def why_not(call: Call) -> str | None:
 def states_shape(shape: Sequence[int], states: int) -> tuple[int, int, int, int]:
     """(b, blocks, n, e) for u of `shape` (b, l, e): the state before each block of tokens in walking order.
 
-    The walk of an entry that ends in padding leaves it out, in both directions; what follows its last block is not read.
+    In both directions the walk of an entry skips its padding; what follows its last block is not read.
     """
     batch, length, channels = shape
     interval: int = kernels.CHECKPOINT_INTERVAL
@@ -82,7 +82,7 @@ def _like(t: Tensor, dtype: torch.dtype | None = None) -> Tensor:
 
 
 def _floats(*shape: int) -> Tensor:
-    """What the kernels write in fp32, whatever PyTorch's defaults are."""
+    """Memory for fp32 results, whatever PyTorch's defaults are."""
     return torch.empty(shape, dtype=torch.float32, device="cpu")
 
 
@@ -95,23 +95,28 @@ def _pointer(t: Tensor | None) -> int:
 
 
 def _prepare(inputs: ScanInputs) -> ScanInputs:
-    """Sequences with unit stride along the channels, parameters and states contiguous: what the kernels read."""
+    """For the kernels: sequences with unit stride along the channels, parameters and states contiguous."""
     u, delta, A, B, C, D, z, delta_bias, initial_state = inputs
-    return ScanInputs(
-        _unit_stride(u),
-        _unit_stride(delta),
-        A.contiguous(),
-        _unit_stride(B),
-        _unit_stride(C),
-        _contiguous(D),
-        None if z is None else _unit_stride(z),
-        _contiguous(delta_bias),
-        _contiguous(initial_state),
-    )
+    u, delta, B, C = (_unit_stride(t) for t in (u, delta, B, C))
+    D, delta_bias, initial_state = (_contiguous(t) for t in (D, delta_bias, initial_state))
+    z = None if z is None else _unit_stride(z)
+    return ScanInputs(u, delta, A.contiguous(), B, C, D, z, delta_bias, initial_state)
+
+
+def _scan_arguments(
+    inputs: ScanInputs, flags: ScanFlags, shares: tuple[int, int, int], lengths: Tensor | None
+) -> tuple[object, ...]:
+    """The first arguments of both scan kernels: sizes, flags, shares, and pointers of all that `_prepare` returned but the
+    initial state."""
+    u, delta, A, B, C, D, z, delta_bias, _ = inputs
+    sizes = (*u.shape, A.shape[1])
+    switches = (flags.delta_softplus, flags.reverse, flags.discretization == "zoh")
+    start = (sizes, switches, u.dtype == torch.bfloat16, shares, _pointer(lengths), _rows(u), _rows(delta), _pointer(A))
+    return *start, _rows(B), _rows(C), _pointer(D), _rows(z), _pointer(delta_bias)
 
 
 def _parts(batch: int, units: int, threads: int) -> int:
-    """Into how many parts a batch entry of `units` is cut so that every thread has an equal share."""
+    """The number of parts into which a batch entry of `units` is cut so that all threads have equal shares."""
     return 1 if batch % threads == 0 or batch >= 4 * threads else min(threads, units)
 
 
@@ -123,8 +128,8 @@ def _shares(batch: int, length: int, channels: int, pieces: int | None) -> tuple
     """(parts, pieces, threads): ranges of channels, and of the length, into which a scan of each batch entry is cut.
 
     Channels are independent, tokens are not: a walk in pieces has a first pass for the state that enters each piece, which
-    costs most of a forward walk. So the length is cut only for threads that would be idle, and into 3 pieces at least: of
-    two, half of nearly two walks, little more than the waiting would be gained. `pieces` overrules the choice.
+    costs most of a forward walk. So the length is cut only for threads that would be idle, and into at least 3 pieces: two
+    would gain little. `pieces` overrides the choice.
     """
     threads = torch.get_num_threads()
     parts = _parts(batch, -(-channels // kernels.lanes()), threads)
@@ -147,30 +152,17 @@ def scan(
 
     `out` (b, l, e) takes the result; it may be part of wider rows. `other` (b, l, e), an ungated result of another
     scan, is added before the gate: out = (y + other) silu(z). Both have u's dtype and unit stride along the channels.
-    `pieces` sets into how many the length is cut; left to `_shares` where it is None.
+    `pieces` is the number of pieces of the length; None: `_shares` chooses.
     """
-    u, delta, A, B, C, D, z, delta_bias, initial_state = _prepare(inputs)
+    inputs, lengths = _prepare(inputs), _contiguous(lengths)
+    u, states = inputs.u, inputs.A.shape[1]
     batch, length, channels = u.shape
-    states = A.shape[1]
-    lengths = _contiguous(lengths)
     out = _like(u) if out is None else out
     final_state = _floats(batch, channels, states)
     kept = _floats(*(states_shape(u.shape, states) if flags.save_states else (0,)))
     kernels.scan_forward(
-        (batch, length, channels, states),
-        (flags.delta_softplus, flags.reverse, flags.discretization == "zoh"),
-        u.dtype == torch.bfloat16,
-        _shares(batch, length, channels, pieces),
-        _pointer(lengths),
-        _rows(u),
-        _rows(delta),
-        _pointer(A),
-        _rows(B),
-        _rows(C),
-        _pointer(D),
-        _rows(z),
-        _pointer(delta_bias),
-        _pointer(initial_state),
+        *_scan_arguments(inputs, flags, _shares(batch, length, channels, pieces), lengths),
+        _pointer(inputs.initial_state),
         _rows(out),
         _rows(other),
         _pointer(final_state),
@@ -190,10 +182,10 @@ def scan_backward(
     pieces: int | None = None,
 ) -> ScanGrads:
     """Gradients of `scan`; sums over channels, length, batch and threads have a fixed order: two runs agree bit for bit."""
-    u, delta, A, B, C, D, z, delta_bias, initial_state = _prepare(inputs)
+    inputs, lengths = _prepare(inputs), _contiguous(lengths)
+    u, _, A, B, C, D, z, delta_bias, initial_state = inputs
     batch, length, channels = u.shape
     n = A.shape[1]
-    lengths = _contiguous(lengths)
     shares = parts, pieces, _ = _shares(batch, length, channels, pieces)
     grad_out, grad_state = _unit_stride(grad_out.to(u.dtype)), grad_state.float().contiguous()
     grad_u, grad_delta = _like(u), _like(u)
@@ -204,31 +196,10 @@ def scan_backward(
     grad_bias = None if delta_bias is None else _floats(pieces, batch, channels)
     grad_initial = None if initial_state is None else _floats(batch, channels, n)
     kernels.scan_backward(
-        (batch, length, channels, n),
-        (flags.delta_softplus, flags.reverse, flags.discretization == "zoh"),
-        u.dtype == torch.bfloat16,
-        shares,
-        _pointer(lengths),
-        _rows(u),
-        _rows(delta),
-        _pointer(A),
-        _rows(B),
-        _rows(C),
-        _pointer(D),
-        _rows(z),
-        _pointer(delta_bias),
-        _pointer(states),
-        _rows(grad_out),
-        _pointer(grad_state),
-        _rows(grad_u),
-        _rows(grad_delta),
-        _pointer(grad_A),
-        _pointer(grad_B),
-        _pointer(grad_C),
-        _pointer(grad_D),
-        _rows(grad_z),
-        _pointer(grad_bias),
-        _pointer(grad_initial),
+        *_scan_arguments(inputs, flags, shares, lengths),
+        *(_pointer(states), _rows(grad_out), _pointer(grad_state), _rows(grad_u), _rows(grad_delta)),
+        *(_pointer(grad) for grad in (grad_A, grad_B, grad_C, grad_D)),
+        *(_rows(grad_z), _pointer(grad_bias), _pointer(grad_initial)),
     )
     return ScanGrads(
         grad_u,
@@ -254,28 +225,33 @@ def conv(
     lengths: Tensor | None = None,
 ) -> Tensor:
     """Causal depthwise convolution; the contract is `reference.conv`."""
-    batch, length, channels = x.shape
-    taps = weight.shape[1]
-    x, weight = _unit_stride(x), weight.contiguous()
-    bias = _contiguous(bias)
-    initial_state = None if initial_state is None or taps == 1 else _unit_stride(initial_state)
-    lengths = _contiguous(lengths)
-    threads = torch.get_num_threads()
+    x = _unit_stride(x)
     out = _like(x) if out is None else out
-    kernels.conv_forward(
-        (batch, length, channels, taps),
-        (flags.activation == "silu", flags.reverse),
-        x.dtype == torch.bfloat16,
-        _parts(batch, length, threads),
-        threads,
-        _pointer(lengths),
-        _rows(x),
-        _pointer(weight),
-        _pointer(bias),
-        _rows(initial_state),
-        _rows(out),
-    )
+    weight, bias, initial_state, lengths = _prepare_conv(weight, bias, initial_state, lengths)
+    kernels.conv_forward(*_conv_arguments(x, weight, bias, initial_state, flags, lengths), _rows(out))
     return out
+
+
+def _prepare_conv(
+    weight: Tensor, bias: Tensor | None, initial_state: Tensor | None, lengths: Tensor | None
+) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
+    before = None if initial_state is None or weight.shape[1] == 1 else _unit_stride(initial_state)
+    return weight.contiguous(), _contiguous(bias), before, _contiguous(lengths)
+
+
+def _conv_arguments(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    initial_state: Tensor | None,
+    flags: ConvFlags,
+    lengths: Tensor | None,
+) -> tuple[object, ...]:
+    """The first arguments of both convolution kernels, from prepared tensors."""
+    threads = torch.get_num_threads()
+    sizes, switches = (*x.shape, weight.shape[1]), (flags.activation == "silu", flags.reverse)
+    start = (sizes, switches, x.dtype == torch.bfloat16, _parts(x.shape[0], x.shape[1], threads), threads)
+    return *start, _pointer(lengths), _rows(x), _pointer(weight), _pointer(bias), _rows(initial_state)
 
 
 def conv_backward(
@@ -291,26 +267,13 @@ def conv_backward(
     """Gradients for (x, weight, bias, initial_state), summed in a fixed order."""
     batch, length, channels = x.shape
     taps = weight.shape[1]
-    x, weight, grad_out = _unit_stride(x), weight.contiguous(), _unit_stride(grad_out.to(x.dtype))
-    bias = _contiguous(bias)
-    initial = None if initial_state is None or taps == 1 else _unit_stride(initial_state)
-    lengths = _contiguous(lengths)
-    threads = torch.get_num_threads()
-    parts = _parts(batch, length, threads)
+    x, grad_out = _unit_stride(x), _unit_stride(grad_out.to(x.dtype))
+    weight, bias, before, lengths = _prepare_conv(weight, bias, initial_state, lengths)
     grad_x = _like(x)
-    grad_weight = _floats(parts, batch, taps + 1, channels)
+    grad_weight = _floats(_parts(batch, length, torch.get_num_threads()), batch, taps + 1, channels)
     grad_initial = None if initial_state is None else _like(initial_state, dtype=x.dtype)
     kernels.conv_backward(
-        (batch, length, channels, taps),
-        (flags.activation == "silu", flags.reverse),
-        x.dtype == torch.bfloat16,
-        parts,
-        threads,
-        _pointer(lengths),
-        _rows(x),
-        _pointer(weight),
-        _pointer(bias),
-        _rows(initial),
+        *_conv_arguments(x, weight, bias, before, flags, lengths),
         _rows(grad_out),
         _rows(grad_x),
         _pointer(grad_weight),

@@ -5,8 +5,8 @@ a block of tokens goes through norm, projections, conv and scan while it is in t
 convolution are carried to the next block. The backward direction walks first, from the end; its ungated result is the
 only (b, l, e) of all tokens. The forward direction adds it, applies the gate once, projects back and adds the residual.
 
-Both walks need x, the half of in_proj that is scanned. A layer's output has no values until the forward walk writes them:
-its memory, and `SPARE_BYTES` beside, keep the x of as many blocks as they hold; the others' is computed again.
+Both walks need x, the scanned half of in_proj. The memory of the layer's output, which the forward walk writes, and
+`SPARE_BYTES` more keep the x of as many blocks as they hold; that of the others is computed again.
 
 Shapes: b batch, l length, s tokens of a block, d width, e inner channels, n states, r rank of delta, k taps.
 """
@@ -21,21 +21,16 @@ from videomamba.ops.layout import Direction, LayerWeights
 from videomamba.ops.walk import Walk, Work, blocks_of, buffers, product, within
 
 SPARE_BYTES = 2**26
-"""At most this much memory, whatever the length, is for the x of blocks that find no room in the output."""
+"""At most this much memory, whatever the length, is for the x of blocks that do not fit in the output."""
 
 
 def layer(
-    residual: Tensor,
-    weights: LayerWeights,
-    *,
-    eps: float,
-    discretization: str,
-    lengths: Tensor | None = None,
+    residual: Tensor, weights: LayerWeights, *, eps: float, discretization: str, lengths: Tensor | None = None
 ) -> Tensor:
     """residual (b, l, d) fp32 -> (b, l, d) fp32, equal to the modular layer up to rounding, no gradient.
 
-    Products run in the dtype of `to_x`. From token lengths[i] on entry i is padding: it changes nothing and keeps its
-    residual. `native.why_not` says whether it can be called.
+    Products run in the dtype of `to_x`. From token lengths[i] on entry i is padding, which changes nothing and keeps its
+    residual. `native.why_not` gives the reason when it cannot be called.
     """
     batch, length, _ = residual.shape
     norm, to_x, to_z, to_out, forward, backward = weights
@@ -75,10 +70,10 @@ def layer(
 def _rooms(
     out: Tensor, blocks: list[slice], channels: int, dtype: torch.dtype, *, spare: Tensor
 ) -> list[Tensor | None]:
-    """For each block a (b, s, e) of `dtype` that nobody writes to before the forward walk has left the block, or None.
+    """For each block a (b, s, e) of `dtype` that is not overwritten before the forward walk has left the block, or None.
 
-    Rooms are handed out from the end of the output; that of a block may begin where the block's own output does. Blocks
-    that find none there share `spare`, (values,), while it lasts.
+    Rooms are taken from the end of the output; that of a block may begin where the block's own output does. Blocks without
+    room there take parts of `spare`, (values,), while it lasts.
     """
     batch, _, dim = out.shape
     memory = out.view(dtype).flatten(1)  # (b, values)

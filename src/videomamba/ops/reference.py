@@ -1,4 +1,4 @@
-"""The arbiter: both ops as plain loops, any floating dtype, any device; their gradients are what autograd makes of them.
+"""The standard: both ops as plain loops, any floating dtype, any device; autograd computes their gradients.
 
 Shapes: b batch, l length, e channels, n states per channel, k convolution taps.
 Every other backend must reproduce these outputs and gradients.
@@ -14,7 +14,7 @@ from videomamba.ops.layout import Call, ConvFlags, LayerCall, ScanFlags, ScanInp
 
 
 def why_not(call: Call) -> str | None:
-    """The reason why it serves no registered op: `dispatch` calls it inline."""
+    """The reason why it does not serve a registered op: `dispatch` calls it inline."""
     if isinstance(call, LayerCall):
         return "it walks whole sequences only"
     return "it is differentiated by autograd, so it does not run inside a compiled or exported graph"
@@ -32,12 +32,9 @@ def _append_padding(out: Tensor, length: int) -> Tensor:
 
 
 def scan(inputs: ScanInputs, flags: ScanFlags, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Selective scan (S6), spec: Mamba section 3.2; the paper's equations 3 and 4 with A diagonal.
+    """Selective scan by the formula of `ops.selective_scan`: Mamba section 3.2; the paper's equations 3 and 4, A diagonal.
 
-    delta_t = softplus(delta + delta_bias);  h_t = exp(delta_t A) h_{t-1} + phi_t B_t u_t
-    out_t   = (C_t h_t + D u_t) silu(z_t)
-    with phi = delta ("euler") or (delta A)^-1 (exp(delta A) - 1) delta ("zoh"). Returns (out, final state).
-    With `lengths` (b,) every entry goes alone, cut to its length; 0 is appended to its result.
+    Returns (out, final state). With `lengths` (b,) every entry runs alone, cut to its length; 0 is appended to its result.
     """
     if lengths is not None:
         outs, states = zip(*(scan(_entry(inputs, i, n), flags) for i, n in enumerate(lengths.tolist())), strict=True)
@@ -89,10 +86,7 @@ def conv(
     flags: ConvFlags,
     lengths: Tensor | None = None,
 ) -> Tensor:
-    """Causal depthwise convolution: out_t = act(bias + sum_w weight[:, w] x_{t - (k-1) + w}); `reverse` mirrors time.
-
-    With `lengths` (b,) every entry goes alone, cut to its length; 0 is appended to its result.
-    """
+    """Causal depthwise convolution by the formula of `ops.causal_conv1d`; `lengths` as in `scan`."""
     if lengths is not None:
         outs = []
         for i, n in enumerate(lengths.tolist()):

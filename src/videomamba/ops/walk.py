@@ -1,10 +1,10 @@
-"""One direction of a layer on its way through the sequence, block by block, and the memory that it works in.
+"""One direction of a layer walking through the sequence, block by block, and the memory that it works in.
 
-The states of scan and convolution are carried from block to block, so a block costs the same wherever it stands and only
-tensors of one block exist. `native_layer` makes a whole layer of two walks, `halves` a layer whose two walks are apart.
+The states of scan and convolution are carried from block to block, so every block costs the same and only tensors of one
+block exist. `native_layer` builds a layer from two walks, `halves` a layer whose two walks are separate.
 
-A backend that can be walked with has `norm`, `conv` and `scan` that write where they are told (`out`), and whose scan
-adds the ungated result of another before the gate (`other`): "native" and "chunked".
+A backend for walks has `norm`, `conv` and `scan` that write into `out`, and its scan adds the ungated result of another
+scan before the gate (`other`): "native" and "chunked".
 
 Shapes: b batch, l length, s tokens of a block, d width, e inner channels, n states, r rank of delta, k taps.
 """
@@ -24,11 +24,11 @@ from torch import Tensor
 from videomamba.ops.layout import ConvFlags, Direction, LayerWeights, ScanFlags, ScanInputs, WalkState
 
 BLOCK_BYTES = 5 * 2**19
-"""Of one (b, s, e) of a block, of which four are in use at once: few enough for the cache, enough to be worth the calls."""
+"""Of one (b, s, e) tensor of a block; four are in use at once: small enough for the cache, large enough for the calls."""
 MOST_WORKS = 64
-"""Lengths of blocks, for which the tensors of a block are remembered."""
+"""Block lengths for which the tensors of a block are remembered."""
 KEPT_BYTES = 2**26
-"""What a thread may keep of its buffers when a network is done."""
+"""Most bytes of buffers that a thread keeps when a network is done."""
 
 
 class Work(NamedTuple):
@@ -47,23 +47,23 @@ class Work(NamedTuple):
 
 
 class Buffers:
-    """Memory by name. Fresh memory costs more than it seems: the system hands it out page by page, zeroed."""
+    """Memory by name. New memory is expensive: the system provides it page by page, zeroed."""
 
     def __init__(self) -> None:
         self._held: dict[str, Tensor] = {}
         self._works: dict[tuple[object, ...], Work] = {}
 
     def get(self, name: str, shape: tuple[int, ...], *, like: Tensor) -> Tensor:
-        """A tensor of any content, of dtype and device of `like`, in the memory that the last one of this name had."""
+        """A tensor of any content, with dtype and device of `like`, in the memory of the last one of this name."""
         size, held = math.prod(shape), self._held.get(name)
-        with torch.inference_mode(False):  # what is made in that mode may not be written to outside it
+        with torch.inference_mode(False):  # a tensor made in that mode cannot be written to outside it
             if held is None or (held.dtype, held.device) != (like.dtype, like.device) or held.numel() < size:
                 held = self._held[name] = torch.empty(size, dtype=like.dtype, device=like.device)
                 self._works.clear()
             return held[:size].view(shape)
 
     def work(self, batch: int, tokens: int, weights: LayerWeights) -> Work:
-        """What a block of `tokens` needs; blocks of all lengths and both directions have the same memory."""
+        """The tensors of a block of `tokens`; blocks of all lengths and both directions have the same memory."""
         to_x, direction = weights.to_x, weights.forward
         (dim, channels), width = to_x.shape, direction.to_projected.shape[1]
         rank, states = direction.to_delta.shape[0], direction.A.shape[1]
@@ -106,13 +106,13 @@ _thread = _Thread()
 
 
 def buffers() -> Buffers:
-    """Those of the context that is open, else new ones."""
+    """Those of the open context, else new ones."""
     return _thread.shared or Buffers()
 
 
 @contextlib.contextmanager
 def reused_buffers() -> Iterator[None]:
-    """Within the context the layers of a network share their memory; at most `KEPT_BYTES` wait for the thread's next one."""
+    """Within the context the layers of a network share memory; up to `KEPT_BYTES` are kept for the thread's next network."""
     before = _thread.shared
     _thread.shared = before or _thread.kept or Buffers()
     try:
@@ -123,24 +123,24 @@ def reused_buffers() -> Iterator[None]:
 
 
 def blocks_of(length: int, *, token_bytes: int) -> list[slice]:
-    """The fewest blocks within BLOCK_BYTES, as equal as can be; `token_bytes` is what a token of (b, s, e) takes."""
+    """The fewest blocks within BLOCK_BYTES, as equal as possible; `token_bytes` are those of a token of (b, s, e)."""
     most = max(BLOCK_BYTES // token_bytes, 1)
     size = -(-length // -(-length // most))
     return [slice(i, min(i + size, length)) for i in range(0, length, size)]
 
 
 def within(lengths: Tensor | None, block: slice) -> Tensor | None:
-    """How many tokens of the block each entry has."""
+    """The number of tokens of each entry in the block."""
     return None if lengths is None else (lengths - block.start).clamp(0, block.stop - block.start)
 
 
 def prepare_direction(
     conv: Tensor, conv_bias: Tensor, x_proj: Tensor, dt_proj: Tensor, A: Tensor, D: Tensor, dt_bias: Tensor
 ) -> Direction:
-    """From the parameters, x_proj (r + 2n, e) and dt_proj (e, r) as they are; all that is no product's weight becomes fp32.
+    """From the parameters, x_proj (r + 2n, e) and dt_proj (e, r); all others become fp32.
 
-    In fp32 outputs of 0 are added to x_proj up to whole vectors: MKL takes a quarter less time for 48 than for 44. oneDNN,
-    in bf16, does not.
+    In fp32 x_proj gets outputs of 0 up to whole vectors: MKL takes a quarter less time for 48 than for 44. oneDNN, in bf16,
+    does not.
     """
     missing = -len(x_proj) % 16 if x_proj.dtype == torch.float32 else 0
     padded = torch.cat((x_proj, x_proj.new_zeros(missing, x_proj.shape[1]))) if missing else x_proj
@@ -159,7 +159,7 @@ def prepare_layer(
 
 
 def product(x: Tensor, weight: Tensor, *, out: Tensor) -> Tensor:
-    """x (b, s, i), weight (i, o) -> out (b, s, o), whose entries may lie apart."""
+    """x (b, s, i), weight (i, o) -> out (b, s, o), whose entries need not be contiguous."""
     if out.is_contiguous():
         torch.mm(x.flatten(0, 1), weight, out=out.flatten(0, 1))
     else:
@@ -169,7 +169,7 @@ def product(x: Tensor, weight: Tensor, *, out: Tensor) -> Tensor:
 
 
 class Walk:
-    """One direction on its way through the sequence. `state` is what it has after the blocks so far; it may be set."""
+    """One direction walking through the sequence. `state` is that after the blocks so far; it may be set."""
 
     def __init__(
         self,
@@ -199,8 +199,8 @@ class Walk:
     def _border_after(self, x: Tensor) -> Tensor:
         outside = self.weights.conv.shape[1] - 1
         if x.shape[1] < outside:
-            passed = self.state.border
-            before = x.new_zeros(x.shape[0], outside, x.shape[2]) if passed is None else passed
+            before = self.state.border
+            before = x.new_zeros(x.shape[0], outside, x.shape[2]) if before is None else before
             x = torch.cat((x, before) if self.reverse else (before, x), dim=1)
-        # A copy: x lies in memory that others are about to take.
+        # A copy: the memory of x is reused.
         return (x[:, :outside] if self.reverse else x[:, x.shape[1] - outside :]).clone()

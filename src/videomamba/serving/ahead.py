@@ -1,4 +1,4 @@
-"""Reading ahead of the network: what comes next is decoded in a thread while what is there is looked at."""
+"""Reading ahead of the network: a thread decodes the next item while the network runs on the present one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Result = TypeVar("Result")
 def ahead(read: Callable[[Item], Result], items: Iterable[Item], *, waiting: int = 1) -> Generator[Result, None, None]:
     """`read(item)` of each item, in order, one at a time in a thread; at most `waiting` wait or are read meanwhile.
 
-    Raises here what `read` raises there. Closing the generator, which an error of its user does too, drops the rest.
+    An error of `read` is raised here. Closing the generator, as an error of its user does, drops the rest.
     """
     results: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="decode") as pool:
@@ -25,6 +25,6 @@ def ahead(read: Callable[[Item], Result], items: Iterable[Item], *, waiting: int
                     yield results.popleft().result()
             while results:
                 yield results.popleft().result()
-        finally:  # after an error or Ctrl-C nobody wants the rest
+        finally:  # after an error or Ctrl-C the rest is not needed
             for result in results:
                 result.cancel()

@@ -24,7 +24,7 @@ VIEWS_AT_ONCE = 4
 
 
 class ClipModel:
-    """What a Predictor and an Embedder have in common. `model` is in evaluation mode, on `device`."""
+    """The common base of Predictor and Embedder. `model` is in evaluation mode, on `device`."""
 
     def __init__(
         self,
@@ -35,7 +35,7 @@ class ClipModel:
         precision: Precision = "fp32",
     ) -> None:
         if (preprocess.num_frames, preprocess.image_size) != (model.config.num_frames, model.config.image_size):
-            raise ValueError(f"{preprocess!r} makes clips that the model does not take: {model.config!r}")
+            raise ValueError(f"the clips of {preprocess!r} do not fit the model: {model.config!r}")
         if precision not in ("fp32", "bf16"):
             raise ValueError(f"precision must be 'fp32' or 'bf16', got {precision!r}")
         self.preprocess = preprocess
@@ -45,7 +45,7 @@ class ClipModel:
             cast_products(self.model, torch.bfloat16)
 
     def clips(self, path: str | Path, *, views: str | Views = "1x1") -> list[Clip]:
-        """What the network sees of a video: one Clip (3, t, h, w) for each view, clips outermost. One walk through it."""
+        """The input of the network: one Clip (3, t, h, w) for each view of a video, clips outermost. It is read once."""
         return self._read(path, Views.parse(views))[0]
 
     def _read(self, path: str | Path, views: Views) -> tuple[list[Clip], VideoInfo]:
@@ -55,16 +55,15 @@ class ClipModel:
     @torch.inference_mode()
     def _in_batches(self, forward: Callable[[Tensor], Tensor], clips: Sequence[Clip]) -> Tensor:
         """(number of clips, ...) fp32 on the CPU: `forward` of (b, 3, t, h, w), a few clips at a time."""
-        batches = (clips[i : i + VIEWS_AT_ONCE] for i in range(0, len(clips), VIEWS_AT_ONCE))
-        return torch.cat(
-            [forward(torch.stack([clip.data for clip in batch]).to(self.device)).float().cpu() for batch in batches]
-        )
+        data = [clip.data for clip in clips]
+        batches = (torch.stack(data[i : i + VIEWS_AT_ONCE]) for i in range(0, len(data), VIEWS_AT_ONCE))
+        return torch.cat([forward(batch.to(self.device)).float().cpu() for batch in batches])
 
 
 def read_ahead(read: Callable[[str | Path], Item], paths: Sequence[str | Path]) -> Iterator[Item | VideoError]:
-    """What `read` gives of each path, in order, or the error of a file that cannot be read.
+    """`read(path)` of each path, in order, or the error of a file that cannot be read.
 
-    The next file is read, in a thread, while the caller works on the present one.
+    A thread reads the next file while the caller works on the present one.
     """
 
     def attempt(path: str | Path) -> Item | VideoError:
@@ -77,5 +76,5 @@ def read_ahead(read: Callable[[str | Path], Item], paths: Sequence[str | Path]) 
 
 
 def about(path: str | Path, error: VideoError) -> VideoError:
-    """`error` as one about `path`: an image of a folder may be what failed, but the folder was asked for."""
+    """`error` as one about `path`: an image may have failed where the user gave its folder."""
     return error if error.path == str(path) else VideoError(path, str(error))

@@ -1,4 +1,4 @@
-"""What this machine will run, and why: the answer to "why is it slow" and "is it installed right"."""
+"""The backends that this machine uses, and why: the answer to "why is it slow" and "is it installed correctly"."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _OPTIONAL = {"torchcodec": "a second decoder: pip install 'videomamba[torchcodec
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the report. `ok` is False where something is worth the user's attention."""
+    """One line of the report. `ok` is False where the user should look at it."""
 
     topic: str
     finding: str
@@ -34,26 +34,23 @@ class Finding:
 def examine() -> list[Finding]:
     """Everything `videomamba doctor` prints, in order. Runs in a second and changes nothing."""
     python = f"Python {platform.python_version()}, {platform.system()} {platform.machine()}"
+    codec, native = ".".join(map(str, av.library_versions["libavcodec"])), dispatch.describe_native()
     found = [
         Finding("videomamba", f"{metadata.version('videomamba')}, {python}"),
         Finding("PyTorch", f"{torch.__version__}, {torch.get_num_threads()} threads"),
-        Finding(
-            "PyAV", f"{av.__version__} (FFmpeg libavcodec {'.'.join(map(str, av.library_versions['libavcodec']))})"
-        ),
-        Finding("native kernels", dispatch.describe_native(), ok=not dispatch.describe_native().startswith("absent")),
+        Finding("PyAV", f"{av.__version__} (FFmpeg libavcodec {codec})"),
+        Finding("native kernels", native, ok=not native.startswith("absent")),
     ]
     for device in _devices():
         for dtype in (torch.float32, torch.bfloat16):
             for op, call in _CALLS.items():
                 verdicts = dispatch.explain(call(device, dtype))
                 server = next(name for name, verdict in verdicts if verdict == "serves")
-                why = "; ".join(
-                    f"not {name}: {verdict}" for name, verdict in verdicts if verdict not in ("serves", "can serve")
-                )
+                unable = [(name, verdict) for name, verdict in verdicts if verdict not in ("serves", "can serve")]
+                why = "; ".join(f"not {name}: {verdict}" for name, verdict in unable)
                 topic = f"{op} on {device.type}, {str(dtype).removeprefix('torch.')}"
-                found.append(
-                    Finding(topic, f"{server}{f' ({why})' if why else ''}", ok=not (why and device.type == "cpu"))
-                )
+                answer = f"{server} ({why})" if why else server
+                found.append(Finding(topic, answer, ok=not (why and device.type == "cpu")))
     for package, use in _OPTIONAL.items():
         there = importlib.util.find_spec(package) is not None
         found.append(Finding(package, "installed" if there else f"not installed (optional; {use})"))
@@ -65,9 +62,5 @@ def examine() -> list[Finding]:
 
 
 def _devices() -> list[torch.device]:
-    names = ["cpu"]
-    if torch.cuda.is_available():
-        names.append("cuda")
-    if torch.backends.mps.is_available():
-        names.append("mps")
-    return [torch.device(name) for name in names]
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    return [torch.device(name) for name, available in there.items() if available]

@@ -1,4 +1,4 @@
-"""From a file to a vector: what the network knows of a video before any head, for search, clustering and other models."""
+"""From a file to a vector: the network's features of a video, for search, clustering and other models."""
 
 from __future__ import annotations
 
@@ -69,9 +69,9 @@ class Embedder(ClipModel):
         return self._answer(path, self._read(path, Views.parse(views)))
 
     def embed_many(self, paths: Sequence[str | Path], views: str | Views = "1x1") -> Iterator[Embedding | VideoError]:
-        """One answer per path, in order: an embedding, or the error of a file that gives none.
+        """One answer per path, in order: an embedding, or the error of a file without one.
 
-        Each video goes through the network alone, so that the bits of its embedding do not depend on its neighbours; the
+        Each video goes through the network alone, so that the bits of its embedding do not depend on other videos; the
         next file is decoded meanwhile.
         """
         parsed = Views.parse(views)
@@ -82,16 +82,16 @@ class Embedder(ClipModel):
                 yield error
 
     def per_frame(self, path: str | Path, *, fps: float | None = None, progress: Stages | None = None) -> WholeVideo:
-        """The whole video in one pass (`serving.whole`): an embedding for every time step, with its time in seconds.
+        """A whole-video pass (`serving.whole`): an embedding for every time step, with its time in seconds.
 
         The network sees `fps` frames of each second, None: all. `progress(stage, done, total)` is called during the pass.
         Raises VideoError when the file cannot be read, the pass does not fit in memory or the numbers are not finite;
-        VideoMambaError for a network that makes no such pass.
+        VideoMambaError for a network without such a pass.
         """
-        seen = whole(self, path, fps=fps, progress=progress)
-        if not seen.frames.isfinite().all():
+        result = whole(self, path, fps=fps, progress=progress)
+        if not result.frames.isfinite().all():
             raise VideoError(path, _NOT_FINITE)
-        return seen
+        return result
 
     def features(self, clips: Sequence[Clip]) -> Tensor:
         """(number of clips, d) fp32 on the CPU: `model.forward_features` of each."""

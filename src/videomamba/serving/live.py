@@ -1,6 +1,6 @@
 """Answers about a stream while it runs: every `stride` seconds one about its last `window` seconds.
 
-A thread (`video.live`) decodes, scales and keeps pictures, at most as many as one window and one stride need. Whoever
+A thread (`video.live`) decodes, scales and keeps pictures, at most those of one window and one stride. The thread that
 iterates over the answers runs the network. Where that takes longer than a stride, "latest" skips windows: the next answer
 is about the newest window that is over, which ended less than a stride ago. So the delay of an answer is at most one stride,
 one run of the network and one picture, which shows that the window is over. "all" answers every window.
@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import asdict, dataclass
 from itertools import islice
-from typing import Protocol, Self
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -21,44 +21,19 @@ from torch import Tensor
 from videomamba.data.clips.transforms import Covering, covering, crop_clip
 from videomamba.data.clips.windows import ROUNDED_TIMES, Windows
 from videomamba.evaluation.scoring import merge_views
-from videomamba.schema import Clip, Frames, Preprocess, ScoredLabel, VideoMambaError
-from videomamba.serving.predictor import best_labels
+from videomamba.schema import Clip, Frames, ScoredLabel, VideoMambaError
+from videomamba.serving.predictor import Predictor, best_labels
 from videomamba.video.live.source import Drop, LivePicture, LiveSource
 
 _MOST_PICTURES = 4096
-
-
-class Classifier(Protocol):
-    """What of a Predictor is used."""
-
-    preprocess: Preprocess
-    labels: tuple[str, ...]
-
-    def logits(self, clips: Sequence[Clip]) -> Tensor: ...
-
-
-class Pictures(Protocol):
-    """What of a LiveSource is used while it runs."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def dropped(self) -> int: ...
-
-    def take(self) -> list[LivePicture]: ...
-
-    def __enter__(self) -> object: ...
-
-    def __exit__(self, *exception: object) -> None: ...
 
 
 @dataclass(frozen=True)
 class LiveAnswer:
     """The classes of one window that reach the threshold, best first.
 
-    `start` and `end` are seconds of the stream. `delay` is the time in seconds from the moment when the window's last
-    picture had been decoded to the answer. `dropped` pictures and `skipped` windows are counted from the beginning.
+    `start` and `end` are seconds of the stream. `delay` are the seconds from the decoding of the window's last picture to
+    the answer. `dropped` pictures and `skipped` windows are counted from the beginning.
     """
 
     start: float
@@ -70,18 +45,11 @@ class LiveAnswer:
 
     def as_dict(self) -> dict[str, object]:
         """The JSON form."""
-        return {
-            "start": self.start,
-            "end": self.end,
-            "predictions": [{"label": p.label, "score": p.score} for p in self.predictions],
-            "delay": self.delay,
-            "dropped": self.dropped,
-            "skipped": self.skipped,
-        }
+        return asdict(self)
 
 
 def watch(
-    predictor: Classifier,
+    predictor: Predictor,
     source: str,
     *,
     window: float | None = None,
@@ -102,13 +70,13 @@ def watch(
     answer has the `top` classes that reach `threshold`. A window with a break in it is skipped.
 
     `source` is rtsp://..., http://..., camera:0, /dev/video0, - for standard input, or a file; `follow` waits for a file
-    that is still being written. `drop` is what happens when the machine is too slow: "latest" answers about now and drops
-    older pictures, "all" drops nothing and lets the source wait. An address that is silent for `timeout` seconds is opened
+    that is still being written. When the machine is too slow, `drop` "latest" answers about the present and drops older
+    pictures, "all" drops nothing and lets the source wait. An address that sends nothing for `timeout` seconds is opened
     again, up to `reconnect` times in a row, and `notify` gets one line about it.
 
-    The answers end with the stream. Iterating raises VideoError where the source cannot be opened or breaks off for good.
-    Close what is returned, or use it as a context manager. Raises VideoMambaError for options out of range, or windows that
-    need more than 4096 pictures at once.
+    The answers end with the stream. Iterating raises VideoError where the source cannot be opened or finally fails. Use the
+    result as a context manager. Raises VideoMambaError for options out of range, or windows that need more than 4096
+    pictures at once.
     """
     if not timeout > 0:
         raise VideoMambaError(f"timeout {timeout:g}: give the seconds to wait for an address, such as 10")
@@ -143,16 +111,16 @@ def watch(
 
 
 class LiveWatch(Iterator[LiveAnswer]):
-    """The answers about one stream. `skipped` counts the windows that are over and got none, `answered` the others.
+    """The answers about one stream. `skipped` counts the finished windows without an answer, `answered` the others.
 
-    `pictures` is a LiveSource, or anything like one, whose pictures are scaled to cover what the predictor sees. It starts
-    and ends with this context. Raises VideoMambaError for no classes, or a threshold outside 0 to 1.
+    The pictures of `pictures`, which starts and ends with this context, are scaled to cover the predictor's clips. Raises
+    VideoMambaError for no classes, or a threshold outside 0 to 1.
     """
 
     def __init__(
         self,
-        predictor: Classifier,
-        pictures: Pictures,
+        predictor: Predictor,
+        pictures: LiveSource,
         windows: Windows,
         *,
         drop: Drop = "latest",
@@ -187,7 +155,7 @@ class LiveWatch(Iterator[LiveAnswer]):
     def _watch(self) -> Generator[LiveAnswer]:
         following = 0
         while taken := self.pictures.take():
-            # "all" looks after every picture: a batch may be longer than what the ring holds for a window.
+            # "all" checks after every picture: a batch may be longer than the ring.
             for batch in [taken] if self._drop == "latest" else [[picture] for picture in taken]:
                 for picture in batch:
                     self._keep(picture)
@@ -201,7 +169,7 @@ class LiveWatch(Iterator[LiveAnswer]):
 
     def _keep(self, picture: LivePicture) -> None:
         if self._ring and self._ring[-1].data.shape != picture.data.shape:
-            self._ring.clear()  # the camera was turned: no window has pictures of two shapes
+            self._ring.clear()  # the camera was rotated: no window has pictures of two shapes
         self._ring.append(picture)
 
     def _due(self, over: range) -> list[tuple[int, list[LivePicture]]]:

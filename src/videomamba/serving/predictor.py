@@ -1,4 +1,4 @@
-"""From a file to class names: weights, preprocessing and labels of one weights file, ready to be called."""
+"""From a file to class names: the weights, preprocessing and labels of one weights file as a function."""
 
 from __future__ import annotations
 
@@ -12,16 +12,7 @@ from torch import Tensor
 
 from videomamba.evaluation.scoring import merge_views
 from videomamba.models.videomamba import VideoMamba
-from videomamba.schema import (
-    Clip,
-    Prediction,
-    Preprocess,
-    ScoredLabel,
-    VideoError,
-    Views,
-    WeightsError,
-    check_labels,
-)
+from videomamba.schema import Clip, Prediction, Preprocess, ScoredLabel, VideoError, Views, WeightsError, check_labels
 from videomamba.serving.clip_model import ClipModel, Precision, read_ahead
 from videomamba.weights.pretrained import open_pretrained
 
@@ -42,9 +33,7 @@ class Predictor(ClipModel):
         precision: Precision = "fp32",
     ) -> None:
         if model.config.num_classes == 0:
-            raise WeightsError(
-                "the model has no classification head, so there is nothing to predict; fine-tune it first"
-            )
+            raise WeightsError("the model has no classification head and cannot predict; fine-tune it first")
         known = check_labels(labels, model.config.num_classes, "labels") if labels else ()
         self.labels = known or tuple(f"class {i}" for i in range(model.config.num_classes))
         super().__init__(model, preprocess, device=device, precision=precision)
@@ -62,25 +51,20 @@ class Predictor(ClipModel):
     ) -> Self:
         """Opens a zoo name or a weights file: a bundle, or any file of the original's, wrapped or bare.
 
-        Preprocessing and class names are the bundle's, else those of the zoo entry of that name or file name. A file
-        that is in neither gets the released models' preprocessing at its own size. `labels` replace the class names.
-        `num_frames` and `image_size` (pixels) run the model at another length or resolution: its positions are resized.
-
-        Raises WeightsError for a file that is absent, damaged, incomplete, without a head or of a regression,
-        VideoMambaError for another number of `labels` than classes.
+        `labels`, `num_frames` and `image_size` are as in `weights.pretrained.open_pretrained`. Raises WeightsError for a
+        file that is absent, damaged, incomplete, without a head or of a regression, VideoMambaError for another number of
+        `labels` than classes.
         """
         opened = open_pretrained(name_or_path, labels=labels, num_frames=num_frames, image_size=image_size)
         if opened.regression:
-            raise WeightsError(
-                f"{opened.path}: answers with a number, not with classes; `videomamba evaluate` measures it"
-            )
+            raise WeightsError(f"{opened.path}: its output is a number, not classes; `videomamba evaluate` measures it")
         return cls(opened.model, opened.preprocess, opened.labels, device=device, precision=precision)
 
     def __call__(self, path: str | Path, *, top: int = 5, views: str | Views = "1x1") -> Prediction:
         """The `top` classes of the video, image or folder of images at `path`.
 
-        `views` is clips x crops: "1x1" looks once at the middle of everything, "4x3" at four clips and three crops, whose
-        probabilities are averaged. Raises VideoError when the file cannot be read.
+        `views` is clips x crops, whose probabilities are averaged: "1x1" is the middle of time and picture, "4x3" four clips
+        of three crops each. Raises VideoError when the file cannot be read.
         """
         return self._answer(path, self._timed_clips(path, Views.parse(views)), top)
 
@@ -89,7 +73,7 @@ class Predictor(ClipModel):
     ) -> Iterator[Prediction | VideoError]:
         """One answer per path, in order: a prediction, or the error of a file that cannot be read.
 
-        The next file is decoded while the network looks at the present one.
+        The next file is decoded while the network runs on the present one.
         """
         parsed = Views.parse(views)
         decoded = read_ahead(lambda path: self._timed_clips(path, parsed), paths)
@@ -119,8 +103,6 @@ def best_labels(scores: Tensor, labels: Sequence[str], *, top: int, of: str | Pa
     Raises WeightsError, naming the video `of`, for scores that are not finite.
     """
     if not scores.isfinite().all():
-        raise WeightsError(f"{of}: the model answers with numbers that are not finite; its weights are damaged")
-    best = scores.topk(min(top, len(labels)))
-    return tuple(
-        ScoredLabel(labels[i], score) for i, score in zip(best.indices.tolist(), best.values.tolist(), strict=True)
-    )
+        raise WeightsError(f"{of}: the model's scores are not finite; its weights are damaged")
+    best, indices = scores.topk(min(top, len(labels)))
+    return tuple(ScoredLabel(labels[i], score) for i, score in zip(indices.tolist(), best.tolist(), strict=True))

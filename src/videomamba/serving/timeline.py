@@ -1,9 +1,8 @@
-"""What happens when in a video of any length: the classes of windows that slide over it, and the segments found in them.
+"""Timelines of videos of any length: the classes of windows that slide over a video, and the segments found in them.
 
-Every window goes through the network by itself, from its first frame to its last and back: a bidirectional network has seen
-the end of a window in all its states, so the states of one window are of no use to the next. What neighbouring windows share
-is frames (`data.clips.windows`). Each frame that any window needs is decoded, scaled and normalised once, in one walk
-through the file.
+Every window goes through the network alone: all states of a bidirectional network depend on the end of the window, so that
+the next window cannot use them. Neighbouring windows share only frames (`data.clips.windows`). Each frame that any window
+needs is decoded, scaled and normalised once, in one walk through the file.
 
 Shape letters: k windows, n frames of a window, t frames of a part of the video, h height, w width.
 """
@@ -11,9 +10,10 @@ Shape letters: k windows, n frames of a window, t frames of a part of the video,
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,7 +35,7 @@ from videomamba.video.base import Video
 from videomamba.video.open import open_video
 
 THRESHOLD = 0.75
-_MORE_LIKELY_THAN_NOT = 0.5  # a segment begins at the threshold and goes on while its class has this probability
+_MORE_LIKELY_THAN_NOT = 0.5  # a segment starts at the threshold and continues while its class has this probability
 _TOP = 5  # classes of each window in the JSON form
 _FRAMES_AT_ONCE = 16  # decoded in one piece: 100 MB of pictures at 1920x1080
 _PIECES_AHEAD = 2  # that wait, scaled, for the network
@@ -53,9 +53,9 @@ class Thumbnail(NamedTuple):
 class Timeline:
     """`scores[i]` (k, classes) fp32 are the probabilities of the window of `window` seconds from `starts[i]` (k,) on.
 
-    A video of less than `window` seconds has one window, which is as long as the video; `window` is what was asked for.
-    `duration` is from the first frame to the end of the last one in seconds, 0 for a single picture. `threshold`, `bridge`
-    and `shortest` are how `segments` are found where it is not told otherwise.
+    A video of less than `window` seconds has one window, which is as long as the video. `duration` is from the first frame
+    to the end of the last one in seconds, 0 for a single picture. `threshold`, `bridge` and `shortest` are the defaults of
+    `segments`.
     """
 
     video: VideoInfo
@@ -89,7 +89,7 @@ class Timeline:
     def segments(
         self, *, threshold: float | None = None, bridge: float | None = None, shortest: float | None = None
     ) -> list[Segment]:
-        """Where a class reaches `threshold`, in order of time; such a segment goes on while its class has one half.
+        """Where a class reaches `threshold`, in order of time; a segment continues while its class has at least one half.
 
         Gaps in a class of at most `bridge` seconds are closed; then segments of less than `shortest` seconds are dropped.
         None is the timeline's own value. Raises VideoMambaError for a threshold outside (0, 1] or negative seconds.
@@ -181,19 +181,18 @@ def timeline(
     batch: int = 8,
     progress: Callable[[int, int], None] | None = None,
 ) -> Timeline:
-    """What happens when in the video at `path`: classifies windows of `window` seconds, one every `stride` seconds.
+    """The timeline of the video at `path`: classifies windows of `window` seconds, one every `stride` seconds.
 
     `window` None is the length of the clips that the model was trained on (`Preprocess.clip_seconds`), `stride` None is half
     a window. `threshold`, `bridge` and `shortest` choose the segments, see `Timeline.segments`. The frames of a window are
-    as many as the model takes, evenly spread over it, whatever the sampling of its training.
+    as many as the model takes, spread evenly over it, whatever the sampling of its training.
 
-    A thread decodes ahead of the network. Memory does not grow with the video: apart from `batch` windows and a few pieces
-    of video that wait for them, only the scores, the table of frames and `thumbnails` small pictures are kept.
+    A thread decodes ahead of the network. Memory hardly grows with the video: besides `batch` windows and a few pieces of
+    the video that wait for them, only the scores, the table of frames and `thumbnails` small pictures are kept.
     `progress(done, total)` counts windows.
 
-    Raises VideoError when the video or a frame that is needed cannot be read; VideoMambaError for a window, stride or
-    threshold that makes no sense, and where no window is given and the model does not know its own; WeightsError when the
-    scores are not finite.
+    Raises VideoError when the video or a frame that is needed cannot be read; VideoMambaError for an invalid window, stride
+    or threshold, and for no window where the model has none either; WeightsError when the scores are not finite.
     """
     if batch < 1:
         raise ValueError(f"batch must be at least 1, got {batch}")
@@ -201,8 +200,8 @@ def timeline(
     windows = Windows.for_model(predictor.preprocess, window=window, stride=stride)
     if windows.stride > windows.window:
         raise VideoMambaError(
-            f"stride {windows.stride:g}: longer than the window of {windows.window:g} s, so that parts of the video "
-            "would not be seen; choose a shorter stride"
+            f"stride {windows.stride:g}: longer than the window of {windows.window:g} s, which would skip parts of the "
+            "video; choose a shorter stride"
         )
     try:
         with open_video(path) as video:
@@ -214,7 +213,8 @@ def timeline(
             scores = np.empty((len(starts), len(predictor.labels)), np.float32)
             done = 0
             with closing(_pieces(video, needed, predictor.preprocess, album)) as pieces:
-                for clips in _in_batches(_clips(pieces, frames, video.info.path), batch):
+                found = _clips(pieces, frames, video.info.path)
+                while clips := list(islice(found, batch)):
                     scores[done : done + len(clips)] = predictor.logits(clips).softmax(1).numpy()
                     done += len(clips)
                     if progress is not None:
@@ -248,7 +248,7 @@ def _check_segments(threshold: float, bridge: float, shortest: float) -> None:
 
 
 def _duration(video: Video) -> float:
-    """From the first frame to the moment at which the last one has been seen for as long as the others on average."""
+    """Seconds from the first frame to the end of the last one, which is shown for the mean duration of a frame."""
     return float(video.timestamps[-1]) + (1 / video.info.fps if video.info.fps else 0.0)
 
 
@@ -276,7 +276,7 @@ _Piece = tuple[tuple[int, ...], Tensor]  # indices of t frames, and the frames a
 def _pieces(
     video: Video, needed: NDArray[np.int64], preprocess: Preprocess, album: _Album
 ) -> Generator[_Piece, None, None]:
-    """The needed frames, ascending, piece by piece; a thread prepares the next ones. Raises what it meets there."""
+    """The needed frames, ascending, piece by piece; a thread prepares the next ones, and its errors are raised here."""
 
     def read(first: int) -> _Piece:
         frames = video.frames(needed[first : first + _FRAMES_AT_ONCE].tolist())
@@ -287,7 +287,7 @@ def _pieces(
 
 
 def _clips(pieces: Iterator[_Piece], frames: NDArray[np.int64], path: str) -> Iterator[Clip]:
-    """The windows in order, each as soon as its last frame (n of `frames` (k, n)) has come."""
+    """The windows in order, each as soon as its last frame (n of `frames` (k, n)) is there."""
     kept: dict[int, Tensor] = {}  # frame index -> (3, h, w)
     for indices in frames.tolist():
         kept = {index: pixels for index, pixels in kept.items() if index >= indices[0]}
@@ -295,14 +295,3 @@ def _clips(pieces: Iterator[_Piece], frames: NDArray[np.int64], path: str) -> It
             arrived, pixels = next(pieces)
             kept |= zip(arrived, pixels.unbind(1), strict=True)
         yield Clip(torch.stack([kept[index] for index in indices], dim=1), tuple(indices), path)
-
-
-def _in_batches(clips: Iterator[Clip], size: int) -> Iterator[Sequence[Clip]]:
-    batch: list[Clip] = []
-    for clip in clips:
-        batch.append(clip)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch

@@ -1,7 +1,7 @@
-"""A whole video in one pass: one answer for all of it, one embedding for each moment.
+"""Whole-video passes: one answer for all frames of a video, one embedding for each time step.
 
-Frames are decoded, scaled and embedded some at a time, ahead of the network, and their pixels are then freed. What grows with
-the video is the residual stream of `models.whole`, and what it keeps besides.
+Frames are decoded, scaled and embedded a few at a time, and their pixels are then freed. Only the tensors of `models.whole`
+grow with the video.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ Stages = Callable[[str, int, int], None]
 """(stage, done, total): "frames" while the video is read, then "tokens" while the network runs."""
 
 PIXEL_BYTES = 2**26
-"""Decoded pictures that are held at once, twice: one lot is decoded while the other is embedded."""
+"""Most bytes of decoded pictures in one batch; the next batch is decoded while one is embedded."""
 MOST_FRAMES = 16
-"""In one such lot."""
+"""Most frames in one batch."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class WholeVideo:
-    """One pass through a video. T time steps (of one tubelet of frames each), d the width of the network.
+    """The result of a whole-video pass. T time steps (of one tubelet of frames each), d the width of the network.
 
     frames (T, d) fp32: an embedding for each step, the mean of its patch tokens; timestamps (T,) float64: seconds of the
     first frame of each. features (d,) and logits (classes,), the features again where there is no head, are of the whole
     video; `predictions` are its best classes, best first, none from an Embedder. `tokens` is the length of the sequence,
-    `note` says what was done to the temporal positions, `seconds` how long it took.
+    `note` describes the resizing of the temporal positions, `seconds` is the time of the pass.
     """
 
     path: str
@@ -59,11 +59,11 @@ class WholeVideo:
 
     @property
     def prediction(self) -> Prediction:
-        """The answer in the form of a Predictor's."""
+        """The answer as a Predictor's."""
         return Prediction(self.path, self.predictions, self.seconds)
 
     def as_dict(self) -> dict[str, object]:
-        """The JSON form: the answer and what was looked at, no tensors."""
+        """The JSON form: the answer and facts of the pass, no tensors."""
         return {
             **self.prediction.as_dict(),
             "frames": self.num_frames,
@@ -86,9 +86,9 @@ def whole(
 ) -> WholeVideo:
     """One answer for all of the video at `path`, in one pass, however long it is. `predictor` may be an Embedder.
 
-    The network sees `fps` frames of each second, or all of them; a rate above the video's own takes every frame once. A
-    last tubelet that would not be full repeats the last frame. `top` classes are in the answer. `stream` (fp32 or bf16) is
-    the type of the residual stream, `keep` and `folder` say what else is kept and where, see `models.whole`.
+    The network sees `fps` frames of each second, or all of them; a rate above the video's own takes every frame once. The
+    last frame is repeated to fill the last tubelet. `top` classes are in the answer. `stream` (fp32 or bf16) is the dtype of
+    the residual stream; for `keep` and `folder` see `models.whole`.
 
     Raises VideoError when the file cannot be read or the pass does not fit in memory, VideoMambaError when it does not fit
     the network or `folder`, or `fps` is not above 0; WeightsError when a Predictor's scores are not finite.
@@ -103,49 +103,45 @@ def whole(
             indices = at_rate(video.timestamps, fps)
             indices += indices[-1:] * (-len(indices) % model.config.tubelet_size)
             try:
-                long = WholePass(model, len(indices), stream=stream, keep=keep, folder=folder)
+                whole_pass = WholePass(model, len(indices), stream=stream, keep=keep, folder=folder)
             except ValueError as error:
                 raise VideoMambaError(f"{path}: {error}") from None
             done = 0
             for clip in _read_ahead(video, indices, predictor.preprocess, model.config.tubelet_size):
-                long.push(clip.data)
+                whole_pass.push(clip.data)
                 done += len(clip.indices)
                 report("frames", done, len(indices))
             first = [video.timestamps[index] for index in indices[:: model.config.tubelet_size]]
-        passed = long.run(lambda done, total: report("tokens", done, total))
+        result = whole_pass.run(lambda done, total: report("tokens", done, total))
     except VideoError as error:
         raise about(path, error) from None
     except MemoryError as error:
-        advice = "look at fewer frames a second, keep states only, or give a folder for a file"
+        advice = "use fewer frames a second, keep only states, or give a folder for a file"
         raise VideoError(path, f"{error}; {advice}") from None
     except RuntimeError as error:  # PyTorch has its own class for this on a GPU only
         if "memory" not in str(error):
             raise
-        raise VideoError(path, "does not fit in memory in one pass; look at fewer frames a second") from error
+        raise VideoError(path, "does not fit in memory in one pass; use fewer frames a second") from error
     predictions: tuple[ScoredLabel, ...] = ()
     if isinstance(predictor, Predictor):
-        predictions = best_labels(passed.logits.softmax(dim=0), predictor.labels, top=top, of=path)
+        predictions = best_labels(result.logits.softmax(dim=0), predictor.labels, top=top, of=path)
     return WholeVideo(
         str(path),
         num_frames=len(indices),
-        tokens=long.length,
-        frames=passed.frames,
+        tokens=whole_pass.length,
+        frames=result.frames,
         timestamps=torch.tensor(first, dtype=torch.float64),
-        features=passed.features,
-        logits=passed.logits,
+        features=result.features,
+        logits=result.logits,
         predictions=predictions,
-        note=long.note,
+        note=whole_pass.note,
         seconds=time.perf_counter() - started,
     )
 
 
 def _read_ahead(video: Video, indices: tuple[int, ...], preprocess: Preprocess, tubelet: int) -> Iterator[Clip]:
-    """The pictures at `indices`, scaled, some tubelets at a time; the next are decoded while these are used."""
+    """The frames at `indices`, scaled, some tubelets at a time; the next are decoded while these are used."""
     fits = PIXEL_BYTES // (3 * video.info.height * video.info.width)
-    lot = max(min(fits, MOST_FRAMES) // tubelet, 1) * tubelet
-    lots = [indices[i : i + lot] for i in range(0, len(indices), lot)]
-
-    def read(lot: tuple[int, ...]) -> Clip:
-        return to_clip(video.frames(lot), preprocess)
-
-    return ahead(read, lots)
+    size = max(min(fits, MOST_FRAMES) // tubelet, 1) * tubelet
+    batches = [indices[i : i + size] for i in range(0, len(indices), size)]
+    return ahead(lambda batch: to_clip(video.frames(batch), preprocess), batches)

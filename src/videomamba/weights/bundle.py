@@ -1,8 +1,8 @@
-"""Our own weights file, the bundle: one .safetensors with the weights and everything that is needed to use them.
+"""Our own weights file, the bundle: one .safetensors with the weights and everything needed to use them.
 
 The metadata are strings: "format" = "videomamba-1", and as JSON "config" (VideoMambaConfig), "preprocess" (Preprocess),
 "info" (an open object: task, preset, steps, licence, ...) and, only where the outputs have known names, "labels" (class
-names in index order). Files from before may have an empty list of labels.
+names in index order; older files may have an empty list).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _Record = TypeVar("_Record", bound=BaseModel)
 
 @dataclass(frozen=True)
 class BundleMetadata:
-    """What a bundle holds besides its tensors. `labels` is () where the outputs have no known names; `info` is open."""
+    """The contents of a bundle without its tensors. `labels` is () where the outputs have no known names; `info` is open."""
 
     config: VideoMambaConfig
     preprocess: Preprocess
@@ -48,22 +48,21 @@ def save_bundle(
 ) -> Path:
     """Writes `model` with its preprocessing, class names and `info` to `path`.
 
-    The file is written whole or not at all: after a failure the old file at `path` is unchanged. `labels` is empty or has
-    one name per class. Raises WeightsError when the file cannot be written, VideoMambaError for another number of labels,
-    ValueError when `info` is not JSON or `preprocess` makes clips that the model does not take.
+    After a failure an old file at `path` is unchanged. `labels` is empty or has one name per class. Raises WeightsError when
+    the file cannot be written, VideoMambaError for another number of labels, ValueError when `info` is not JSON or the clips
+    of `preprocess` do not fit the model.
     """
     path = Path(path)
     config = model.config
     if path.suffix != ".safetensors":
         raise WeightsError(f"{path}: a bundle is a safetensors file; end its name in .safetensors")
     if (preprocess.num_frames, preprocess.image_size) != (config.num_frames, config.image_size):
-        raise ValueError(f"{preprocess!r} makes clips that the model does not take: {config!r}")
-    metadata = {
-        "format": FORMAT,
-        "config": config.model_dump_json(),
-        "preprocess": preprocess.model_dump_json(),
-        "info": _to_json(info or {}),
-    }
+        raise ValueError(f"the clips of {preprocess!r} do not fit the model: {config!r}")
+    metadata = {"format": FORMAT, "config": config.model_dump_json(), "preprocess": preprocess.model_dump_json()}
+    try:
+        metadata["info"] = json.dumps(dict(info or {}), allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"info must be JSON: {error}") from None
     if labels:
         metadata["labels"] = json.dumps(check_labels(labels, config.num_classes, str(path)))
     tensors = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
@@ -74,13 +73,6 @@ def save_bundle(
         refusals=(SafetensorError,),
     )
     return path
-
-
-def _to_json(info: Mapping[str, object]) -> str:
-    try:
-        return json.dumps(dict(info), allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"info must be JSON: {error}") from None
 
 
 def read_bundle_metadata(path: str | Path) -> BundleMetadata:
@@ -127,18 +119,14 @@ def unreadable(path: str | Path) -> WeightsError:
         return WeightsError(f"{path}: permission denied")
     except OSError as refused:
         return WeightsError(f"{path}: cannot be opened ({refused.strerror})")
-    return WeightsError(
-        f"{path}: not a readable weights file; it may be cut short or another kind of file; download it again"
-    )
+    return WeightsError(f"{path}: not a readable weights file, incomplete or of another kind; download it again")
 
 
 def _parse(path: str | Path, metadata: Mapping[str, str]) -> BundleMetadata:
     found = metadata.get("format")
     if found != FORMAT:
         wrong = f"is {found!r}" if found else "is absent"
-        raise WeightsError(
-            f"{path}: metadata 'format' {wrong}, this version reads {FORMAT!r}; convert the file or upgrade"
-        )
+        raise WeightsError(f"{path}: metadata 'format' {wrong}, this version reads {FORMAT!r}; convert it or upgrade")
     config = _model(path, metadata, "config", VideoMambaConfig)
     labels = _decoded(path, metadata, "labels") if "labels" in metadata else []
     if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):

@@ -1,6 +1,6 @@
-"""Which network the tensors of a weights file belong to, and conversions between the formats for images and videos.
+"""The config of the network that some tensors belong to, and conversions between the formats for images and videos.
 
-Pure functions on dictionaries of tensors: nothing here opens a file or knows a module.
+Pure functions on dictionaries of tensors: nothing here opens a file or uses a module.
 
 Shape letters: D width, E inner width, N states, K taps, R rank of delta, T temporal slots, t frames in a tubelet,
 p pixels in a patch side, gh, gw patches along height and width, n = gh * gw patches in a frame.
@@ -20,10 +20,10 @@ from videomamba.schema import WeightsError
 Inflation = Literal["center", "average"]
 
 WRAPPERS = ("model", "module", "state_dict")
-"""Where training scripts put the weights inside the file, in the order in which they are looked for."""
+"""The keys under which training scripts save the weights, in the order of the search."""
 
 PREFIXES = ("module.", "_orig_mod.", "backbone.", "encoder.", "vision_encoder.")
-"""What other programs put before the names of the trunk."""
+"""Prefixes of other programs before the names of the trunk."""
 
 OTHER_PARTS = (
     "distill_head.*",
@@ -37,7 +37,7 @@ OTHER_PARTS = (
     "clip_teacher.*",
     "temp",
 )
-"""Parts of released weights files that are not in a VideoMamba: heads of distillation and masked pretraining, the text
+"""Parts of released weights files that a VideoMamba does not have: heads of distillation and masked pretraining, the text
 tower of the video-text models. As `fnmatch` patterns on names without prefix."""
 
 _LAYER = re.compile(r"layers\.(\d+)\.")
@@ -63,7 +63,7 @@ def unwrap(content: object, *, source: str = "state dict") -> dict[str, Tensor]:
 
 
 def strip_prefix(key: str) -> str:
-    """`key` without what wrappers and other programs put before it, e.g. "module.backbone.cls_token" -> "cls_token"."""
+    """`key` without PREFIXES, e.g. "module.backbone.cls_token" -> "cls_token"."""
     while prefix := next((p for p in PREFIXES if key.startswith(p)), ""):
         key = key.removeprefix(prefix)
     return key
@@ -75,7 +75,7 @@ def trunk_names(keys: Iterable[str], *, source: str = "state dict") -> dict[str,
     for key in keys:
         name = strip_prefix(key)
         if name in names:
-            raise WeightsError(f"{source}: {names[name]} and {key} are both {name}; keep one of the two models only")
+            raise WeightsError(f"{source}: {names[name]} and {key} are both {name}; keep only one of the two models")
         names[name] = key
     return names
 
@@ -93,13 +93,13 @@ def infer_config(
     image_size: tuple[int, int] | None = None,
     source: str = "state dict",
 ) -> dict[str, int | tuple[int, int]]:
-    """The fields of VideoMambaConfig that the shapes tell, for any released or trained weights, wrapped or bare.
+    """The fields of VideoMambaConfig that follow from the shapes of any released or trained weights, wrapped or bare.
 
-    The position table does not tell how the patches of a frame are arranged: `grid` is (gh, gw), without it a square,
-    and where they cannot make a square, that of `image_size` (height, width) in pixels. Weights without temporal embedding
-    are a model of one time step; with a 4-D patch kernel that is one frame, an image. Scan order, merge, discretization
-    and pool leave no trace in the tensors and stay at their defaults. Raises WeightsError naming the key that is absent
-    or malformed.
+    The position table does not show how the patches of a frame are arranged: `grid` is (gh, gw), by default a square, or
+    that of `image_size` (height, width) in pixels where they cannot make a square. Weights without temporal embedding are
+    a model of one time step; with a 4-D patch kernel that is one frame, an image. Scan order, merge, discretization and
+    pool do not show in the tensors and stay at their defaults. Raises WeightsError that names the key that is absent or
+    malformed.
     """
     weights = unwrap(state_dict, source=source)
     names = trunk_names(weights, source=source)
@@ -118,9 +118,7 @@ def infer_config(
     tubelet = kernel[2] if len(kernel) == 5 else 1
     slots = shape("temporal_pos_embedding", 3)[1] if "temporal_pos_embedding" in names else 1
     if kernel[-1] != kernel[-2]:
-        raise WeightsError(
-            f"{source}: {names['patch_embed.proj.weight']} has patches {kernel[-2:]}; only squares are supported"
-        )
+        raise WeightsError(f"{source}: {names['patch_embed.proj.weight']} has patches {kernel[-2:]}, not squares")
     if grid is None:
         grid = square_grid(positions - 1)
         if grid is None and image_size is not None:
@@ -131,9 +129,7 @@ def infer_config(
                 "give the height and width of the images that they came from"
             )
     if grid[0] * grid[1] != positions - 1:
-        raise WeightsError(
-            f"{source}: pos_embed has {positions - 1} patches, which is not the grid {grid[0]}x{grid[1]}"
-        )
+        raise WeightsError(f"{source}: pos_embed has {positions - 1} patches, not the grid {grid[0]}x{grid[1]}")
 
     layers = sorted({int(match[1]) for name in names if (match := _LAYER.match(name))})
     if layers != list(range(len(layers))):
@@ -162,10 +158,10 @@ def infer_config(
 
 
 def inflate_patch(kernel: Tensor, tubelet: int, mode: Inflation = "center") -> Tensor:
-    """(D, 3, p, p) -> (D, 3, t, p, p): a still clip gives what the image gave.
+    """(D, 3, p, p) -> (D, 3, t, p, p): a still clip has the result of its image.
 
     "center" puts the kernel at temporal index t // 2 and zeros elsewhere, as the original does; "average" repeats it t
-    times and divides by t. Both are the same at t = 1.
+    times and divides by t.
     """
     if mode == "average":
         return kernel.unsqueeze(2).repeat(1, 1, tubelet, 1, 1) / tubelet

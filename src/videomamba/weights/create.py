@@ -18,9 +18,9 @@ def create_model(
     """The network called `name`, in training mode, with fresh weights or `weights`.
 
     `overrides` are fields of VideoMambaConfig (num_classes, num_frames, image_size, scan_order, drop_path, ...). Fresh
-    weights are drawn from PyTorch's global generator; with `weights` nothing is drawn.
-    `weights`: a path, a zoo name or a state dict. A head of another number of classes than `num_classes` asks for
-    is an error; `load_weights(model, weights, head="replace")` starts such a head afresh.
+    weights are drawn from PyTorch's global generator; with `weights` (a path, a zoo name or a state dict) nothing is drawn.
+    A head whose number of classes is not `num_classes` is an error; `load_weights(model, weights, head="replace")` starts a
+    new head.
 
     Raises ValueError for an unknown name or field, WeightsError when the weights do not fit.
     """

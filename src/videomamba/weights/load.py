@@ -1,6 +1,6 @@
 """Loading any released or trained weights into a VideoMamba, with a report on every tensor of both.
 
-No tensor stays random unless the caller asks for it: a difference that no documented conversion covers is an error,
+No tensor stays random unless the caller requests it: a difference that no documented conversion covers is an error,
 raised before the model is changed.
 """
 
@@ -51,15 +51,15 @@ def load_weights(
     reported: prefixes of other programs are removed, a 2-D patch kernel is inflated (`inflation`), the position table is
     resized (bicubic), the temporal embedding is resized (linear), or zero when the file is of one frame.
 
-    Done on request only: `head="replace"` starts a new head (std 0.02, bias 0) whatever the file has;
+    Only on request: `head="replace"` starts a new head (std 0.02, bias 0) whatever the file has;
     `head_rows` keeps those rows of the file's head, in that order (a 710-class Kinetics head: `range(400)`);
     `rename_norm` loads the file's `norm.weight` as `norm_f.weight` (the name in masked pretraining);
-    `source_grid` is (gh, gw) of the file's position table where its length does not tell;
+    `source_grid` is (gh, gw) of the file's position table where its length does not show it;
     `allow_missing` and `allow_unexpected` are `fnmatch` patterns of names that may be absent from the file (the model's
     values stay) or from the model.
 
-    A bundle that was made for another scan order, merge, discretization, pool or norm_eps is refused: its tensors would fit
-    and mean something else. Its state dict alone (`read_weights(path).tensors`) is loaded without this check.
+    A bundle with another scan order, merge, discretization, pool or norm_eps is refused: its tensors would fit and mean
+    something else. Its state dict alone (`read_weights(path).tensors`) is loaded without this check.
 
     Raises WeightsError, before anything is changed, for any other difference.
     """
@@ -71,9 +71,7 @@ def load_weights(
         weights = WeightsFile("state dict", unwrap(weights, source="state dict"))
     target = model.state_dict()
     if any(tensor.is_meta for tensor in target.values()):
-        raise ValueError(
-            "the model is on the meta device, which holds no values: call model.to_empty(device=...) first"
-        )
+        raise ValueError("the model is on the meta device, without values: call model.to_empty(device=...) first")
 
     _same_network(weights, model)
     plan = _Plan(weights, model)
@@ -92,26 +90,28 @@ def load_weights(
 
 
 def _same_network(weights_file: WeightsFile, model: VideoMamba) -> None:
-    """Raises WeightsError where options that leave no trace in the tensors differ from the bundle's."""
+    """Raises WeightsError where options that do not show in the tensors differ from the bundle's."""
     if weights_file.bundle is None:
         return
     theirs, ours = weights_file.bundle.config, model.config
     for name in ("scan_order", "merge", "discretization", "pool", "norm_eps"):
         if getattr(theirs, name) != getattr(ours, name):
             raise WeightsError(
-                f"{weights_file.source}: was made with {name}={getattr(theirs, name)!r}, the model has "
+                f"{weights_file.source}: has {name}={getattr(theirs, name)!r}, the model has "
                 f"{getattr(ours, name)!r}; create the model with the file's value"
             )
 
 
 class _Plan:
-    """Decides what happens to each tensor, one rule a method; `rest` decides about the tensors that are left."""
+    """The decision about each tensor, one rule a method; `rest` decides about the remaining tensors."""
 
     def __init__(self, weights_file: WeightsFile, model: VideoMamba) -> None:
         self.weights_file = weights_file
         self.config = model.config
         self.file_keys = trunk_names(weights_file.tensors, source=weights_file.source)
-        self.open_file = {name: _full_precision(weights_file.tensors[key]) for name, key in self.file_keys.items()}
+        half = (torch.float16, torch.bfloat16)
+        found = {name: weights_file.tensors[key] for name, key in self.file_keys.items()}
+        self.open_file = {name: tensor.float() if tensor.dtype in half else tensor for name, tensor in found.items()}
         self.open_model = dict(model.state_dict())
         self.values: dict[str, Tensor] = {}
         self.fates: dict[str, list[KeyReport]] = {fate: [] for fate in FATES}
@@ -120,7 +120,7 @@ class _Plan:
     def settle(
         self, fate: str, model_name: str | None, file_name: str | None, value: Tensor | None = None, note: str = ""
     ) -> None:
-        """Reports a tensor of either side or of both. The model's tensor becomes `value`; None leaves it unchanged."""
+        """Reports a tensor of either side or of both. The model's tensor becomes `value`; None: it does not change."""
         target = None if model_name is None else self.open_model.pop(model_name)
         found = None if file_name is None else self.open_file.pop(file_name)
         if model_name is not None and value is not None:
@@ -136,14 +136,14 @@ class _Plan:
         )
 
     def refuse(self, problem: str, *names: str) -> None:
-        """Notes what is wrong with `names`, which later methods then skip."""
+        """Notes a problem with `names`, which later methods then skip."""
         self.problems.append(problem)
         for name in names:
             self.open_model.pop(name, None)
             self.open_file.pop(name, None)
 
     def final_norm(self, *, rename: bool, allow_missing: Sequence[str]) -> None:
-        """Masked pretraining calls it `norm`."""
+        """The final norm, which is called `norm` in masked pretraining."""
         if "norm.weight" not in self.open_file or "norm_f.weight" in self.open_file:
             return
         if rename:
@@ -217,7 +217,7 @@ class _Plan:
             self.settle("resized", key, key, resize_positions(value, grid, target_grid), note)
 
     def temporal(self) -> None:
-        """The temporal embedding, which a model of one time step does not have."""
+        """The temporal embedding; a model of one time step has none."""
         key = "temporal_pos_embedding"
         value, target = self.open_file.get(key), self.open_model.get(key)
         if target is None:
@@ -277,10 +277,6 @@ class _Plan:
         theirs = ", ".join(f"{name} {found[name]}" for name in different)
         ours = ", ".join(f"{name} {wanted[name]}" for name in different)
         return f"it holds {theirs}, the model has {ours}; " if different else ""
-
-
-def _full_precision(tensor: Tensor) -> Tensor:
-    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
 def _matches(key: str, patterns: Sequence[str]) -> bool:

@@ -1,4 +1,4 @@
-"""A weights file ready for use: the network with its weights, its preprocessing and class names. And its conversion."""
+"""Opening a weights file as a network with its preprocessing and class names, and its conversion."""
 
 from __future__ import annotations
 
@@ -21,16 +21,15 @@ from videomamba.weights.report import LoadReport
 from videomamba.weights.zoo import preprocess_of, resolve_weights
 
 MOST_TOKENS = 4_000_000
-"""Of a clip. Far above what fits in memory as a whole; a larger number is a typing error."""
+"""Most tokens of a clip, far more than fit in memory: a larger number is a typing error."""
 
 
 @dataclass(frozen=True)
 class Pretrained:
-    """A network with its weights and what is known of it.
+    """A network with its weights and metadata.
 
     `labels` is () where the class names are not known. `views` is the published protocol, clips x crops. `regression`: the
-    output is a number. `info` is the open part of a bundle's metadata, for a released file its data set and views. `report`
-    tells how each tensor was loaded.
+    output is a number. `info` is the open part of a bundle's metadata, for a released file its data set and views.
     """
 
     path: Path
@@ -49,9 +48,7 @@ class Pretrained:
         """
         if self.regression or not self.model.config.num_classes:
             output = "a number" if self.regression else "features, without a head"
-            raise WeightsError(
-                f"{self.path}: its output is {output}, so there are no classes to name; give no class names"
-            )
+            raise WeightsError(f"{self.path}: its output is {output}, not classes; give no class names")
         return replace(self, labels=check_labels(labels, self.model.config.num_classes, str(self.path)))
 
 
@@ -66,11 +63,11 @@ def open_pretrained(
 ) -> Pretrained:
     """Opens a zoo name or a weights file: a bundle, or any file of the original's, wrapped or bare.
 
-    Preprocessing and class names are the bundle's, else those of the zoo entry of that name or file name. A file that is in
-    neither gets the released models' preprocessing at its own size. `labels` (one name per class) replace the class names.
-    `num_frames` and `image_size` (pixels, or height and width) run the network at another length or resolution: its
-    positions are resized and the head stays. The network is float32; with `keep_dtype` it has the widest dtype of the
-    file. The final norm of masked pretraining, `norm.weight`, is loaded as `norm_f.weight`.
+    Preprocessing and class names are the bundle's, or those of the zoo entry of that name or file name; any other file gets
+    the released models' preprocessing at its own size. `labels` (one name per class) replace the class names. `num_frames`
+    and `image_size` (pixels, or height and width) run the network at another length or resolution: its positions are
+    resized and the head stays. The network is float32, or with `keep_dtype` of the widest dtype in the file. The final norm
+    of masked pretraining, `norm.weight`, is loaded as `norm_f.weight`.
 
     Raises WeightsError for a file that is absent, damaged, incomplete or, where `needs_head`, without a head;
     VideoMambaError for a wrong number of `labels`.
@@ -116,16 +113,14 @@ def convert(
     """Writes a zoo name or a weights file to `out` as a bundle, or as the original's `video` or `image` .pth file.
 
     Weights without a head and those of a regression are converted too. The tensors keep their bits, except those that
-    `num_frames` or `image_size` resize; the report names them. A bundle keeps the `info` of the bundle that it was made
-    from; class names that nobody knows stay empty. `labels` and sizes are those of `open_pretrained`, which see.
+    `num_frames` or `image_size` resize; the report names them. A bundle keeps the `info` of its source; unknown class names
+    stay empty. `labels`, `num_frames` and `image_size` are as in `open_pretrained`.
 
-    Raises WeightsError where the file cannot be read or written, VideoMambaError for `labels` that do not fit, or that the
-    original's formats, which hold tensors only, would lose.
+    Raises WeightsError where the file cannot be read or written, VideoMambaError for `labels` that do not fit, or with the
+    original's formats, which hold only tensors.
     """
     if labels is not None and to != "bundle":
-        raise WeightsError(
-            f"{out}: the original's {to} format has no class names; write a bundle, or give no class names"
-        )
+        raise WeightsError(f"{out}: the original's {to} format has no class names; write a bundle or give none")
     opened = open_pretrained(
         name_or_path, labels=labels, num_frames=num_frames, image_size=image_size, needs_head=False, keep_dtype=True
     )

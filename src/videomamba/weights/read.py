@@ -1,4 +1,4 @@
-"""Weights files: reading every kind, and writing the original's own formats."""
+"""Reading every kind of weights file, and writing the original's formats."""
 
 from __future__ import annotations
 
@@ -16,13 +16,7 @@ from videomamba.files import write_atomically
 from videomamba.models.config import VideoMambaConfig, make_config
 from videomamba.models.videomamba import VideoMamba
 from videomamba.schema import WeightsError
-from videomamba.weights.bundle import (
-    FORMAT_FAMILY,
-    BundleMetadata,
-    check_bundle,
-    read_safetensors,
-    unreadable,
-)
+from videomamba.weights.bundle import FORMAT_FAMILY, BundleMetadata, check_bundle, read_safetensors, unreadable
 from videomamba.weights.convert import infer_config, to_image_format, to_video_format, trunk_names, unwrap
 from videomamba.weights.released import ZooEntry
 from videomamba.weights.zoo import entry_for_file, labels_of
@@ -37,7 +31,7 @@ class WeightsFile:
     bundle: BundleMetadata | None = None
 
     def config(self, image_size: tuple[int, int] | None = None) -> VideoMambaConfig:
-        """The bundle's config, else what the shapes tell (see `infer_config`). Raises WeightsError naming the file."""
+        """The bundle's config, else that of the shapes (`infer_config`). Raises WeightsError that names the file."""
         if self.bundle is not None:
             return self.bundle.config
         try:
@@ -53,19 +47,19 @@ class WeightsFile:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Class names in index order, from the bundle or by the name of a released file; () when they are not known."""
+        """Class names in index order, of the bundle or, by file name, of released weights; () when they are not known."""
         if self.bundle is not None:
             return self.bundle.labels
         return labels_of(self.entry) if self.entry and self.outputs else ()
 
     @property
     def entry(self) -> ZooEntry | None:
-        """The zoo's entry of a released file, known by its file name. None for a bundle, which has its own metadata."""
+        """The zoo's entry of a released file, by its file name. None for a bundle, which has its own metadata."""
         return entry_for_file(self.source) if self.bundle is None else None
 
     @property
     def regression(self) -> bool:
-        """Whether the output is a number: a bundle states its task; otherwise a head of one output without a class name."""
+        """Whether the output is a number: by the task of a bundle, otherwise a head of one output without a class name."""
         task = None if self.bundle is None else self.bundle.info.get("task")
         return task == "regression" if task else self.outputs == 1 and not self.labels
 
@@ -74,7 +68,7 @@ def read_weights(path: str | Path) -> WeightsFile:
     """Reads a .safetensors (ours or plain) or anything that `torch.save` wrote, without running code from the file.
 
     Raises WeightsError when the file is absent, damaged, or holds objects other than tensors, plain containers and the
-    `argparse.Namespace` that the original's training puts there.
+    `argparse.Namespace` of the original's training.
     """
     path = Path(path)
     if path.suffix == ".safetensors":
@@ -98,20 +92,16 @@ def save_original(model: VideoMamba, path: str | Path, kind: Literal["video", "i
     """Writes the original's own format, which its code and `load_weights` read.
 
     "video": the bare state dict, always with a temporal embedding. "image": {"model": state dict} with a 4-D patch
-    kernel and without temporal embedding, for a model of one frame. Raises WeightsError, `path` untouched, for a model
-    that the original cannot run, for a video model as an image, and when the disk refuses.
+    kernel and without temporal embedding, for a model of one frame. Raises WeightsError, with `path` unchanged, for a model
+    that the original cannot run, for a video model as "image", and when the file cannot be written.
     """
     path = Path(path)
     for field in ("scan_order", "merge", "discretization", "num_registers", "pool", "norm_eps"):
         value, original = getattr(model.config, field), VideoMambaConfig.model_fields[field].default
         if value != original:
-            raise WeightsError(
-                f"{path}: the original has no {field}={value!r} (only {original!r}); save a bundle instead"
-            )
+            raise WeightsError(f"{path}: the original has no {field}={value!r} (only {original!r}): save a bundle")
     tensors = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
-    if kind == "image":
-        content: dict[str, object] = {"model": to_image_format(tensors, source=str(path))}
-    else:
-        content = dict(to_video_format(tensors))
+    image = kind == "image"
+    content = {"model": to_image_format(tensors, source=str(path))} if image else to_video_format(tensors)
     write_atomically(path, lambda target: torch.save(content, target), error=WeightsError)
     return path

@@ -18,14 +18,14 @@ Kind = Literal["image", "masked", "video", "multimodal"]
 
 @dataclass(frozen=True)
 class ZooEntry:
-    """One weights file and what is known of it.
+    """One weights file with its metadata.
 
     `config` holds the fields of VideoMambaConfig that differ from its `architecture`. `top1` is the reported
     accuracy in percent over `clips` x `crops` views of each video; `zero_shot` the reported recall at 1, in percent,
     (text to video, video to text) for each data set. `init` names the weights that training started from, None where
-    it started from scratch. `labels` is the key of its class names, None where they are not known. `faults` says
-    what is wrong with the file or with what was published about it, `notes` what to know when using it.
-    `preprocess` is None for the packaged file, which carries its own (`preprocess_of` reads it).
+    it started from scratch. `labels` is the key of its class names, None where they are not known. `faults` are errors
+    of the file or of its publication, `notes` hints for its use. `preprocess` is None for the packaged file, which has its
+    own (`preprocess_of` reads it).
     """
 
     name: str
@@ -46,8 +46,6 @@ class ZooEntry:
     packaged: bool = False
 
 
-_LETTERS = {"tiny": "t16", "small": "s16", "middle": "m16", "base": "b16"}
-
 _IMAGE_TOP1 = {
     "tiny": {224: 76.9, 448: 79.3, 576: 79.6},
     "small": {224: 81.2, 448: 83.2, 576: 83.5},
@@ -61,7 +59,7 @@ _IMAGE_CHAIN = {224: "224", 448: "224to448", 576: "224to448to576"}
 class _Dataset:
     """A video data set: its views, and for each (frames, pixels) the top-1 of tiny, small, middle and masked middle.
 
-    `clip_seconds` is how long its videos are, None where that varies much: a clip covers all of its video.
+    `clip_seconds` is the length of its videos, None where that varies much: a clip covers all of its video.
     """
 
     title: str
@@ -141,9 +139,7 @@ _WRONG_LINK = "the published link leads to the file without mask; this entry has
 _OTHER_MODEL = "its published script builds the small model, though the file is of the tiny one"
 _ZERO_TIME = "fine-tuned from the 32-frame Kinetics weights with its temporal embedding silently started at zero"
 _FAULTS: Mapping[str, tuple[str, ...]] = {
-    "videomamba_tiny_in1k_448": (
-        "its published link on the hub leads to the 224-pixel middle model; this entry does not",
-    ),
+    "videomamba_tiny_in1k_448": ("its published link leads to the 224-pixel middle model; this entry does not",),
     "videomamba_tiny_k400_f64_384": (_OTHER_MODEL,),
     "videomamba_tiny_ssv2_f16_288": (_OTHER_MODEL + ", and declares 64 frames for its 16",),
     "videomamba_middle_k400_mask_ft_f16_224": (_WRONG_LINK,),
@@ -160,7 +156,7 @@ _FAULTS: Mapping[str, tuple[str, ...]] = {
     "videomamba_middle_ssv2_mask_pt_f8_224": ("the published table says 200 epochs, the script and its authors 800",),
 }
 _STORED_FRAMES = {"videomamba_middle_breakfast_mask_ft_f64_224": 32}
-"""Frames of the files that hold another number than their name says."""
+"""Frames of the files whose number of frames is not that of their name."""
 
 _UNTRAINED = "its last block and final norm were never trained: fine-tune it, do not read its features"
 
@@ -175,14 +171,10 @@ def _images() -> Iterator[ZooEntry]:
                 architecture=f"videomamba_{size}",
                 kind="image",
                 dataset="ImageNet-1K",
-                file=f"videomamba_{_LETTERS[size]}_in1k_res{_IMAGE_CHAIN[pixels]}.pth",
+                file=f"videomamba_{size[0]}16_in1k_res{_IMAGE_CHAIN[pixels]}.pth",
                 config={"num_classes": 1000, "num_frames": 1, "image_size": (pixels, pixels)},
                 preprocess=Preprocess(
-                    num_frames=1,
-                    image_size=(pixels, pixels),
-                    crop_ratio=0.875,
-                    interpolation="bicubic",
-                    antialias=True,
+                    num_frames=1, image_size=(pixels, pixels), crop_ratio=0.875, interpolation="bicubic", antialias=True
                 ),
                 top1=top1,
                 init=f"videomamba_{size}_in1k_{lower}" if lower else None,
@@ -231,7 +223,7 @@ def _video(data: str, facts: _Dataset, column: str, frames: int, pixels: int, to
         architecture=f"videomamba_{size}",
         kind="video",
         dataset=facts.title,
-        file=f"videomamba_{_LETTERS[size]}_{data}_{mask}f{frames}_res{resolution}.pth",
+        file=f"videomamba_{size[0]}16_{data}_{mask}f{frames}_res{resolution}.pth",
         config={"num_classes": facts.classes, "num_frames": stored, "image_size": (pixels, pixels)},
         preprocess=Preprocess(
             num_frames=stored,

@@ -1,4 +1,4 @@
-"""What loading did with each tensor of a weights file and of the model."""
+"""How each tensor of a weights file and of the model was loaded."""
 
 from __future__ import annotations
 
@@ -30,9 +30,8 @@ class LoadReport:
     """Every tensor of the model and every tensor of the file is in exactly one of the lists.
 
     From the file: `loaded` unchanged, `resized` to other positions, `inflated` from 2-D to 3-D, `converted` (another
-    name, or chosen rows of the head). Not from the file: `zero`, `replaced` (a new, random head), `missing` (allowed to
-    be absent; the model's values stay). Only in the file: `ignored` (known, but not part of this model), `unexpected`
-    (allowed).
+    name, or chosen rows of the head). Not from the file: `zero`, `replaced` (a new, random head), `missing` (allowed; the
+    model's values stay). Only in the file: `ignored` (known, but not part of this model), `unexpected` (allowed).
     """
 
     source: str

@@ -1,4 +1,4 @@
-"""Released weights by name: what they are, where their files are, what their classes are called.
+"""Released weights by name: their entries, files, preprocessing and class names.
 
 Importing this reads nothing and needs neither PyTorch nor the hub's client.
 """
@@ -12,9 +12,13 @@ import urllib.request
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from videomamba.schema import Preprocess, WeightsError, nearest_name
 from videomamba.weights.released import ZooEntry, entries
+
+if TYPE_CHECKING:
+    from videomamba.weights.bundle import BundleMetadata
 
 REPO = "OpenGVLab/VideoMamba"
 FOLDER_VARIABLE = "VIDEOMAMBA_WEIGHTS"
@@ -44,7 +48,7 @@ def zoo_entry(name: str) -> ZooEntry:
 
 
 def entry_for_file(path: str | Path) -> ZooEntry | None:
-    """The entry whose file has the name of `path`, wherever it lies; None when there is none."""
+    """The entry whose file has the name of `path`, in any folder; None when there is none."""
     name = Path(path).name
     return next((entry for entry in _entries().values() if entry.file == name), None)
 
@@ -52,34 +56,33 @@ def entry_for_file(path: str | Path) -> ZooEntry | None:
 def labels_of(entry: ZooEntry) -> tuple[str, ...]:
     """Its class names in index order, () where they are not known. ImageNet names that occur twice get their synset."""
     if entry.packaged:
-        from videomamba.weights.bundle import read_bundle_metadata
-
-        return read_bundle_metadata(resolve_weights(entry.name)).labels
+        return _packaged(entry).labels
     if entry.labels is None:
         return ()
     lines = (_ASSETS / "labels" / f"{entry.labels}.txt").read_text(encoding="utf-8").splitlines()
     if entry.labels != "imagenet1k":
         return tuple(lines)
-    synsets, names = zip(*(line.split(" ", 1) for line in lines), strict=True)
-    return tuple(
-        f"{name} ({synset})" if names.count(name) > 1 else name for synset, name in zip(synsets, names, strict=True)
-    )
+    pairs = [line.split(" ", 1) for line in lines]
+    names = [name for _, name in pairs]
+    return tuple(f"{name} ({synset})" if names.count(name) > 1 else name for synset, name in pairs)
 
 
 def preprocess_of(entry: ZooEntry) -> Preprocess:
-    """How its videos become clips; for the packaged weights, as their file says."""
-    if entry.preprocess is not None:
-        return entry.preprocess
+    """The preprocessing of its videos; for the packaged weights that of their file."""
+    return _packaged(entry).preprocess if entry.preprocess is None else entry.preprocess
+
+
+def _packaged(entry: ZooEntry) -> BundleMetadata:
     from videomamba.weights.bundle import read_bundle_metadata
 
-    return read_bundle_metadata(resolve_weights(entry.name)).preprocess
+    return read_bundle_metadata(resolve_weights(entry.name))
 
 
 def resolve_weights(name_or_path: str | Path) -> Path:
     """The weights file: `name_or_path` itself if it exists, else the file of that zoo name.
 
-    A released file is looked for in the folder that VIDEOMAMBA_WEIGHTS names, then in the hub's cache, then downloaded.
-    Without a connection it gives up after a few seconds. Raises WeightsError that says what to put where.
+    A released file is searched in the folder that VIDEOMAMBA_WEIGHTS names and in the hub's cache, else downloaded. Without
+    a connection it stops after a few seconds. Raises WeightsError that says which file to put where.
     """
     path, is_file = _look(name_or_path)
     if is_file:
@@ -116,7 +119,7 @@ def find_weights(name: str) -> Path | None:
 
 
 def _look(path: str | Path) -> tuple[Path, bool]:
-    """`path` with ~ spelled out, and whether that is a file. Raises WeightsError where the system refuses to tell."""
+    """`path` with ~ expanded, and whether that is a file. Raises WeightsError where the system does not allow the check."""
     try:
         expanded = Path(path).expanduser()
         try:
@@ -146,7 +149,7 @@ def _from_hub(entry: ZooEntry) -> Path:
 
 
 def _reachable(url: str) -> bool:
-    """Whether anything answers at `url`, asked once: the hub's own client tries for half a minute before giving up."""
+    """Whether anything answers at `url`; a single request, because the hub's client would try for half a minute."""
     try:
         with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=CONNECT_SECONDS):
             return True
