@@ -93,7 +93,7 @@ def test_intermediate_maps_are_the_streams_after_the_layers(order: str, register
             is_patch = torch.ones(layout.length, dtype=torch.bool)
             is_patch[list(layout.special)] = False
             torch.testing.assert_close(found.flatten(1, 3), expected[:, is_patch], rtol=1e-4, atol=1e-5)
-        (last,) = model.forward_intermediates(video, [2], norm=True)
+        (last,) = model.forward_intermediates(video, (i for i in [2]), norm=True)
         assert torch.equal(last.flatten(1, 3), model.forward_tokens(video)[:, 1:])
 
 
@@ -117,6 +117,11 @@ def test_what_does_not_fit_is_refused() -> None:
         ((torch.zeros(1, 9, 32),), "9 tokens are not the 25 of a clip: give their orders"),
         ((torch.zeros(1, 9, 32), order), r"orders must be \(order, inverse\)"),
         ((torch.zeros(1, 25, 32), (order[0], order[1].int())), "int64"),
+        ((torch.zeros(1, 25, 32), (order[0], order[0])), "a permutation of the 25 tokens and its inverse"),
+        ((torch.zeros(1, 25, 32), (order[0] * 0, order[1])), "a permutation of the 25 tokens and its inverse"),
+        ((torch.zeros(1, 25, 32), None, torch.tensor([4])), "1 and a multiple of the 6 patches of a time step; got"),
+        ((torch.zeros(1, 25, 32), None, torch.tensor([31])), "lengths must lie between 1 and 25"),
+        ((torch.zeros(1, 25, 32), None, [7]), r"lengths must be \(1,\) int64"),
     ):
         with pytest.raises(ValueError, match=message):
             model.encode(*arguments)

@@ -21,7 +21,7 @@ VIDEO = torch.randn(1, 3, 2, 32, 32, generator=torch.Generator().manual_seed(1))
 def a_model(seed: int = 0) -> VideoMamba:
     torch.manual_seed(seed)
     options = {"depth": 2, "dim": 32, "num_frames": 2, "image_size": 32, "num_classes": 5}
-    return create_model("videomamba_micro", merge="mean", init="fan_in", **options).eval()
+    return create_model("videomamba_micro", merge="mean", init="fan_in", **options).eval().prepare_constants()
 
 
 def a_step(model: VideoMamba) -> None:
@@ -89,6 +89,27 @@ def test_a_changed_weight_changes_the_result_at_once(backend: str) -> None:
                 assert torch.equal(found, fresh(VIDEO))
 
 
+def test_by_default_nothing_is_kept_so_that_writes_nobody_counts_are_seen() -> None:
+    model = copy.deepcopy(a_model())  # a copy is not prepared
+    with torch.no_grad():
+        before = model(VIDEO)
+        for parameter in model.parameters():
+            parameter.detach().numpy()[...] *= 1.5
+        found = model(VIDEO)
+        assert not torch.equal(found, before) and torch.equal(found, copy.deepcopy(model)(VIDEO))
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore::DeprecationWarning")
+def test_a_traced_network_has_its_weights_as_parameters() -> None:
+    model = a_model()
+    with torch.no_grad(), use_backend("chunked"):
+        model(VIDEO)
+        traced = torch.jit.trace(model, VIDEO, check_trace=False)
+        for layer in model.layers:
+            layer.mixer.A_log.add_(0.5)
+        assert torch.allclose(traced(VIDEO), model(VIDEO), atol=1e-6)
+
+
 def test_what_is_remembered_stays_out_of_copies_and_files() -> None:
     model = a_model()
     names = set(model.state_dict())
@@ -106,6 +127,7 @@ def test_what_is_remembered_stays_out_of_copies_and_files() -> None:
 def test_it_is_made_once_and_again_after_a_change() -> None:
     calls: list[int] = []
     weight, prepared = torch.nn.Parameter(torch.ones(3)), Prepared[torch.Tensor]()
+    prepared.active = True
 
     def make() -> torch.Tensor:
         calls.append(1)

@@ -38,8 +38,11 @@ def check_video(config: VideoMambaConfig, video: Tensor, num_frames: Tensor | No
             )
 
 
-def check_tokens(config: VideoMambaConfig, tokens: Tensor, order: tuple[Tensor, Tensor] | None) -> None:
-    """Raises ValueError unless tokens is (b, s, d) and `order`, where given, a permutation of s tokens."""
+def check_tokens(
+    config: VideoMambaConfig, tokens: Tensor, order: tuple[Tensor, Tensor] | None, lengths: Tensor | None
+) -> None:
+    """Raises ValueError unless tokens is (b, s, d), `order`, where given, a permutation of s tokens and its inverse, and
+    `lengths` (b,) int64, 1 to s; without an order, a temporal-first scan needs complete time steps behind the class token."""
     if tokens.ndim != 3 or tokens.shape[2] != config.dim:
         raise ValueError(f"tokens must be (b, s, {config.dim}), got {tuple(tokens.shape)}")
     shapes = (tokens.shape[1:2], tokens.shape[:2])
@@ -49,3 +52,21 @@ def check_tokens(config: VideoMambaConfig, tokens: Tensor, order: tuple[Tensor, 
                 f"orders must be (order, inverse), each (s,) or (b, s) int64 for tokens {tuple(tokens.shape)}; "
                 f"got {tuple(indices.shape)} of {indices.dtype}"
             )
+    batch, length, _ = tokens.shape
+    if lengths is not None and (
+        not isinstance(lengths, Tensor) or lengths.shape != (batch,) or lengths.dtype != torch.int64
+    ):
+        raise ValueError(f"lengths must be ({batch},) int64, one count of tokens for each entry; got {lengths}")
+    if torch.compiler.is_compiling():  # what follows depends on values
+        return
+    if order is not None and all(indices.device.type == "cpu" for indices in order):  # a GPU would be waited for
+        first, inverse = order
+        if not ((first.sort(-1).values == torch.arange(length)).all() and (first.argsort(-1) == inverse).all()):
+            raise ValueError(f"orders must be a permutation of the {length} tokens and its inverse")
+    if lengths is None:
+        return
+    _, rows, columns = config.grid
+    steps = order is None and config.scan_order != "spatial_first"
+    if ((lengths < 1) | (lengths > length)).any() or (steps and ((lengths - 1) % (rows * columns) != 0).any()):
+        whole = f", each 1 and a multiple of the {rows * columns} patches of a time step" if steps else ""
+        raise ValueError(f"lengths must lie between 1 and {length}{whole}; got {lengths.tolist()}")

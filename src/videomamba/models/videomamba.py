@@ -6,8 +6,9 @@ Shapes: b batch, t frames, h, w picture, T = t / tubelet, p = patches of a frame
 from __future__ import annotations
 
 import contextvars
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
+from operator import index as as_index
 from typing import overload
 
 import torch
@@ -105,13 +106,13 @@ class VideoMamba(nn.Module):
         tokens = clear_padding(self.norm_f(self.encode(tokens, lengths=lengths)), lengths)
         return torch.cat((tokens[:, :1], self.layout.patches(tokens)), dim=1) if self.config.num_registers else tokens
 
-    def forward_intermediates(self, video: Tensor, indices: Sequence[int], *, norm: bool = False) -> list[Tensor]:
+    def forward_intermediates(self, video: Tensor, indices: Iterable[int], *, norm: bool = False) -> list[Tensor]:
         """(b, 3, t, h, w) -> for each of `indices` the map (b, T, h / patch, w / patch, d) of patch tokens after that layer.
 
         Negative indices count from the last layer. With `norm` the final norm is applied to each map: that of layer -1 then
         equals `forward_tokens`. Raises ValueError for a layer that does not exist.
         """
-        _, tapped = self.encode(self.embed(video), taps=indices)
+        _, tapped = self.encode(self.embed(video), taps=list(indices))
         size = (len(video), *self.config.grid, self.config.dim)
         maps = [self.layout.patches(tokens).reshape(size) for tokens in tapped]
         return [self.norm_f(patches) for patches in maps] if norm else maps
@@ -154,13 +155,13 @@ class VideoMamba(nn.Module):
         tokens: (b, s, d), those of `embed` or, as in masked pretraining, some of them. lengths: (b,) int64; from token
         lengths[i] on entry i is padding. orders: (order, inverse), each (s,) or (b, s) int64, the temporal-first order of
         `tokens`. None is that of `embed`; `modules.scan_order.visible_order` computes that of visible tokens. A
-        spatial-first network needs none.
+        spatial-first network does not use it.
 
         With `taps`, indices of layers (negative ones count from the last), the result is (stream, [(b, s, d) after each of
         these layers]), all in the order of `tokens`. Raises ValueError for shapes that do not fit, a layer that does not
         exist, and an order that is missing.
         """
-        check_tokens(self.config, tokens, orders)
+        check_tokens(self.config, tokens, orders, lengths)
         scan_order, depth = self.config.scan_order, self.config.depth
         wanted = self._layer_indices(taps or ())
         temporal = None if scan_order == "spatial_first" else self._temporal_order(tokens, orders, lengths)
@@ -203,6 +204,17 @@ class VideoMamba(nn.Module):
         """Draws every parameter from PyTorch's global generator, see `models.init`; none on the meta device."""
         init_parameters(self, self.config)
 
+    def prepare_constants(self) -> VideoMamba:
+        """From now on, calls without gradients keep what they compute from weights alone, such as -exp(A_log). Returns self.
+
+        A weight that PyTorch changes gives new constants. Writes that PyTorch does not count (`parameter.data`, NumPy,
+        `torch.distributed`, another process) are seen after `eval()`, `train()` or another call of this method.
+        """
+        for module in self.modules():
+            if isinstance(module, Block | BiMamba):
+                module.prepare_constants()
+        return self
+
     def recompute_activations(self, first_blocks: int) -> None:
         """In training the first blocks keep only their input and run again in the backward pass; 0: none.
 
@@ -233,8 +245,8 @@ class VideoMamba(nn.Module):
             orders = self._temporal
         return orders[0].to(tokens.device), orders[1].to(tokens.device)
 
-    def _layer_indices(self, indices: Sequence[int]) -> list[int]:
-        depth = len(self.layers)
+    def _layer_indices(self, indices: Iterable[int]) -> list[int]:
+        depth, indices = len(self.layers), [as_index(i) for i in indices]
         for i in indices:
             if not -depth <= i < depth:
                 raise ValueError(f"there is no layer {i}: the indices are {-depth} to {depth - 1}")

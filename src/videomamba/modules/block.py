@@ -51,6 +51,11 @@ class Block(nn.Module):
         self.norm = RMSNorm(dim, eps=norm_eps)
         self._prepared = Prepared[LayerWeights]()
 
+    def prepare_constants(self) -> None:
+        """Keeps what depends on weights alone from call to call, where no gradient is needed."""
+        self._prepared.active = True
+        self._prepared.clear()
+
     def train(self, mode: bool = True) -> Self:
         self._prepared.clear()
         return super().train(mode)

@@ -82,6 +82,11 @@ class BiMamba(nn.Module):
         needed = torch.is_grad_enabled() and any(log.requires_grad for log in logs)
         return make() if needed or torch.compiler.is_compiling() else self._prepared.get(logs, make)
 
+    def prepare_constants(self) -> None:
+        """Keeps what depends on weights alone from call to call, where no gradient is needed."""
+        self._prepared.active = True
+        self._prepared.clear()
+
     def train(self, mode: bool = True) -> Self:
         self._prepared.clear()
         return super().train(mode)

@@ -1,4 +1,4 @@
-"""Constants computed from parameters: once for many calls, and again when a parameter has changed."""
+"""Constants computed from parameters: once for many calls where that was asked for, and again when a parameter has changed."""
 
 from __future__ import annotations
 
@@ -27,11 +27,13 @@ register_optimizer_step_post_hook(_note_step)
 class Prepared(Generic[T]):
     """The last value computed from some parameters, for calls that need no gradient of them.
 
-    PyTorch's counter of writes, the address of a parameter and the steps of optimisers show a change. Writes through
-    `parameter.data` or NumPy, which PyTorch does not count, need `clear`. A copy of it, also through a file, starts empty.
+    Nothing is kept unless `active`. PyTorch's counter of writes, the address of a parameter and the steps of optimisers show a
+    change. PyTorch does not count writes through `parameter.data`, NumPy, `torch.distributed` or other processes: they need
+    `clear`. A copy of it, also through a file, starts empty and inactive.
     """
 
     def __init__(self) -> None:
+        self.active = False
         self.clear()
 
     def clear(self) -> None:
@@ -41,6 +43,8 @@ class Prepared(Generic[T]):
 
     def get(self, parameters: Sequence[Tensor], make: Callable[[], T]) -> T:
         """`make()`, or its last result where the parameters have not changed."""
+        if not self.active or torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+            return make()
         if any(parameter.is_inference() for parameter in parameters):
             return make()  # PyTorch does not count writes to these
         marks: list[object] = [_last_step]

@@ -43,6 +43,7 @@ def evaluate(
     network = opened.model.eval().to(processes.device)
     if precision == "bf16":
         cast_products(network, torch.bfloat16)
+    network.prepare_constants()
     with Test(video_set, opened.preprocess, Views.parse(views or opened.views), data=data, processes=processes) as test:
         return test(network, progress=progress)
 

@@ -43,6 +43,7 @@ class ClipModel:
         self.model = model.eval().to(self.device)
         if precision == "bf16":
             cast_products(self.model, torch.bfloat16)
+        self.model.prepare_constants()
 
     def clips(self, path: str | Path, *, views: str | Views = "1x1") -> list[Clip]:
         """The input of the network: one Clip (3, t, h, w) for each view of a video, clips outermost. It is read once."""
