@@ -26,6 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from videomamba.files import clear_remains, make_folder, write_atomically
+from videomamba.interrupts import stop_requests
 from videomamba.schema import VideoMambaError
 from videomamba.training import schedule
 from videomamba.training.checkpoint import (
@@ -43,7 +44,6 @@ from videomamba.training.distributed import Processes, like, unsharded
 from videomamba.training.draws import Draws
 from videomamba.training.ema import EMA
 from videomamba.training.guard import Guard, first_cause
-from videomamba.training.interrupts import stop_requests
 from videomamba.training.log import StepLog
 from videomamba.training.optim import make_optimizer, scaled_rates
 from videomamba.training.settings import Optimisation, Run
