@@ -330,6 +330,19 @@ def test_a_folder_of_something_else_is_refused(changes: dict[str, Any], message:
     assert tree(tmp_path / "out") == before
 
 
+@pytest.mark.parametrize("retry", [False, True])
+def test_a_shard_of_other_videos_is_refused(retry: bool, tmp_path: Path) -> None:
+    make(tmp_path)
+    before = tree(tmp_path)
+    shard = tmp_path / "shard-00000.safetensors"
+    shard.write_bytes((tmp_path / "shard-00001.safetensors").read_bytes())
+    with pytest.raises(VideoMambaError, match=f"^{shard}: is the shard of other videos; remove it"):
+        make(tmp_path, retry=retry)
+    shard.unlink()
+    make(tmp_path, retry=retry)
+    assert tree(tmp_path) == before
+
+
 def test_a_moved_weights_file_is_the_same_model(tmp_path: Path) -> None:
     make(tmp_path)
     before = tree(tmp_path)

@@ -19,7 +19,7 @@ from typing import IO, TYPE_CHECKING, Literal
 from pydantic import Field, ValidationError
 
 from videomamba.corpus.features import Outcome
-from videomamba.corpus.shards import read_contents, read_shard, write_shard
+from videomamba.corpus.shards import Contents, read_contents, read_shard, write_shard
 from videomamba.files import clear_remains, make_folder, write_atomically
 from videomamba.schema import Preprocess, Settings, VideoError, VideoMambaError
 
@@ -66,6 +66,13 @@ class Job:
     files: Sequence[Path]
     dim: int
     per_frame: bool
+
+    def contents(self) -> Contents:
+        """Of the existing shard. Raises VideoMambaError when it is damaged or has other videos."""
+        contents = read_contents(self.path)
+        if contents.names != list(self.names):
+            raise VideoMambaError(f"{self.path}: is the shard of other videos; remove it and run the command again")
+        return contents
 
     def run(self, extract: Extract) -> Iterator[VideoError | None]:
         """Writes the shard; for each of its videos, as it is done, yields its error or None.
@@ -154,7 +161,7 @@ class Corpus:
             if not _lock(file, _RANK + rank):
                 raise VideoMambaError(f"{self.out}: another process of rank {rank} works on it; wait or change RANK")
             own = [self._job(number) for number in range(rank, len(self.shards), world)]
-            jobs = [job for job in own if not job.path.exists() or (retry and read_contents(job.path).failures)]
+            jobs = [job for job in own if not job.path.exists() or (retry and job.contents().failures)]
             if jobs or not all(path.exists() for path in self.shards):
                 (self.out / MANIFEST).unlink(missing_ok=True)
                 (self.out / FAILURES).unlink(missing_ok=True)
@@ -172,7 +179,7 @@ class Corpus:
                 return None
             for name in ("shard-*", SETTINGS, MANIFEST, FAILURES):
                 clear_remains(self.out, name)
-            contents = [read_contents(path) for path in self.shards]
+            contents = [self._job(number).contents() for number in range(len(self.shards))]
             manifest = Manifest(
                 sum(len(shard.paths) for shard in contents),
                 sum(len(shard.failures) for shard in contents),

@@ -34,6 +34,14 @@ class Contents:
     failures: tuple[tuple[int, str, str], ...]
     frames: int
 
+    @property
+    def names(self) -> list[str]:
+        """Of all videos, those that failed too, in the order of the shard."""
+        names = list(self.paths)
+        for position, name, _ in self.failures:
+            names.insert(position, name)
+        return names
+
 
 def write_shard(path: Path, names: Sequence[str], outcomes: Sequence[Outcome], *, dim: int, per_frame: bool) -> None:
     """Writes the `outcomes` of the videos called `names` to `path`, whose ending gives the format.
