@@ -207,6 +207,8 @@ def test_what_a_timeline_writes(predictor: Predictor, clips: Path, tmp_path: Pat
     assert drawn.startswith(b"\x89PNG") and drawn == (tmp_path / "new" / "out" / "clip0.timeline.png").read_bytes()
     found.write(tmp_path / "text", picture=False)
     assert [path.name for path in (tmp_path / "text").iterdir()] == ["clip0.timeline.json"]
+    replace(found, video=replace(found.video, path="caf\udce9.mp4")).write(tmp_path / "text")
+    assert (tmp_path / "text" / "caf\udce9.timeline.png").is_file()
     assert timeline_name(clips) == clips.name and timeline_name(tmp_path / "a.b.mp4") == "a.b"
 
 

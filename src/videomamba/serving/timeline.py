@@ -142,7 +142,8 @@ class Timeline:
         """
         from videomamba.evaluation.plot import save_timeline
 
-        title = f"{Path(self.path).name}: windows of {self.window:g} s every {self.stride:g} s"
+        name = Path(self.path).name.encode("utf-8", "backslashreplace").decode()  # it need not be valid text
+        title = f"{name}: windows of {self.window:g} s every {self.stride:g} s"
         picture = (self.scores, self.edges, self.labels, self.segments(), self.thumbnails)
         write_atomically(Path(path), lambda target: save_timeline(target, *picture, title=title))
 
