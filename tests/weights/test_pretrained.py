@@ -147,3 +147,14 @@ def test_a_head_is_asked_for_by_default(build: Build, tmp_path: Path) -> None:
     headless = save_bundle(tmp_path / "a.safetensors", build(num_classes=0), SQUARE)
     with pytest.raises(WeightsError, match="has no classification head"):
         open_pretrained(headless)
+
+
+def test_integer_weights_are_refused(build: Build, released: Released, tmp_path: Path) -> None:
+    source = build(num_frames=4, num_classes=0)
+    others = {"text_encoder.position_ids": torch.arange(4)}
+    torch.save({**released(source, "masked"), **others}, tmp_path / "a.pth")
+    convert(tmp_path / "a.pth", tmp_path / "out.safetensors")
+    weights = {key: value.to(torch.int8) if "in_proj" in key else value for key, value in source.state_dict().items()}
+    torch.save(weights, tmp_path / "b.pth")
+    with pytest.raises(WeightsError, match=r"b\.pth: layers\.0\.mixer\.in_proj\.weight is int8, not floating point; give"):
+        convert(tmp_path / "b.pth", tmp_path / "out2.safetensors")

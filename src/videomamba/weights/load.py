@@ -111,6 +111,13 @@ class _Plan:
         self.file_keys = trunk_names(weights_file.tensors, source=weights_file.source)
         half = (torch.float16, torch.bfloat16)
         found = {name: weights_file.tensors[key] for name, key in self.file_keys.items()}
+        for name in ("norm.weight", *model.state_dict()):
+            if name in found and not found[name].is_floating_point():
+                kind = str(found[name].dtype).removeprefix("torch.")
+                raise WeightsError(
+                    f"{weights_file.source}: {self.file_keys[name]} is {kind}, not floating point; "
+                    "give the weights before quantization"
+                )
         self.open_file = {name: tensor.float() if tensor.dtype in half else tensor for name, tensor in found.items()}
         self.open_model = dict(model.state_dict())
         self.values: dict[str, Tensor] = {}
