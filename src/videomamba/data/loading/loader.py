@@ -103,7 +103,8 @@ class _Loader(Generic[T]):
                     raise
                 raise VideoMambaError(
                     "a process that decodes videos ended unexpectedly, most often because memory ran out (in containers: "
-                    "/dev/shm); use fewer of them (data.workers), a smaller micro_batch, or allow more memory"
+                    "/dev/shm); use fewer of them (data.workers), a smaller micro_batch, or allow more memory. In a script "
+                    'of your own, put the call below `if __name__ == "__main__":`'
                 ) from error
             self.waited += time.perf_counter() - before
             if item is None:
