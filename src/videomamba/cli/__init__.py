@@ -12,6 +12,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
+from pathlib import Path
 from typing import NoReturn
 
 import tyro
@@ -52,6 +53,9 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     """Runs one command and exits: 0 done, 1 bad file or input, 2 bad command line, 130 interrupted."""
     from videomamba.schema import VideoMambaError
 
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed, as in `videomamba zoo >&-`
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 open until the end
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # file names need not be valid text
     several = os.environ.get("WORLD_SIZE", "1") != "1"
