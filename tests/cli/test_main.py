@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from videomamba.cli import COMMANDS, main
 from videomamba.cli.output import print_json
@@ -202,6 +202,20 @@ def test_convert_goes_there_and_back(bundle: Path, tmp_path: Path, capsys: pytes
     assert all(torch.equal(value, load_file(bundle)[key]) for key, value in load_file(back).items())
 
 
+def test_settings_that_a_file_does_not_have_are_mentioned(
+    bundle: Path, clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bare, clip = tmp_path / "bare.safetensors", clips / "clip0.mp4"
+    run(capsys, "convert", bundle, tmp_path / "square.safetensors", "--size", 32)
+    save_file(load_file(tmp_path / "square.safetensors"), bare)
+    expected = f"{bare}: has no settings; assuming those of the released models, with clips of "
+    for command in (("predict", clip, "--model"), ("features", clip, "--model"), ("convert",)):
+        after = (tmp_path / "new.safetensors",) if command == ("convert",) else ()
+        code, _, err = run(capsys, *command, bare, *after)
+        assert code == 0 and err.count(expected) == 1
+        assert expected not in run(capsys, *command, tmp_path / "square.safetensors", *after)[2]
+
+
 def test_convert_refuses_in_one_line(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "few.txt").write_text("one\ntwo\n")
     (tmp_path / "twice.txt").write_text("one\none\n")
@@ -239,6 +253,16 @@ def test_a_reader_that_leaves_is_no_error(arguments: list[str]) -> None:
     error = process.stderr.read()
     process.stderr.close()
     assert process.wait() == 0 and error == b""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a POSIX shell")
+@pytest.mark.parametrize("arguments", ["zoo", "predict --help", "predict absent.mp4"])
+def test_closed_output_is_no_traceback(arguments: str) -> None:
+    for closed in (">&-", "2>&-"):
+        command = f'"$0" -m videomamba {arguments} {closed}'
+        done = subprocess.run(["sh", "-c", command, sys.executable], capture_output=True, text=True, timeout=120)
+        assert done.returncode == ("absent" in arguments)
+        assert (closed, len(done.stderr.splitlines())) == (">&-", done.returncode) or done.stderr == ""
 
 
 def test_importing_is_light() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,9 @@ from videomamba import Predictor
 from videomamba.data.clips.transforms import to_clip
 from videomamba.data.clips.windows import Windows
 from videomamba.schema import Clip, Frames, VideoError, VideoMambaError, WeightsError
+from videomamba.serving.live import watch
 from videomamba.serving.timeline import Timeline, timeline, timeline_name
+from videomamba.serving.whole import whole
 from videomamba.synthetic.dataset import render_clip
 from videomamba.synthetic.film import plan_events, write_film
 from videomamba.video.base import Video
@@ -195,6 +198,12 @@ def test_damaged_weights_are_named(bundle: Path, film: Path) -> None:
 def test_options_that_make_no_sense(predictor: Predictor, options: dict[str, float], message: str) -> None:
     with pytest.raises(VideoMambaError, match=message):
         timeline(predictor, "never_opened.mp4", **options)
+
+
+@pytest.mark.parametrize("use", [timeline, whole, watch])
+def test_a_name_is_no_predictor(use: Callable[..., object]) -> None:
+    with pytest.raises(TypeError, match=r"^'a\.pth' is no Predictor; open it first: \w+\(Predictor\.from_pretrained\("):
+        use("a.pth", "never_opened.mp4")
 
 
 def test_what_a_timeline_writes(predictor: Predictor, clips: Path, tmp_path: Path) -> None:

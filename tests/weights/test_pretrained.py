@@ -156,5 +156,7 @@ def test_integer_weights_are_refused(build: Build, released: Released, tmp_path:
     convert(tmp_path / "a.pth", tmp_path / "out.safetensors")
     weights = {key: value.to(torch.int8) if "in_proj" in key else value for key, value in source.state_dict().items()}
     torch.save(weights, tmp_path / "b.pth")
-    with pytest.raises(WeightsError, match=r"b\.pth: layers\.0\.mixer\.in_proj\.weight is int8, not floating point; give"):
+    with pytest.raises(
+        WeightsError, match=r"b\.pth: layers\.0\.mixer\.in_proj\.weight is int8, not floating point; give"
+    ):
         convert(tmp_path / "b.pth", tmp_path / "out2.safetensors")

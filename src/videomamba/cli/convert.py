@@ -32,6 +32,6 @@ def convert(
     """
     from videomamba.weights.pretrained import convert as run
 
-    note(str(run(weights, out, to=to, labels=class_names(labels), num_frames=frames, image_size=size)))
+    note(str(run(weights, out, to=to, labels=class_names(labels), num_frames=frames, image_size=size, notify=note)))
     print(out)
     return 0

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from tyro.conf import Positional, arg
 
 from videomamba.cli.model_options import AnyDevice, Labels, Precision, Weights, class_names
-from videomamba.cli.output import Json, complain, counter, print_json, print_table
+from videomamba.cli.output import Json, complain, counter, note, print_json, print_table
 from videomamba.data.settings import DataSettings
 
 
@@ -35,6 +35,7 @@ def evaluate(
     from videomamba.evaluation.results import ClassificationResult
     from videomamba.recipes.evaluate import evaluate as run
     from videomamba.schema import VideoMambaError
+    from videomamba.weights.pretrained import open_pretrained
 
     if data.cache is not None:
         raise VideoMambaError("--data.cache: an evaluation decodes the videos themselves; remove the option")
@@ -47,9 +48,12 @@ def evaluate(
         from videomamba.evaluation.plot import save_confusion
     if report is not None:
         from videomamba.evaluation.report import write_report
+    opened = open_pretrained(weights)
+    if opened.assumed:
+        note(opened.assumed)
     with counter("evaluating") as tick:
         result = run(
-            weights,
+            opened,
             data.model_copy(update={"root": root}),
             split=split,
             views=views,

@@ -92,6 +92,7 @@ def features(
             world=world,
             progress=shown.videos,
             stages=shown.stage,
+            notify=shown.note,
         )
     if done is None:
         note(f"{out}: this process has done its share; the last to end writes the manifest")
@@ -137,7 +138,7 @@ def _process() -> tuple[int, int]:
 def _print(config: FeatureConfig, videos: VideoList, *, json: bool) -> int:
     failed = False
     with VideoBar() as shown:
-        outcomes = config.outcomes(config.open(), videos.paths, shown.stage)
+        outcomes = config.outcomes(config.open(shown.note), videos.paths, shown.stage)
         for done, (path, found) in enumerate(zip(videos.paths, outcomes, strict=True), 1):
             errors = (found,) if isinstance(found, VideoError) else ()
             failed = failed or bool(errors)
@@ -160,7 +161,7 @@ def _line(found: Features) -> str:
 
 def _save(config: FeatureConfig, videos: VideoList, out: Path, *, json: bool) -> int:
     with VideoBar() as shown:
-        found = extract_one(videos, out, config, stages=shown.stage)
+        found = extract_one(videos, out, config, stages=shown.stage, notify=shown.note)
     (name,) = videos.names
     if "temporal_positions" in found.about:
         note(f"{name}: {found.about['temporal_positions']}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 from tyro.conf import Positional, arg
 
-from videomamba.cli.output import usable_device
+from videomamba.cli.output import note, usable_device
 
 if TYPE_CHECKING:
     from videomamba.schema import VideoError
@@ -54,7 +54,7 @@ class ModelOptions(NetworkOptions):
         """Raises WeightsError for weights that are absent or damaged, VideoMambaError for a device without support."""
         from videomamba.serving.predictor import Predictor
 
-        return Predictor.from_pretrained(
+        predictor = Predictor.from_pretrained(
             self.model,
             labels=class_names(self.labels),
             num_frames=self.frames,
@@ -62,6 +62,9 @@ class ModelOptions(NetworkOptions):
             device=usable_device(self.device),
             precision=self.precision,
         )
+        if predictor.assumed:
+            note(predictor.assumed)
+        return predictor
 
 
 Network = Annotated[NetworkOptions, arg(name="")]  # without a name the options have no prefix

@@ -200,6 +200,10 @@ class VideoBar:
     def stage(self, stage: str, done: int, total: int) -> None:
         self._bar.update(self._task, description=f"{self._count}, {stage} {100 * done // total} %")
 
+    def note(self, message: str) -> None:
+        with self.hidden():
+            note(message)
+
     @contextmanager
     def hidden(self) -> Iterator[None]:
         """While something else is printed, perhaps to the same terminal."""

@@ -33,12 +33,14 @@ def extract(
     world: int = 1,
     progress: Callable[[Progress], None] | None = None,
     stages: Stages | None = None,
+    notify: Callable[[str], object] = lambda message: None,
 ) -> Manifest | None:
     """Writes the features of `videos` to the folder `out`, `shard_size` videos a file; docs/features.md describes the files.
 
     The same call resumes. `retry` tries failed videos again. With the engine "local" this is process `rank` of `world`;
     "ray" uses the Ray cluster that this process can reach, or starts one on this machine: every node must see the same
-    files under the same paths. `progress` is called as videos are done, `stages` during each whole-video pass here.
+    files under the same paths. `progress` is called as videos are done, `stages` during each whole-video pass here, and
+    `notify` with a line about settings that the weights file does not have.
 
     Returns None while other processes are still at work. Raises VideoMambaError when the folder has other settings, the
     files cannot be written or the engine is not installed; a video that cannot be read is listed instead.
@@ -55,7 +57,7 @@ def extract(
         out = Path(out).absolute()
         videos = replace(videos, paths=tuple(path.absolute() for path in videos.paths))
     # The device is that of Ray's workers; the process that sends the jobs may have none.
-    embedder = (replace(config, device="cpu") if engine == "ray" else config).open()
+    embedder = (replace(config, device="cpu") if engine == "ray" else config).open(notify)
     settings = CorpusSettings(
         model=config.model.encode("utf-8", "backslashreplace").decode(),
         weights_sha256=config.weights_sha256(),
@@ -79,12 +81,19 @@ def extract(
     return corpus.finish()
 
 
-def extract_one(videos: VideoList, out: Path, config: FeatureConfig, *, stages: Stages | None = None) -> Features:
+def extract_one(
+    videos: VideoList,
+    out: Path,
+    config: FeatureConfig,
+    *,
+    stages: Stages | None = None,
+    notify: Callable[[str], object] = lambda message: None,
+) -> Features:
     """The features of the one video in `videos`, also written to `out`; their `about` is the metadata of the file.
 
     Raises VideoError for a video that cannot be read, VideoMambaError as `save_features` does.
     """
-    ((name,), (found,)) = videos.names, config.outcomes(config.open(), videos.paths, stages)
+    ((name,), (found,)) = videos.names, config.outcomes(config.open(notify), videos.paths, stages)
     if isinstance(found, VideoError):
         raise found
     kind = "views" if found.timestamps is None else "temporal_positions"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
 from pathlib import Path
@@ -75,12 +75,15 @@ class FeatureConfig:
         if len(views) > 1 or self.num_frames is not None:
             raise VideoMambaError("--per-frame reads all of the video in one pass; remove --views and --frames")
 
-    def open(self) -> Embedder:
-        """Raises WeightsError for weights that are missing or damaged."""
+    def open(self, notify: Callable[[str], object] = lambda message: None) -> Embedder:
+        """`notify` gets the line `Pretrained.assumed`, if any. Raises WeightsError for weights that are missing or damaged."""
         from videomamba.serving.embedder import Embedder
 
         shape = {"num_frames": self.num_frames, "image_size": self.image_size}
-        return Embedder.from_pretrained(self.model, **shape, device=self.device, precision=self.precision)
+        embedder = Embedder.from_pretrained(self.model, **shape, device=self.device, precision=self.precision)
+        if embedder.assumed:
+            notify(embedder.assumed)
+        return embedder
 
     def weights_sha256(self) -> str:
         """Of the weights file. Raises WeightsError when it is missing."""

@@ -124,6 +124,8 @@ def plan(
         raise VideoMambaError(f"{folder}: has only the class {train_set.labels[0]}; training needs two or more")
     name, reason = choose_weights(device) if weights is None else (weights, f"weights: {weights}, your choice")
     opened = open_pretrained(name, needs_head=False)
+    if opened.assumed:
+        reason = f"{reason}; {opened.assumed}"
     packaged = name == PACKAGED
 
     videos = min(VIDEOS, len(train_set))

@@ -24,7 +24,7 @@ VIEWS_AT_ONCE = 4
 
 
 class ClipModel:
-    """The common base of Predictor and Embedder. `model` is in evaluation mode, on `device`."""
+    """The common base of Predictor and Embedder. `model` is in evaluation mode, on `device`; for `assumed` see `Pretrained`."""
 
     def __init__(
         self,
@@ -33,12 +33,13 @@ class ClipModel:
         *,
         device: str | torch.device = "cpu",
         precision: Precision = "fp32",
+        assumed: str = "",
     ) -> None:
         if (preprocess.num_frames, preprocess.image_size) != (model.config.num_frames, model.config.image_size):
             raise ValueError(f"the clips of {preprocess!r} do not fit the model: {model.config!r}")
         if precision not in ("fp32", "bf16"):
             raise ValueError(f"precision must be 'fp32' or 'bf16', got {precision!r}")
-        self.preprocess = preprocess
+        self.preprocess, self.assumed = preprocess, assumed
         self.device = torch.device(device)
         self.model = model.eval().to(self.device)
         if precision == "bf16":
@@ -59,6 +60,12 @@ class ClipModel:
         data = [clip.data for clip in clips]
         batches = (torch.stack(data[i : i + VIEWS_AT_ONCE]) for i in range(0, len(data), VIEWS_AT_ONCE))
         return torch.cat([forward(batch.to(self.device)).float().cpu() for batch in batches])
+
+
+def check_model(model: object, *, use: str) -> None:
+    """Raises TypeError, with the `use` that works, where a name or path is given instead of an opened model."""
+    if isinstance(model, str | Path):
+        raise TypeError(f"{model!r} is no Predictor; open it first: {use}")
 
 
 def read_ahead(read: Callable[[str | Path], Item], paths: Sequence[str | Path]) -> Iterator[Item | VideoError]:

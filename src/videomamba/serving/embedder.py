@@ -54,7 +54,7 @@ class Embedder(ClipModel):
         Raises WeightsError for weights that are absent, damaged or incomplete.
         """
         opened = open_pretrained(name_or_path, num_frames=num_frames, image_size=image_size, needs_head=False)
-        return cls(opened.model, opened.preprocess, device=device, precision=precision)
+        return cls(opened.model, opened.preprocess, device=device, precision=precision, assumed=opened.assumed)
 
     @property
     def dim(self) -> int:

@@ -22,6 +22,7 @@ from videomamba.data.clips.transforms import Covering, covering, crop_clip
 from videomamba.data.clips.windows import ROUNDED_TIMES, Windows
 from videomamba.evaluation.scoring import merge_views
 from videomamba.schema import Clip, Frames, ScoredLabel, VideoMambaError
+from videomamba.serving.clip_model import check_model
 from videomamba.serving.predictor import Predictor, best_labels
 from videomamba.video.live.source import Drop, LivePicture, LiveSource
 
@@ -78,6 +79,7 @@ def watch(
     result as a context manager. Raises VideoMambaError for options out of range, or windows that need more than 4096
     pictures at once.
     """
+    check_model(predictor, use="watch(Predictor.from_pretrained(NAME_OR_FILE), source)")
     if not timeout > 0:
         raise VideoMambaError(f"timeout {timeout:g}: give the seconds to wait for an address, such as 10")
     if reconnect < 0:

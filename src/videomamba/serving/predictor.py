@@ -31,12 +31,13 @@ class Predictor(ClipModel):
         *,
         device: str | torch.device = "cpu",
         precision: Precision = "fp32",
+        assumed: str = "",
     ) -> None:
         if model.config.num_classes == 0:
             raise WeightsError("the model has no classification head and cannot predict; fine-tune it first")
         known = check_labels(labels, model.config.num_classes, "labels") if labels else ()
         self.labels = known or tuple(f"class {i}" for i in range(model.config.num_classes))
-        super().__init__(model, preprocess, device=device, precision=precision)
+        super().__init__(model, preprocess, device=device, precision=precision, assumed=assumed)
 
     @classmethod
     def from_pretrained(
@@ -58,7 +59,14 @@ class Predictor(ClipModel):
         opened = open_pretrained(name_or_path, labels=labels, num_frames=num_frames, image_size=image_size)
         if opened.regression:
             raise WeightsError(f"{opened.path}: its output is a number, not classes; `videomamba evaluate` measures it")
-        return cls(opened.model, opened.preprocess, opened.labels, device=device, precision=precision)
+        return cls(
+            opened.model,
+            opened.preprocess,
+            opened.labels,
+            device=device,
+            precision=precision,
+            assumed=opened.assumed,
+        )
 
     def __call__(self, path: str | Path, *, top: int = 5, views: str | Views = "1x1") -> Prediction:
         """The `top` classes of the video, image or folder of images at `path`.

@@ -29,7 +29,7 @@ from videomamba.evaluation.segments import Segment, cell_edges, find_segments
 from videomamba.files import make_folder, write_atomically
 from videomamba.schema import Clip, Frames, Preprocess, VideoError, VideoInfo, VideoMambaError, WeightsError
 from videomamba.serving.ahead import ahead
-from videomamba.serving.clip_model import about
+from videomamba.serving.clip_model import about, check_model
 from videomamba.serving.predictor import Predictor
 from videomamba.video.base import Video
 from videomamba.video.open import open_video
@@ -195,6 +195,7 @@ def timeline(
     Raises VideoError when the video or a frame that is needed cannot be read; VideoMambaError for an invalid window, stride
     or threshold, and for no window where the model has none either; WeightsError when the scores are not finite.
     """
+    check_model(predictor, use="timeline(Predictor.from_pretrained(NAME_OR_FILE), path)")
     if batch < 1:
         raise ValueError(f"batch must be at least 1, got {batch}")
     _check_segments(threshold, bridge, shortest)

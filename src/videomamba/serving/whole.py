@@ -19,7 +19,7 @@ from videomamba.data.clips.transforms import to_clip
 from videomamba.models.whole import Keep, WholePass
 from videomamba.schema import Clip, Prediction, Preprocess, ScoredLabel, VideoError, VideoMambaError
 from videomamba.serving.ahead import ahead
-from videomamba.serving.clip_model import ClipModel, about
+from videomamba.serving.clip_model import ClipModel, about, check_model
 from videomamba.serving.predictor import Predictor, best_labels
 from videomamba.video.base import Video
 from videomamba.video.open import open_video
@@ -93,6 +93,7 @@ def whole(
     Raises VideoError when the file cannot be read or the pass does not fit in memory, VideoMambaError when it does not fit
     the network or `folder`, or `fps` is not above 0; WeightsError when a Predictor's scores are not finite.
     """
+    check_model(predictor, use="whole(Predictor.from_pretrained(NAME_OR_FILE), path)")
     if fps is not None and not fps > 0:
         raise VideoMambaError(f"fps {fps:g}: give frames a second, above 0")
     started = time.perf_counter()

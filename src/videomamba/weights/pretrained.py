@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from pathlib import Path
@@ -30,6 +30,7 @@ class Pretrained:
 
     `labels` is () where the class names are not known. `views` is the published protocol, clips x crops. `regression`: the
     output is a number. `info` is the open part of a bundle's metadata, for a released file its data set and views.
+    `assumed` is one line about the settings that a file without any leaves open, "" where they are known.
     """
 
     path: Path
@@ -40,6 +41,7 @@ class Pretrained:
     regression: bool
     info: Mapping[str, object]
     report: LoadReport
+    assumed: str = ""
 
     def with_labels(self, labels: Sequence[str]) -> Self:
         """The same network with `labels` instead of its own class names.
@@ -97,6 +99,7 @@ def open_pretrained(
         regression=file.regression,
         info=info,
         report=report,
+        assumed=_assumed(path, model.config) if file.bundle is None and file.entry is None else "",
     )
     return opened if labels is None else opened.with_labels(labels)
 
@@ -109,12 +112,14 @@ def convert(
     labels: Sequence[str] | None = None,
     num_frames: int | None = None,
     image_size: int | tuple[int, int] | None = None,
+    notify: Callable[[str], object] = lambda message: None,
 ) -> LoadReport:
     """Writes a zoo name or a weights file to `out` as a bundle, or as the original's `video` or `image` .pth file.
 
     Weights without a head and those of a regression are converted too. The tensors keep their bits, except those that
     `num_frames` or `image_size` resize; the report names them. A bundle keeps the `info` of its source; unknown class names
-    stay empty. `labels`, `num_frames` and `image_size` are as in `open_pretrained`.
+    stay empty. `labels`, `num_frames` and `image_size` are as in `open_pretrained`. `notify` gets the line about
+    settings that a bundle takes over by assumption, if any.
 
     Raises WeightsError where the file cannot be read or written, VideoMambaError for `labels` that do not fit, or with the
     original's formats, which hold only tensors.
@@ -129,6 +134,8 @@ def convert(
         if opened.regression:
             info["task"] = "regression"
         save_bundle(out, opened.model, opened.preprocess, opened.labels, info)
+        if opened.assumed:
+            notify(opened.assumed)
     else:
         save_original(opened.model, out, to)
     return opened.report
@@ -162,6 +169,14 @@ def _preprocess(file: WeightsFile, config: VideoMambaConfig) -> Preprocess:
     size = {"num_frames": config.num_frames, "image_size": config.image_size}
     image = {"interpolation": "bicubic", "crop_ratio": 0.875, "antialias": True}
     return Preprocess.model_validate({**size, **(image if config.num_frames == 1 else {"antialias": False})})
+
+
+def _assumed(path: Path, config: VideoMambaConfig) -> str:
+    height, width = config.image_size
+    return (
+        f"{path}: has no settings; assuming those of the released models, with clips of {config.num_frames} frames of "
+        f"{width}x{height} and pool {config.pool}; answers are wrong if it was trained otherwise"
+    )
 
 
 def _info(file: WeightsFile) -> Mapping[str, object]:
