@@ -216,6 +216,7 @@ def test_a_list_and_a_second_look(
         (["--out", "x.npz"], "--out x.npz: give a .safetensors or .npy file for one video"),
         (["clip1.mp4", "--out", "x.npy"], "holds one video, here are 2"),
         (["--per-frame", "0"], "--per-frame 0: give frames a second above 0, or all"),
+        (["--per-frame", "x"], "--per-frame x: give frames a second, such as 1, or all"),
         (["--per-frame", "nan"], "--per-frame nan: give frames a second above 0, or all"),
         (["--per-frame", "1", "--views", "4x3"], "remove --views and --frames"),
         (["--per-frame", "all", "--frames", "4"], "remove --views and --frames"),

@@ -37,7 +37,7 @@ def features(
     ] = None,
     views: ClipsByCrops = "1x1",
     per_frame: Annotated[
-        float | Literal["all"] | None,
+        str | None,
         arg(
             metavar="RATE",
             help="one vector for each moment of a whole-video pass, with its time; RATE is frames a second, or all",
@@ -64,7 +64,7 @@ def features(
     if not folder and (retry, format, shard_size, engine) != (False, "safetensors", SHARD_SIZE, "local"):
         raise VideoMambaError("--retry, --format, --shard-size and --engine need a folder as --out")
     net = network
-    config = FeatureConfig(net.model, views, per_frame, net.frames, net.size, net.device, net.precision)
+    config = FeatureConfig(net.model, views, _rate(per_frame), net.frames, net.size, net.device, net.precision)
     if engine == "local":
         config = replace(config, device=usable_device(_own_device(config.device)))
     videos = read_videos(files)
@@ -104,6 +104,15 @@ def features(
         print_json({"out": out, **vars(done)})
     print(end, file=sys.stderr if json or rank else sys.stdout, flush=True)
     return 1 if done.failed else 0
+
+
+def _rate(text: str | None) -> float | Literal["all"] | None:
+    if text == "all":
+        return "all"
+    try:
+        return None if text is None else float(text)
+    except ValueError:
+        raise VideoMambaError(f"--per-frame {text}: give frames a second, such as 1, or all") from None
 
 
 def _file(out: str) -> Path | None:
