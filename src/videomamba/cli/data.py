@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -76,9 +77,12 @@ def check(
         raise VideoMambaError(f"--{option} {first['input']}: {first['msg'].lower()}") from None
     with counter("opening") as tick:
         splits: tuple[Split, ...] = ("train", "val", "test") if split == "all" else (split,)
-        report = check_dataset(
-            settings, splits, annotated=not unlabelled, decode=decode, workers=workers, progress=tick
-        )
+        try:
+            report = check_dataset(
+                settings, splits, annotated=not unlabelled, decode=decode, workers=workers, progress=tick
+            )
+        except VideoMambaError as error:
+            raise VideoMambaError(_as_options(str(error))) from None
     if json:
         for line in report.as_dicts():
             print_json(line)
@@ -87,6 +91,12 @@ def check(
         if "test" in splits and len(report.splits) < len(splits):
             print("There is no test split: the videos of val are used.")
     return 0 if report.ok else 1
+
+
+def _as_options(message: str) -> str:
+    """A message about settings, which `train` has as data.NAME, with the names of the options of `check`."""
+    written = re.sub(r"(?<!\S)data\.(format|labels|task|test|train|val|window)\b", r"--\1", message)
+    return re.sub(r"(?<!\S)data\.root\b", "FOLDER", written)
 
 
 def _print(report: Report, *, decoded: bool) -> None:

@@ -294,5 +294,5 @@ def test_a_worker_that_was_killed_is_one_line(videos: Path) -> None:
         steps = loader.epoch(0)
         next(steps)
         os.kill(worker_pids(loader)[0], signal.SIGKILL)
-        with pytest.raises(VideoMambaError, match="ended unexpectedly.*if __name__"):
+        with pytest.raises(VideoMambaError, match=r"ended unexpectedly.*if __name__"):
             list(steps)

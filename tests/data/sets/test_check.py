@@ -223,7 +223,9 @@ class TestCommand:
     def test_mistakes(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         for arguments, message in (
             ([str(tmp_path / "nowhere")], "nowhere: no such folder"),
-            ([], "root: no data set is given"),
+            ([], "FOLDER: no data set is given; give its folder as FOLDER or its lists as --train\n"),
+            (["--val", "absent.csv"], "--val absent.csv: no such file, neither here nor in a root; check the name"),
+            ([str(tmp_path)], "give --format or --train, for videos without classes use `videomamba data check --unl"),
             ([str(tmp_path), "--val-fraction", "2"], "--val-fraction 2.0: input should be less than 1"),
             ([str(tmp_path), "--workers", "0"], "workers: 0 is too few"),
         ):

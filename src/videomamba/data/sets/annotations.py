@@ -97,7 +97,9 @@ def _guess(settings: DataSettings, *, annotated: bool) -> Format:
         return "list"
     root = settings.root
     if root is None:
-        raise VideoMambaError("root: no data set is given; give its folder as data.root or its lists as data.train")
+        raise VideoMambaError(
+            "data.root: no data set is given; give its folder as data.root or its lists as data.train"
+        )
     the_root(settings)
     if synthetic_folders(root):
         return "synthetic"
@@ -107,7 +109,8 @@ def _guess(settings: DataSettings, *, annotated: bool) -> Format:
         return "folder"
     raise VideoMambaError(
         f"{root}: no data set found; looked for synthetic.json, for a list train{{{','.join(SUFFIXES)}}} and for a folder "
-        "per class; for another layout give data.format or data.train"
+        "per class; for another layout give data.format or data.train, for videos without classes use "
+        "`videomamba data check --unlabelled`"
     )
 
 
@@ -170,5 +173,5 @@ def _symmetries(source: Source, classes: Classes | None) -> Symmetries:
 def _check(settings: DataSettings) -> None:
     given = next((name for name in ("train", "val", "test") if getattr(settings, name) is not None), None)
     if given and settings.format in ("folder", "synthetic"):
-        raise VideoMambaError(f"--{given}: format {settings.format} has no lists; omit it, or use format list")
+        raise VideoMambaError(f"data.{given}: format {settings.format} has no lists; omit it, or use format list")
     frame_names(settings.frame_name, 2)

@@ -93,7 +93,7 @@ def the_root(settings: DataSettings) -> Path:
     """Raises VideoMambaError when there is no root or it is not a folder."""
     root = settings.root
     if root is None:
-        raise VideoMambaError(f"root: format {settings.format} needs the folder of the data set; give it as data.root")
+        raise VideoMambaError(f"data.root: missing; format {settings.format} needs the folder of the data set")
     if not root.is_dir():
         raise VideoMambaError(f"{root}: {'is not a folder' if root.exists() else 'no such folder'}; check the spelling")
     return root

@@ -83,7 +83,7 @@ def find_lists(settings: DataSettings, folders: Sequence[str] = ("",)) -> dict[S
             place = next((place for place in places if place.is_file()), None)
             if place is None:
                 where = root or "a root"
-                raise VideoMambaError(f"--{split} {file}: no such file, neither here nor in {where}; check the name")
+                raise VideoMambaError(f"data.{split} {file}: no such file, neither here nor in {where}; check the name")
             found[split] = place
     return found
 
