@@ -48,10 +48,12 @@ def _print_help(config: Config, prog: str, description: str) -> None:
         type(config).__name__,
         __base__=type(config),
         config=(Path | None, Field(default=None, description="YAML file with settings; it may name a preset")),
-        print_config=(bool, Field(default=False, description="print the whole configuration as YAML and stop")),
     )
     shown = with_file(**{name: getattr(config, name) for name in type(config).model_fields})
-    flags = (tyro.conf.FlagCreatePairsOff,)
+    description += f"\n`{PRINT_CONFIG}` prints the whole configuration as YAML and stops."
+    flags = (
+        tyro.conf.FlagConversionOff,
+    )  # `--run.resume {True,False}`: beside `--run.no-resume` its help reads backwards
     tyro.cli(with_file, default=shown, args=["--help"], prog=prog, description=description, config=flags)
 
 
