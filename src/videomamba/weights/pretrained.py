@@ -99,7 +99,7 @@ def open_pretrained(
         regression=file.regression,
         info=info,
         report=report,
-        assumed=_assumed(path, model.config) if file.bundle is None and file.entry is None else "",
+        assumed=_assumed(path, model.config, preprocess) if file.bundle is None and file.entry is None else "",
     )
     return opened if labels is None else opened.with_labels(labels)
 
@@ -171,11 +171,12 @@ def _preprocess(file: WeightsFile, config: VideoMambaConfig) -> Preprocess:
     return Preprocess.model_validate({**size, **(image if config.num_frames == 1 else {"antialias": False})})
 
 
-def _assumed(path: Path, config: VideoMambaConfig) -> str:
+def _assumed(path: Path, config: VideoMambaConfig, preprocess: Preprocess) -> str:
     height, width = config.image_size
     return (
         f"{path}: has no settings; assuming those of the released models, with clips of {config.num_frames} frames of "
-        f"{width}x{height} and pool {config.pool}; answers are wrong if it was trained otherwise"
+        f"{width}x{height}, crop {preprocess.crop_ratio:g} and pool {config.pool}; "
+        "answers are wrong if it was trained otherwise"
     )
 
 
