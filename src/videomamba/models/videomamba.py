@@ -21,6 +21,7 @@ from videomamba.models.init import init_parameters
 from videomamba.modules.block import Block, RMSNorm
 from videomamba.modules.embed import PatchEmbed
 from videomamba.modules.mixer import BiMamba
+from videomamba.modules.prepared import PreparingModule
 from videomamba.modules.scan_order import Order, Permutation, TokenLayout, take, temporal_orders
 from videomamba.ops import dispatch
 from videomamba.ops.layout import clear_padding
@@ -211,7 +212,7 @@ class VideoMamba(nn.Module):
         `torch.distributed`, another process) are seen after `eval()`, `train()` or another call of this method.
         """
         for module in self.modules():
-            if isinstance(module, Block | BiMamba):
+            if isinstance(module, PreparingModule):
                 module.prepare_constants()
         return self
 

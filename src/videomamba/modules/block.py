@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from videomamba.modules.mixer import BiMamba
-from videomamba.modules.prepared import Prepared
+from videomamba.modules.prepared import PreparingModule
 from videomamba.modules.scan_order import Order, reordered
 from videomamba.ops import dispatch
 from videomamba.ops.layout import LayerCall, LayerWeights
@@ -37,7 +36,7 @@ def drop_path(x: Tensor, rate: float) -> Tensor:
     return x * (keep / (1 - rate)).to(x.dtype)
 
 
-class Block(nn.Module):
+class Block(PreparingModule[LayerWeights]):
     """residual (b, l, d) fp32 -> residual + drop_path(mixer(norm(residual))).
 
     `orders` are its scan orders, None for the order of the tokens; the results of several are averaged, so that nothing
@@ -49,16 +48,6 @@ class Block(nn.Module):
         self.drop_path_rate = drop_path_rate
         self.mixer = mixer
         self.norm = RMSNorm(dim, eps=norm_eps)
-        self._prepared = Prepared[LayerWeights]()
-
-    def prepare_constants(self) -> None:
-        """Keeps what depends on weights alone from call to call, where no gradient is needed."""
-        self._prepared.active = True
-        self._prepared.clear()
-
-    def train(self, mode: bool = True) -> Self:
-        self._prepared.clear()
-        return super().train(mode)
 
     def forward(self, residual: Tensor, orders: tuple[Order, ...] = (None,), lengths: Tensor | None = None) -> Tensor:
         """From token lengths[i] on, `lengths` (b,) int64, entry i is padding in every order and keeps its residual.

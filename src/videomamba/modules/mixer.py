@@ -5,19 +5,19 @@ Shapes: b batch, l length, d width, e = expand * d inner channels, n states per 
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from videomamba import ops
-from videomamba.modules.prepared import Prepared
+from videomamba.modules.prepared import PreparingModule
 from videomamba.ops import dispatch
 from videomamba.ops.layout import Direction, LayerWeights, clear_padding
 
 
-class BiMamba(nn.Module):
+class BiMamba(PreparingModule[tuple[Tensor, Tensor]]):
     """Two selective scans of one projected sequence, one from each end, gated, joined and projected back.
 
     Parameter names are those of the released weights: the suffix `_b` marks the backward direction.
@@ -49,7 +49,6 @@ class BiMamba(nn.Module):
         self.x_proj_b = nn.Linear(inner_dim, dt_rank + 2 * d_state, bias=False)
         self.dt_proj_b = nn.Linear(dt_rank, inner_dim)
         self.out_proj = nn.Linear(inner_dim, dim, bias=False)
-        self._prepared = Prepared[tuple[Tensor, Tensor]]()
 
     def forward(self, tokens: Tensor, lengths: Tensor | None = None) -> Tensor:
         """(b, l, d) -> (b, l, d). From token lengths[i] on, `lengths` (b,) int64, entry i is padding; the result there is 0."""
@@ -81,15 +80,6 @@ class BiMamba(nn.Module):
 
         needed = torch.is_grad_enabled() and any(log.requires_grad for log in logs)
         return make() if needed or torch.compiler.is_compiling() else self._prepared.get(logs, make)
-
-    def prepare_constants(self) -> None:
-        """Keeps what depends on weights alone from call to call, where no gradient is needed."""
-        self._prepared.active = True
-        self._prepared.clear()
-
-    def train(self, mode: bool = True) -> Self:
-        self._prepared.clear()
-        return super().train(mode)
 
     def layer_weights(self, norm: Tensor) -> LayerWeights:
         """The weights of the fused layer: `norm` (d,) and those of this mixer. No gradient."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Generic, TypeVar
+from typing import Generic, Self, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 T = TypeVar("T")
@@ -58,3 +58,20 @@ class Prepared(Generic[T]):
 
     def __reduce__(self) -> tuple[type[Prepared[T]], tuple[()]]:
         return type(self), ()
+
+
+class PreparingModule(nn.Module, Generic[T]):
+    """A module with constants that depend on its weights alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._prepared = Prepared[T]()
+
+    def prepare_constants(self) -> None:
+        """Keeps the constants from call to call, where no gradient is needed."""
+        self._prepared.active = True
+        self._prepared.clear()
+
+    def train(self, mode: bool = True) -> Self:
+        self._prepared.clear()
+        return super().train(mode)

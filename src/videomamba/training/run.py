@@ -263,10 +263,8 @@ class TrainingRun:
 
     def _save_checkpoint(self) -> None:
         moments = optimizer_state(self._optimizer, self._masters.named_parameters())
-        own, averages = (
-            _unsharded(self._masters.state_dict()),
-            _unsharded(self._ema.state_dict()) if self._ema else None,
-        )
+        own = _unsharded(self._masters.state_dict())
+        averages = _unsharded(self._ema.state_dict()) if self._ema else None
         if self.processes.main:
             state = RunState(self.progress, own, moments, averages, self._config, self._data, versions())
             save_checkpoint(self.out / CHECKPOINTS, state, keep=self.settings.keep)
