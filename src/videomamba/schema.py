@@ -60,6 +60,7 @@ class VideoInfo:
 
     `num_frames` counts the frames that can be presented; `fps` is the average rate (0.0 for a single frame); `height` and
     `width` are the size of the upright picture, after `rotation` (degrees clockwise, a multiple of 90) was applied.
+    `notes` say where the file's own table or times were not followed, because the decoder or the times contradict them.
     """
 
     path: str
@@ -70,6 +71,7 @@ class VideoInfo:
     width: int
     rotation: int = 0
     codec: str = ""
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _require(self.num_frames > 0, f"{self.path}: a video has at least one frame, got {self.num_frames}")

@@ -135,7 +135,8 @@ def read_plainly(path: Path) -> list[Picture]:
     """Every picture that comes out, in presentation order: by time, except in AVI, whose times are FFmpeg's guesses."""
     with av.open(str(path)) as container:
         timed = container.format.name != "avi"
-        frames = [(frame.pts, frame.to_ndarray(format="rgb24")) for frame in container.decode(video=0)]
+        track = container.streams.best("video")
+        frames = [(frame.pts, frame.to_ndarray(format="rgb24")) for frame in container.decode(track)]
     if timed and all(pts is not None for pts, _ in frames):
         frames.sort(key=lambda pair: pair[0])
     return [picture for _, picture in frames]

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from videomamba.video.frame_table import FrameTable, PacketInfo
+from videomamba.video.frame_table import FrameTable, Layout, PacketInfo
+
+LAYOUT = Layout(unit=Fraction(1, 100), can_seek=True, reorders=True)
 
 
 @st.composite
@@ -29,59 +34,139 @@ def streams(draw: st.DrawFn) -> list[PacketInfo]:
 
 @given(streams())
 def test_definition(packets: list[PacketInfo]) -> None:
-    table = FrameTable.from_packets(packets, can_seek=True)
+    table = FrameTable.forecast(packets, LAYOUT)
     assert table is not None
     shown = [number for number, packet in enumerate(packets) if packet.shown]
     assert len(table) == table.sound == len(shown)
     assert table.number.tolist() == sorted(shown, key=lambda number: packets[number].pts)
-    assert (np.diff(table.pts) > 0).all()
+    assert table.seconds[0] == 0
+    assert (np.diff(table.seconds) > 0).all()
     for rank, number in enumerate(table.number):
+        assert table.rank_of[int(number)] == rank
         earlier = [n for n in shown if n <= number]
-        assert table.settled[rank] == max(table.rank_of[packets[n].pts] for n in earlier)
+        assert table.settled[rank] == max(table.rank_of[n] for n in earlier)
         keys = [n for n in earlier if packets[n].key and packets[n].pts <= packets[number].pts]
         assert table.start[rank] == max(keys)
-        assert table.number_of[packets[number].pts] == number
     assert table.first_key == 0
+    assert table.in_decode_order == (table.number.tolist() == shown)
+
+
+@given(streams())
+def test_a_count_that_agrees_is_the_same_table(packets: list[PacketInfo]) -> None:
+    forecast = FrameTable.forecast(packets, LAYOUT)
+    assert forecast is not None
+    counted = FrameTable.from_decoder(packets, forecast.number.tolist(), LAYOUT, sound=len(forecast))
+    for field in ("number", "start", "settled", "seconds"):
+        np.testing.assert_array_equal(getattr(counted, field), getattr(forecast, field))
+    assert (counted.counted, counted.by_order) == (True, False)
+    assert counted.notes
 
 
 @given(streams())
 def test_no_seeking(packets: list[PacketInfo]) -> None:
-    table = FrameTable.from_packets(packets, can_seek=False)
+    table = FrameTable.forecast(packets, replace(LAYOUT, can_seek=False))
     assert table is not None
     assert not table.start.any()
 
 
-@pytest.mark.parametrize("times", [[], [None], [0, None, 2], [0, 1, 1]])
-def test_times_that_do_not_tell(times: list[int | None]) -> None:
-    assert FrameTable.from_packets([PacketInfo(t, None, True, True) for t in times], can_seek=True) is None
+def at(*times: int | None) -> list[PacketInfo]:
+    """Key frames with these presentation times, decoded in this order at the same times."""
+    return [PacketInfo(time, time, True, True) for time in times]
+
+
+@pytest.mark.parametrize("times", [(), (None,), (0, None, 2), (0, 1, 1)])
+def test_times_that_do_not_tell(times: tuple[int | None, ...]) -> None:
+    assert FrameTable.forecast(at(*times), LAYOUT) is None
+
+
+def test_guessed_times_do_not_tell() -> None:
+    assert FrameTable.forecast(at(0, 1, 2), replace(LAYOUT, timed=False)) is None
+
+
+def test_equal_times_of_a_codec_that_does_not_reorder() -> None:
+    table = FrameTable.forecast(at(0, 10, 10, 30, 5030, 5030), replace(LAYOUT, reorders=False))
+    assert table is not None
+    assert table.number.tolist() == [0, 1, 2, 3, 4, 5]
+    np.testing.assert_allclose(table.seconds, [0, 0.1, 0.2, 0.3, 50.3, 50.4])
+    assert any("equal times" in note for note in table.notes)
+
+
+def test_clock_that_restarts() -> None:
+    table = FrameTable.forecast(at(6000, 6004, 6008, 0, 4, 8), LAYOUT)
+    assert table is not None
+    assert table.number.tolist() == [0, 1, 2, 3, 4, 5]
+    np.testing.assert_allclose(table.seconds, np.arange(6) * 0.04)
+    assert table.doubtful == (3,)
+    assert any("clock restarts" in note for note in table.notes)
+
+
+def test_clock_of_33_bits_that_begins_again() -> None:
+    day = 2**33
+    mpeg = replace(LAYOUT, unit=Fraction(1, 90000), wraps=True)
+    packets = at(0, 3600, 7200, day, day + 3600, day + 7200)
+    table = FrameTable.forecast(packets, mpeg)
+    assert table is not None
+    np.testing.assert_allclose(table.seconds, np.arange(6) * 0.04)
+    pause = FrameTable.forecast(packets, replace(mpeg, wraps=False))
+    assert pause is not None
+    assert pause.seconds[3] == pytest.approx(day / 90000)
+
+
+def test_many_restarts_are_counted_at_once() -> None:
+    assert FrameTable.forecast(at(*[0, 4, 8] * 30), LAYOUT) is None
+
+
+def test_steps_of_half_the_usual_length_are_doubtful() -> None:
+    table = FrameTable.forecast(at(0, 40, 80, 120, 140, 160, 200), LAYOUT)
+    assert table is not None
+    assert table.doubtful == (4,)
 
 
 def test_key_frames_out_of_order_are_not_trusted() -> None:
-    packets = [PacketInfo(t, None, True, True) for t in (0, 2, 1)]
-    table = FrameTable.from_packets(packets, can_seek=True)
+    table = FrameTable.forecast(at(0, 20, 10), LAYOUT)
     assert table is not None
     assert table.start.tolist() == [0, 0, 0]
 
 
 def test_beginning_that_cannot_be_decoded() -> None:
     packets = [PacketInfo(t, None, t == 40, True) for t in (10, 40, 20, 30, 60, 50)]
-    table = FrameTable.from_packets(packets, can_seek=True)
+    table = FrameTable.forecast(packets, LAYOUT)
     assert table is not None
     assert table.first_key == 3
     rest = table.without_first(3)
-    assert rest.pts.tolist() == [40, 50, 60]
+    np.testing.assert_allclose(rest.seconds, [0, 0.1, 0.2])
     assert rest.number.tolist() == [1, 5, 4]
     assert rest.settled.tolist() == [0, 2, 2]
     assert rest.sound == 3
     assert [packet.shown for packet in rest.packets] == [False, True, False, False, True, True]
 
 
-@pytest.mark.parametrize("times", [[None, None, None], [0, 5, 5], [3, 1, 2]])
-def test_counted_at_a_constant_rate(times: list[int | None]) -> None:
-    table = FrameTable.from_count(times, ticks_per_frame=4, sound=2)
-    assert table.pts.tolist() == [0, 4, 8]
-    assert (table.counted, table.sound, table.start.any()) == (True, 2, False)
+class TestCounted:
+    def test_times_of_decoding_are_sorted(self) -> None:
+        """Packets copied from AVI to MP4: the decoder reorders them, their times do not."""
+        table = FrameTable.from_decoder(at(0, 4, 8, 12), [0, 2, 3, 1], LAYOUT, sound=4)
+        np.testing.assert_allclose(table.seconds, [0, 0.04, 0.08, 0.12])
+        assert table.number.tolist() == [0, 2, 3, 1]
 
+    def test_avi(self) -> None:
+        """Decoding times in ticks of the header's rate; presentation times are FFmpeg's guesses."""
+        packets = [PacketInfo(0, 24 * n, n == 0, True) for n in range(4)]
+        avi = Layout(unit=Fraction(1, 600), can_seek=True, reorders=True, timed=False, rate=Fraction(600))
+        table = FrameTable.from_decoder(packets, [0, 2, 1, 3], avi, sound=4)
+        np.testing.assert_allclose(table.seconds, np.arange(4) / 25)
 
-def test_counted_with_good_times() -> None:
-    assert FrameTable.from_count([7, 9, 30], ticks_per_frame=4, sound=3).pts.tolist() == [7, 9, 30]
+    def test_second_fields_hold_no_picture(self) -> None:
+        table = FrameTable.from_decoder(at(0, 2, 4, 6), [0, 2], LAYOUT, sound=2)
+        np.testing.assert_allclose(table.seconds, [0, 0.04])
+        assert table.start.tolist() == [0, 2]
+        assert table.settled.tolist() == [0, 1]
+
+    @pytest.mark.parametrize("numbers", [[0, 1, 1], [0, None, 2]])
+    def test_pictures_that_do_not_tell_their_packets(self, numbers: list[int | None]) -> None:
+        table = FrameTable.from_decoder(at(0, 4, 8), numbers, LAYOUT, sound=2)
+        assert (table.by_order, table.sound, table.start.any()) == (True, 2, False)
+        assert (np.diff(table.seconds) > 0).all()
+
+    def test_without_times_at_a_constant_rate(self) -> None:
+        table = FrameTable.from_decoder(at(None, None, None), [0, 1, 2], LAYOUT, sound=3)
+        np.testing.assert_allclose(table.seconds, [0, 0.04, 0.08])

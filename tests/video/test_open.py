@@ -15,6 +15,7 @@ import torch
 from tests.video.clips import RECIPES, Picture, Recipe, draw, encode, read_plainly, remux, replaced
 from videomamba.schema import VideoError, VideoMambaError
 from videomamba.video import pyav as decode_pyav
+from videomamba.video import walk
 from videomamba.video.open import Video, open_video
 from videomamba.video.packets import ENTRY_AT_KEY, PacketSource
 from videomamba.video.pyav import PyavVideo
@@ -49,13 +50,13 @@ def check_against(truth: list[Picture], video: Video) -> None:
 def count_decodes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """A list that grows by one with every packet that a walk decodes."""
     sent: list[int] = []
-    decode = decode_pyav._decode
+    decode = walk.decode
 
     def counted(stream, packet):
         sent.append(packet.size)
         return decode(stream, packet)
 
-    monkeypatch.setattr(decode_pyav, "_decode", counted)
+    monkeypatch.setattr(walk, "decode", counted)
     return sent
 
 

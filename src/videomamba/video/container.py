@@ -41,22 +41,26 @@ _MAX_THREADS = 16  # FFmpeg's limit
 
 
 def choose_stream(container: InputContainer, name: object) -> VideoStream:
-    """The first video stream of `container` that is not a cover picture. The packets of all other streams are dropped.
+    """The video stream of `container` to show. The packets of all other streams are dropped.
 
-    Raises VideoError, which starts with `name`, when there is none or FFmpeg does not know its codec.
+    Of several, as FFmpeg does: a track flagged as default before others, then the larger picture, then the first. Cover
+    pictures do not count. Raises VideoError, which starts with `name`, when there is none or FFmpeg does not know its codec.
     """
     if container.format.name in _TEXT_FORMATS:
         raise VideoError(name, "not a readable video (FFmpeg reads it as text); give one with moving pictures")
     streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
     if not streams:
-        kinds = ", ".join(sorted({s.type for s in container.streams})) or "nothing"
-        raise VideoError(name, f"holds no video, only {kinds}; give one with moving pictures")
-    if getattr(streams[0], "codec_context", None) is None:
+        covers = {"a cover picture"} if container.streams.video else set()
+        kinds = " and ".join(sorted({s.type for s in container.streams if s.type != "video"}) + sorted(covers))
+        raise VideoError(name, f"holds no video, only {kinds or 'nothing'}; give one with moving pictures")
+    known = [s for s in streams if getattr(s, "codec_context", None) is not None]
+    if not known:
         raise VideoError(name, "its codec is unknown to this FFmpeg; encode it with another, for example H.264")
+    chosen = max(known, key=lambda s: (bool(s.disposition & Disposition.default), s.width * s.height))
     for other in container.streams:
-        if other is not streams[0]:
+        if other is not chosen:
             other.discard = Discard.all
-    return streams[0]
+    return chosen
 
 
 def use_threads(stream: VideoStream, threads: int, *, at_once: bool) -> None:

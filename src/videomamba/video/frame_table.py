@@ -2,20 +2,28 @@
 
 A packet has a *number*, its place in the file (decode order); a picture has a *rank*, its place in presentation order.
 With B-frames the two differ, and neither the container's frame count nor its index (decode times) gives the rank.
+
+The table from the packets' times is a *forecast*. What the decoder hands out decides: where it contradicts the forecast,
+the table is *counted*, made from the packets of the pictures of one complete decode, in the decoder's order.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from functools import cached_property
-from itertools import pairwise
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from videomamba.video.clock import parts_of, seconds_of
+
 Ints = NDArray[np.int64]
+
+# With more joints than this, a complete decode is cheaper than looking at each of them.
+_MOST_JOINTS = 16
 
 
 @dataclass(frozen=True)
@@ -26,77 +34,114 @@ class PacketInfo:
     dts: int | None
     key: bool
     shown: bool
+    size: int = 0  # bytes
+    corrupt: bool = False
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What the container and the codec promise about a list of packets.
+
+    `unit`: seconds in a tick. `can_seek`: the codec really restarts at a packet flagged as a key frame. `reorders`: the
+    codec may present pictures in another order than it decodes them. `wraps`: the clock may begin again (MPEG streams).
+    `timed`: presentation times are stored, not guessed by FFmpeg. `rate`: pictures a second where no times are known.
+    """
+
+    unit: Fraction
+    can_seek: bool
+    reorders: bool = False
+    wraps: bool = False
+    timed: bool = True
+    rate: Fraction = Fraction(25)
 
 
 @dataclass(frozen=True, repr=False)
 class FrameTable:
     """V pictures in presentation order.
 
-    `pts` (V,) are the times in ticks of the stream. Picture r is in packet `number[r]` and decodes exactly from packet
-    `start[r]` on (0: from the start of the file). After picture `settled[r]`, all packets up to that of picture r have
-    shown their pictures. `sound` counts the first pictures that are not known to be damaged. A `counted` table has no
-    usable times: its pictures are identified by the order in which the decoder returns them.
+    Picture r is in packet `number[r]`, is shown at `seconds[r]` and decodes exactly from packet `start[r]` on (0: from the
+    start of the file). After picture `settled[r]`, all packets up to that of picture r have shown their pictures. `sound`
+    counts the first pictures that are not known to be damaged. The decoder is to confirm the pictures `doubtful`.
+    `by_order`: the decoder does not tell the packet of a picture, so only its order identifies it.
     """
 
     packets: tuple[PacketInfo, ...]
-    pts: Ints
     number: Ints
     start: Ints
     settled: Ints
+    seconds: NDArray[np.float64]
     sound: int
+    doubtful: tuple[int, ...] = ()
     counted: bool = False
+    by_order: bool = False
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
-        return len(self.pts)
+        return len(self.number)
 
     @classmethod
-    def from_packets(cls, packets: Sequence[PacketInfo], *, can_seek: bool) -> Self | None:
-        """The table from the times of the packets; None if they are missing or ambiguous, or nothing is shown.
-
-        `can_seek`: the codec really restarts at a packet flagged as a key frame.
-        """
+    def forecast(cls, packets: Sequence[PacketInfo], layout: Layout) -> Self | None:
+        """The table from the times of the packets; None if they are missing or ambiguous, or nothing is shown."""
         shown = [(number, packet.pts) for number, packet in enumerate(packets) if packet.shown]
-        if not shown or any(pts is None for _, pts in shown):
+        if not shown or not layout.timed or any(pts is None for _, pts in shown):
             return None
         numbers, times = np.array(shown, dtype=np.int64).T
-        order = np.argsort(times, kind="stable")
-        pts, number = times[order], numbers[order]
-        if len(pts) > 1 and not (np.diff(pts) > 0).all():
+        parts = parts_of([packet.dts for packet in packets], unit=layout.unit, wraps=layout.wraps)[numbers]
+        order = np.lexsort((times, parts))  # stable: equal times in decode order
+        times, parts, numbers = times[order], parts[order], numbers[order]
+        joints = np.flatnonzero(np.diff(parts)) + 1
+        tied = len(times) > 1 and not (np.diff(times)[np.diff(parts) == 0] > 0).all()
+        if len(joints) > _MOST_JOINTS or (tied and layout.reorders):
             return None
-        rank = np.full(len(packets), -1, dtype=np.int64)
-        rank[number] = np.arange(len(pts))
-        settled = np.maximum.accumulate(rank)[number]
-        keys = np.array([n for n, _ in shown if packets[n].key], dtype=np.int64)
-        start = _starts(pts, number, keys, pts[rank[keys]]) if can_seek else np.zeros_like(number)
-        return cls(tuple(packets), pts, number, start, settled, sound=len(pts))
+        return cls(
+            tuple(packets),
+            numbers,
+            _starts(packets, numbers) if layout.can_seek else np.zeros_like(numbers),
+            _settled(len(packets), numbers),
+            seconds_of(times, parts, unit=layout.unit),
+            sound=len(numbers),
+            doubtful=(*(int(rank) for rank in joints), *_half_steps(times, parts)),
+            notes=_notes(joined=len(joints) > 0, tied=tied),
+        )
 
     @classmethod
-    def from_count(cls, pts: Sequence[int | None], *, ticks_per_frame: int, sound: int) -> Self:
-        """The table of the pictures of a complete decode, with these times, in this order.
-
-        Times that are missing or do not increase are replaced by a constant rate.
-        """
-        ranks = np.arange(len(pts), dtype=np.int64)
-        known = [t for t in pts if t is not None]
-        usable = len(known) == len(pts) and all(a < b for a, b in pairwise(known))
-        times = np.array(known, dtype=np.int64) if usable else ranks * ticks_per_frame
-        return cls((), times, ranks, np.zeros_like(ranks), ranks, sound=sound, counted=True)
+    def from_decoder(
+        cls, packets: Sequence[PacketInfo], numbers: Sequence[int | None], layout: Layout, *, sound: int
+    ) -> Self:
+        """The table of the pictures of a complete decode, in this order. `numbers` are their packets, if it tells them."""
+        known = [number for number in numbers if number is not None]
+        by_order = len(set(known)) < len(numbers)
+        ranks = np.arange(len(numbers), dtype=np.int64)
+        number = ranks if by_order else np.array(known, dtype=np.int64)
+        seeks = layout.can_seek and not by_order
+        seconds, joined = _seconds_of_decoded(packets, None if len(known) < len(numbers) else known, ranks, layout)
+        return cls(
+            tuple(packets),
+            number,
+            _starts(packets, number) if seeks else np.zeros_like(ranks),
+            ranks if by_order else _settled(len(packets), number),
+            seconds,
+            sound=sound,
+            counted=True,
+            by_order=by_order,
+            notes=("the pictures were counted by decoding all of them", *_notes(joined=joined)),
+        )
 
     @cached_property
-    def rank_of(self) -> dict[int | None, int]:
-        """Time in ticks -> rank."""
-        return {int(t): rank for rank, t in enumerate(self.pts)}
-
-    @cached_property
-    def number_of(self) -> dict[int | None, int]:
-        """Time in ticks -> packet number."""
-        return {int(t): int(n) for t, n in zip(self.pts, self.number, strict=True)}
+    def rank_of(self) -> dict[int, int]:
+        """Packet number -> rank of its picture."""
+        return {int(number): rank for rank, number in enumerate(self.number)}
 
     @property
     def first_key(self) -> int:
         """Rank of the first key frame: pictures before it depend on pictures that the file may not hold."""
         number = next((n for n, packet in enumerate(self.packets) if packet.key and packet.shown), int(self.number[0]))
-        return int(np.flatnonzero(self.number == number)[0])
+        return self.rank_of[number]
+
+    @property
+    def in_decode_order(self) -> bool:
+        """Whether every picture is presented in the order of its packet."""
+        return bool((np.diff(self.number) > 0).all())
 
     def without_first(self, count: int) -> Self:
         """The table without its first `count` pictures."""
@@ -105,21 +150,75 @@ class FrameTable:
         return replace(
             self,
             packets=tuple(packets),
-            pts=self.pts[count:],
             number=self.number[count:],
             start=self.start[count:],
             settled=np.maximum(self.settled[count:] - count, 0),
+            seconds=self.seconds[count:] - self.seconds[count],
             sound=self.sound - count,
+            doubtful=tuple(rank - count for rank in self.doubtful if rank >= count),
         )
 
 
-def _starts(pts: Ints, number: Ints, key_numbers: Ints, key_pts: Ints) -> Ints:
+def _settled(packets: int, number: Ints) -> Ints:
+    """For each picture, the highest rank among the packets up to its own."""
+    rank = np.full(packets, -1, dtype=np.int64)
+    rank[number] = np.arange(len(number))
+    return np.maximum.accumulate(rank)[number]
+
+
+def _starts(packets: Sequence[PacketInfo], number: Ints) -> Ints:
     """The last key packet that is neither decoded nor presented after the picture.
 
     The second condition is for the leading pictures of an open GOP (stored after the key frame, shown before it): they also
     need the GOP before. Key frames out of order in time are not used at all.
     """
-    if len(key_numbers) == 0 or (np.diff(key_pts) <= 0).any():
+    rank = np.full(len(packets), -1, dtype=np.int64)
+    rank[number] = np.arange(len(number))
+    keys = np.array([n for n, packet in enumerate(packets) if packet.key and rank[n] >= 0], dtype=np.int64)
+    ranks = rank[keys]
+    if len(keys) == 0 or (np.diff(ranks) <= 0).any():
         return np.zeros_like(number)
-    place = np.minimum(np.searchsorted(key_numbers, number, "right"), np.searchsorted(key_pts, pts, "right")) - 1
-    return np.where(place <= 0, 0, key_numbers[place])
+    place = (
+        np.minimum(np.searchsorted(keys, number, "right"), np.searchsorted(ranks, np.arange(len(number)), "right")) - 1
+    )
+    return np.where(place <= 0, 0, keys[place])
+
+
+def _half_steps(times: Ints, parts: Ints) -> tuple[int, ...]:
+    """The rank after the first step of half the usual length, as between two packets with a field of one picture each."""
+    steps = np.where(np.diff(parts) == 0, np.diff(times), 0)
+    lengths, counts = np.unique(steps[steps > 0], return_counts=True)
+    if len(lengths) < 2:
+        return ()
+    usual = lengths[counts.argmax()]
+    half = np.flatnonzero((steps > 0) & (steps <= 0.55 * usual))
+    return (int(half[0]) + 1,) if len(half) else ()
+
+
+def _seconds_of_decoded(
+    packets: Sequence[PacketInfo], numbers: Sequence[int] | None, ranks: Ints, layout: Layout
+) -> tuple[NDArray[np.float64], bool]:
+    """The seconds of decoded pictures, and whether the clock restarts.
+
+    From the presentation times of their packets, or, if those are missing or guessed, from the decoding times: the k-th
+    picture is shown when the k-th is decoded, but for a constant delay. Without either, at a constant rate.
+    """
+    if numbers is not None:
+        parts = parts_of([packet.dts for packet in packets], unit=layout.unit, wraps=layout.wraps)[list(numbers)]
+        parts = np.maximum.accumulate(parts)
+        shown = [packets[number].pts if layout.timed else None for number in numbers]
+        decoded = [packets[number].dts for number in numbers]
+        for times in (shown, decoded):
+            known = [time for time in times if time is not None]
+            if len(known) == len(times):
+                return seconds_of(known, parts, unit=layout.unit), bool(np.diff(parts).any())
+    return ranks / float(layout.rate), False
+
+
+def _notes(*, joined: bool, tied: bool = False) -> tuple[str, ...]:
+    notes = []
+    if joined:
+        notes.append("its clock restarts: the joined parts follow one another without a gap")
+    if tied:
+        notes.append("some pictures have equal times: they are spread up to the next time")
+    return tuple(notes)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from fractions import Fraction
 from itertools import chain, islice
 from pathlib import Path
 from typing import TypeAlias
@@ -15,8 +16,9 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 
 from videomamba.schema import VideoError
+from videomamba.video.complete import missing_bytes
 from videomamba.video.container import choose_stream, open_container, use_threads
-from videomamba.video.frame_table import FrameTable, PacketInfo
+from videomamba.video.frame_table import Layout, PacketInfo
 
 # Codecs that can start decoding at a key frame, as all intra-only codecs can. In others (GIF, APNG, ...) a picture depends
 # on the one before even if the container flags it as key, so they are read from the start.
@@ -31,7 +33,14 @@ _WORTH_THREADS = 500_000
 # PyAV's demuxer raises IndexError if FFmpeg finds another stream in a damaged file.
 READ_ERRORS = (av.error.FFmpegError, IndexError)
 
-Packets: TypeAlias = "Iterator[Packet[VideoStream]]"
+Packets: TypeAlias = "Iterator[tuple[int, Packet[VideoStream]]]"
+"""Packets with their numbers; the last one is empty and flushes the decoder."""
+
+# Formats whose clock of 33 bits begins again.
+_WRAPPING = frozenset({"mpeg", "mpegts"})
+
+# What a decoder keeps from packet to packet, and no seek restores: with such data the file is read from its beginning.
+_CARRIED = ("palette", "new_extradata", "param_change")
 
 _VP8_SHOWN = 0x10  # bit of the first byte of a VP8 packet: the picture is shown, not only used as a reference
 
@@ -39,12 +48,24 @@ _VP8_SHOWN = 0x10  # bit of the first byte of a VP8 packet: the picture is shown
 class PacketSource:
     """One open file and its video stream, decoded with `threads` threads (None: chosen by the picture size).
 
-    Raises VideoError when the file cannot be opened or holds no video.
+    `infos` describes all packets, in file order; `layout` says what the container and the codec promise.
+
+    Raises VideoError when the file cannot be opened, holds no video or is truncated.
     """
 
     def __init__(self, path: Path, *, threads: int | None) -> None:
         self.path = path
+        self.infos: tuple[PacketInfo, ...] = ()
+        self._seeks = True
+        self._number_of: dict[tuple[int, int] | None, int | None] = {}
+        self._joints: frozenset[int] = frozenset()
         self.container, self.stream = _open(path, threads)
+        try:
+            self._list_packets()
+            self.layout = self._describe_layout()
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def codec(self) -> str:
@@ -65,63 +86,109 @@ class PacketSource:
     def close(self) -> None:
         self.container.close()
 
-    def read_table(self) -> FrameTable | None:
-        """The frame table from the packets; None if they do not define one. Decodes nothing.
+    def packets(self, start: int, *, fresh: bool = False) -> Packets:
+        """The packets from number `start` on; the decoder is reset.
 
-        Raises VideoError for a truncated file.
-        """
-        packets: list[PacketInfo] = []
-        advice = "copy or download it again"
-        try:
-            for packet in self.container.demux(self.stream):
-                if not is_flush(packet):
-                    packets.append(self._describe(packet))
-        except READ_ERRORS as error:
-            raise VideoError(self.path, f"damaged after packet {len(packets)} ({error}); {advice}") from error
-        listed = len(self.stream.index_entries)
-        if len(packets) < listed:
-            raise VideoError(self.path, f"cut short: {len(packets)} of {listed} packets are there; {advice}")
-        # AVI stores no presentation times, and FFmpeg guesses them wrong if H.264 reorders pictures.
-        if self.container.format.name == "avi" and self.stream.codec_context.has_b_frames:
-            return None
-        return FrameTable.from_packets(packets, can_seek=self.codec in ENTRY_AT_KEY or self.stream.codec.intra_only)
-
-    def packets(self, table: FrameTable | None, start: int, *, fresh: bool = False) -> Packets:
-        """The packets from number `start` on, and the empty one that flushes the decoder; the decoder is reset.
+        Their `pts` are their numbers, which the decoder copies to the pictures: so each picture tells its packet, whatever
+        the times in the file are. Packets end early where they differ from `infos`: the file was changed.
 
         Seeking is inexact in many containers: if it does not verifiably reach `start`, or with `fresh`, the file is opened
         again and read from its first packet.
         """
-        if table is not None and table.packets and not fresh:
-            info = table.packets[start]
-            for time in dict.fromkeys(t for t in (info.pts, info.dts) if t is not None):
-                packets = self._seek(table, start, time)
-                if packets is not None:
-                    return packets
-        self.reopen(threads=self.threads)
-        return islice(self.container.demux(self.stream), start, None)
+        found = None if fresh or not self._seeks else self._seek(start)
+        if found is None:
+            self.reopen(threads=self.threads)
+            found = islice(self.container.demux(self.stream), start, None)
+        return self._numbered(found, start)
 
-    def _seek(self, table: FrameTable, start: int, time: int) -> Packets | None:
-        with suppress(*READ_ERRORS):
-            self.container.seek(time, stream=self.stream)
-            packets = self.container.demux(self.stream)
-            for packet in packets:
-                number = table.number_of.get(packet.pts)
-                if number == start:
-                    return chain([packet], packets)
-                if number is not None and number > start:
-                    return None
+    def _numbered(self, packets: Iterator[Packet[VideoStream]], start: int) -> Packets:
+        for number, packet in enumerate(packets, start):
+            if not is_flush(packet):
+                if number >= len(self.infos) or packet.size != self.infos[number].size:
+                    return
+                packet.pts = number
+                if number in self._joints:
+                    packet.is_corrupt = False
+            yield number, packet
+
+    def _seek(self, start: int) -> Iterator[Packet[VideoStream]] | None:
+        info = self.infos[start]
+        for time in dict.fromkeys(t for t in (info.pts, info.dts) if t is not None):
+            with suppress(*READ_ERRORS):
+                self.container.seek(time, stream=self.stream)
+                packets = self.container.demux(self.stream)
+                for packet in packets:
+                    number = self._number_of.get(_mark(packet))
+                    if number == start:
+                        return chain([packet], packets)
+                    if number is not None and number > start:
+                        break
         return None
+
+    def _list_packets(self) -> None:
+        infos: list[PacketInfo] = []
+        advice = "copy or download it again"
+        try:
+            for number, packet in enumerate(self.container.demux(self.stream)):
+                if not is_flush(packet):
+                    infos.append(self._describe(packet))
+                    mark = _mark(packet)
+                    self._number_of[mark] = None if mark in self._number_of else number
+                    if any(data.data_type in _CARRIED for data in packet.iter_sidedata()):
+                        self._seeks = False
+        except READ_ERRORS as error:
+            raise VideoError(self.path, f"damaged after packet {len(infos)} ({error}); {advice}") from error
+        listed = len(self.stream.index_entries)
+        if len(infos) < listed:
+            raise VideoError(self.path, f"cut short: {len(infos)} of {listed} packets are there; {advice}")
+        missing = missing_bytes(self.path)
+        # The length in the header of AVI is often wrong; its count of pictures is not.
+        if missing and (self.container.format.name != "avi" or len(infos) < self.stream.frames):
+            raise VideoError(self.path, f"cut short: its last {missing} bytes are missing; {advice}")
+        self.infos = tuple(infos)
+        self._joints = _joints(infos)
+        self._number_of.pop(None, None)
+
+    def _describe_layout(self) -> Layout:
+        stream = self.stream
+        reorders = bool(stream.codec_context.has_b_frames)
+        return Layout(
+            unit=stream.time_base or Fraction(1),
+            can_seek=self._seeks and (self.codec in ENTRY_AT_KEY or stream.codec.intra_only),
+            reorders=reorders,
+            wraps=self.container.format.name in _WRAPPING,
+            # AVI stores no presentation times, and FFmpeg guesses them wrong if H.264 reorders pictures.
+            timed=not (self.container.format.name == "avi" and reorders),
+            rate=Fraction(stream.average_rate or stream.guessed_rate or 25),
+        )
 
     def _describe(self, packet: Packet[VideoStream]) -> PacketInfo:
         hidden = self.codec == "vp8" and packet.size > 0 and not memoryview(packet)[0] & _VP8_SHOWN
         shown = packet.size > 0 and not packet.is_discard and not hidden
-        return PacketInfo(packet.pts, packet.dts, packet.is_keyframe, shown)
+        return PacketInfo(
+            packet.pts, packet.dts, packet.is_keyframe, shown, size=packet.size, corrupt=packet.is_corrupt
+        )
 
 
 def is_flush(packet: Packet[VideoStream]) -> bool:
     """Whether this is PyAV's last, empty packet, which flushes the decoder."""
     return packet.size == 0 and packet.pts is None and packet.dts is None
+
+
+def _joints(infos: Sequence[PacketInfo]) -> frozenset[int]:
+    """Packets that the demuxer calls damaged only because another recording was joined to theirs.
+
+    The next key frame begins up to two packets later: a parser delays the packet by one. Nothing after it depends on these
+    packets; whether their own pictures are whole is up to the decoder.
+    """
+    flagged = (number for number, info in enumerate(infos) if info.corrupt)
+    return frozenset(number for number in flagged if any(info.key for info in infos[number + 1 : number + 3]))
+
+
+def _mark(packet: Packet[VideoStream]) -> tuple[int, int] | None:
+    """What identifies a packet after a seek: its place in the file if that is known, else its time, and its size."""
+    place = packet.pts if packet.pos is None else packet.pos
+    return None if place is None else (place, packet.size)
 
 
 def _open(path: Path, threads: int | None) -> tuple[InputContainer, VideoStream]:

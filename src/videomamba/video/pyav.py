@@ -1,33 +1,28 @@
 """Exact frames of a video file through PyAV (FFmpeg).
 
-Opening reads all packets once without decoding, which gives the exact table of pictures, and decodes the first one.
-Reading decodes forward from the current position and jumps only if a key frame is on the way. The pictures of such a walk
-are checked against the table; a walk that disagrees is repeated from an earlier packet, and is an error if it still
-disagrees: no picture is ever replaced by another.
+Opening reads all packets once without decoding, which forecasts the exact table of pictures, and decodes the first one.
+Reading decodes forward from the current position and jumps only if a key frame is on the way. Each picture tells the packet
+that it came from; a walk that disagrees with the table is repeated from an earlier packet. If it still disagrees and
+nothing is damaged, the table is wrong, and the pictures are counted: no picture is ever replaced by another.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import av
-import av.error
-import numpy as np
 import torch
-from av.packet import Packet
-from av.video.stream import VideoStream
 
 from videomamba.schema import VideoError, VideoInfo
 from videomamba.video.base import Video
 from videomamba.video.frame_table import FrameTable
-from videomamba.video.packets import READ_ERRORS, Packets, PacketSource, is_flush
+from videomamba.video.packets import READ_ERRORS, PacketSource
 from videomamba.video.rgb import RgbWriter, orientation_of
+from videomamba.video.walk import DAMAGED, BrokenWalkError, ContradictionError, Walk, decode
 
 # No codec delays more pictures than this for reordering (H.264 and HEVC: 16).
 _REORDER = 16
-
-_DAMAGED = "is damaged and cannot be decoded; copy or download the file again, or re-encode it"
-_ABSENT = "is listed in the file but the decoder never returns it; re-encode the file"
 
 
 class PyavVideo(Video):
@@ -40,24 +35,29 @@ class PyavVideo(Video):
     def __init__(self, path: Path, *, threads: int | None = None) -> None:
         self._source = PacketSource(path, threads=threads)
         self._threads = self._source.threads
-        self._walk: _Walk | None = None
+        self._walk: Walk | None = None
         self._trust_keys = True
+        self._opened = False
         self._rgb = RgbWriter()
         try:
-            self._table = self._source.read_table() or self._count()
+            self._table = FrameTable.forecast(self._source.infos, self._source.layout) or self._count()
             self._drop_undecodable_beginning()
             first = self._picture(0)
+            if not self._forecast_holds(first):
+                self._table = self._count()
+                first = self._picture(0)
             self._orientation = orientation_of(first)
             self._stored_size = first.height, first.width
-            self.timestamps = (self._table.pts - self._table.pts[0]) * float(self._source.stream.time_base or 1)
+            self.timestamps = self._table.seconds
             self.info = self._describe(first)
+            self._opened = True
         except BaseException:
             self.close()
             raise
 
     @property
     def track(self) -> int:
-        """Index of the video track in the file: the first that is not a cover picture."""
+        """Index of the video track in the file."""
         return self._source.stream.index
 
     def close(self) -> None:
@@ -65,20 +65,22 @@ class PyavVideo(Video):
         self._source.close()
 
     def _count(self) -> FrameTable:
-        """The table of a file whose packets do not define one, from decoding everything once."""
-        times: list[int | None] = []
+        """The table of the pictures that the decoder returns, from decoding everything once."""
+        self._walk = None
+        numbers: list[int | None] = []
         sound = None
-        for packet in self._source.packets(None, 0):
-            frames, damaged = _decode(self._source.stream, packet)
-            times += [frame.pts for frame in frames]
-            if sound is None and (damaged or any(frame.is_corrupt for frame in frames)):
-                sound = max(0, len(times) - _REORDER - self._threads)
-        if not times:
+        try:
+            for _, packet in self._source.packets(0, fresh=True):
+                frames, damaged = decode(self._source.stream, packet)
+                numbers += [frame.pts for frame in frames]
+                if sound is None and (damaged or any(frame.is_corrupt for frame in frames)):
+                    sound = max(0, len(numbers) - _REORDER - self._threads)
+        except READ_ERRORS as error:
+            raise VideoError(self._source.path, f"cannot be read ({error}); copy or download it again") from error
+        if not numbers:
             raise VideoError(self._source.path, "not one picture can be decoded; copy the file again or re-encode it")
-        stream = self._source.stream
-        rate = stream.average_rate or stream.guessed_rate or 25
-        ticks = max(1, round(1 / (rate * (stream.time_base or 1))))
-        return FrameTable.from_count(times, ticks_per_frame=ticks, sound=len(times) if sound is None else sound)
+        sound = len(numbers) if sound is None else sound
+        return FrameTable.from_decoder(self._source.infos, numbers, self._source.layout, sound=sound)
 
     def _drop_undecodable_beginning(self) -> None:
         """Drops pictures before the first key frame: they depend on pictures that the file does not hold."""
@@ -90,13 +92,36 @@ class PyavVideo(Video):
             walk = self._begin(self._threads, 0, fresh=True)
             first = walk.first_rank()
         if first is None or (first > 0 and walk.damaged):
-            raise VideoError(self._source.path, f"frame 0 of {len(self._table)} {_DAMAGED}")
+            raise VideoError(self._source.path, f"frame 0 of {len(self._table)} {DAMAGED}")
         if first > self._table.first_key:
             self._table = self._count()
         elif first > 0:
             self._table = self._table.without_first(first)
         else:
             self._walk = walk
+
+    def _forecast_holds(self, first: av.VideoFrame) -> bool:
+        """Whether the decoder confirms the table where packets are known to mislead. Damage is no contradiction.
+
+        An interlaced picture may come from two packets, each with its own time. A file may show its pictures in the order in
+        which they are stored although the codec reorders them: then its times are those of decoding.
+        """
+        table = self._table
+        if table.counted:
+            return True
+        try:
+            if self._source.layout.reorders and table.in_decode_order:
+                self._begin(1, 0).advance_to_reordering()
+            for rank in (*((1,) if first.interlaced_frame else ()), *table.doubtful):
+                start = int(table.start[max(rank - 1, 0)])
+                walk = self._begin(1, start)
+                for place in range(max(rank - 1, 0), min(rank + _REORDER, len(table))):
+                    walk.advance(place, since=start)
+        except ContradictionError:
+            return False
+        except BrokenWalkError:
+            pass
+        return True
 
     def _describe(self, first: av.VideoFrame) -> VideoInfo:
         count = len(self._table)
@@ -112,6 +137,7 @@ class PyavVideo(Video):
             width=width,
             rotation=self._orientation.rotation,
             codec=self._source.codec,
+            notes=self._table.notes,
         )
 
     def _read(self, rows: dict[int, int], data: torch.Tensor) -> None:
@@ -124,119 +150,49 @@ class PyavVideo(Video):
             self._rgb.write(frame, self._orientation, data[rows[rank]])
 
     def _picture(self, rank: int) -> av.VideoFrame:
-        problem = _DAMAGED
+        problem = DAMAGED
+        contradicted = False
         if rank < self._table.sound:
             start = int(self._table.start[rank]) if self._trust_keys else 0
             if self._walk is not None and self._walk.reaches(rank, start):
                 try:
                     return self._walk.advance(rank, since=start)
-                except _BrokenWalkError:
+                except BrokenWalkError:
                     self._walk = None
             # With threads the place of an error is not exact, and a key frame may be wrong: try one thread, then packet 0.
             for threads, begin, fresh in [(self._threads, start, False), (1, start, True), (1, 0, True)]:
                 walk = self._begin(threads, begin, fresh=fresh)
                 try:
                     frame = walk.advance(rank, since=begin)
-                except _BrokenWalkError as error:
+                except BrokenWalkError as error:
+                    contradicted = isinstance(error, ContradictionError)
                     problem = str(error)
                     continue
                 self._walk = walk
                 self._trust_keys = self._trust_keys and begin == start
                 return frame
         self._walk = None
+        if contradicted and not self._table.counted:
+            return self._recounted(rank)
         raise VideoError(self._source.path, f"frame {rank} of {len(self._table)} {problem}")
 
-    def _begin(self, threads: int, start: int, *, fresh: bool = False) -> _Walk:
+    def _recounted(self, rank: int) -> av.VideoFrame:
+        """The picture `rank` from a counted table. What `info` and `timestamps` have said must remain true."""
+        table = self._count()
+        if self._opened:
+            if len(table) != len(self._table):
+                found = f"the decoder returns {len(table)} pictures"
+                raise VideoError(
+                    self._source.path,
+                    f"frame {rank} of {len(self._table)} is not to be found: {found}; re-encode the file",
+                )
+            table = replace(table, seconds=self._table.seconds)
+        self._table = table
+        return self._picture(rank)
+
+    def _begin(self, threads: int, start: int, *, fresh: bool = False) -> Walk:
         self._walk = None
         if threads != self._source.threads:
             self._source.reopen(threads=threads)
-        packets = self._source.packets(self._table, start, fresh=fresh)
-        return _Walk(self._source.stream, packets, self._table, start)
-
-
-class _BrokenWalkError(Exception):
-    """The walk cannot decode the picture, or not reliably. The message completes "frame 7 of 9 ..."."""
-
-
-class _Walk:
-    """Decoding forward from packet `start`. `damaged` are the numbers of packets that did not decode cleanly."""
-
-    def __init__(self, stream: VideoStream, packets: Packets, table: FrameTable, start: int) -> None:
-        self.damaged: list[int] = []
-        self._stream = stream
-        self._packets = packets
-        self._table = table
-        self._number = start
-        self._lowest = int(np.flatnonzero(table.number == start)[0]) if start else 0
-        self._next = self._lowest
-        self._absent: set[int] = set()
-        self._kept: dict[int, av.VideoFrame] = {}
-
-    def reaches(self, rank: int, start: int) -> bool:
-        """Whether decoding forward reaches picture `rank` without passing its key packet `start`, a better start."""
-        return rank in self._kept or (rank >= self._next and start <= self._number)
-
-    def first_rank(self) -> int | None:
-        """Rank of the first decoded picture; None if there is none."""
-        while not self._kept:
-            if not self._step():
-                return None
-        return min(self._kept)
-
-    def advance(self, rank: int, *, since: int) -> av.VideoFrame:
-        """The picture `rank`; earlier pictures are dropped.
-
-        Continues until all packets up to its own have shown their pictures: damage is known only then, and the wanted
-        picture may have been predicted from a damaged one. Damage from packet `since` on counts.
-        """
-        last = int(self._table.settled[rank])
-        self._kept = {kept: frame for kept, frame in self._kept.items() if kept >= rank}
-        while self._next <= last or min(self._absent, default=last + 1) <= last:
-            if self._next > last + _REORDER or not self._step(keep=rank):
-                raise _BrokenWalkError(_DAMAGED if self.damaged else _ABSENT)
-        if any(since <= number <= self._table.number[rank] for number in self.damaged):
-            raise _BrokenWalkError(_DAMAGED)
-        return self._kept[rank]
-
-    def _step(self, keep: int = 0) -> bool:
-        """Decode one packet; False at the end."""
-        try:
-            packet = next(self._packets, None)
-        except READ_ERRORS:
-            self.damaged.append(self._number)
-            return False
-        if packet is None:
-            return False
-        if not is_flush(packet) and self._table.packets and packet.pts != self._table.packets[self._number].pts:
-            return False  # times are guessed differently after a seek, or the file was changed
-        frames, damaged = _decode(self._stream, packet)
-        if damaged:
-            # With frame threads the error may belong to a packet sent up to that many packets before.
-            self.damaged.append(max(0, self._number - self._stream.codec_context.thread_count + 1))
-        self._number += 1
-        for frame in frames:
-            self._show(frame, keep)
-        return True
-
-    def _show(self, frame: av.VideoFrame, keep: int) -> None:
-        rank = self._next if self._table.counted else self._table.rank_of.get(frame.pts, -1)
-        if rank < self._lowest:
-            return
-        if frame.is_corrupt:
-            self.damaged.append(int(self._table.number[rank]))
-        if rank >= self._next:
-            self._absent.update(range(self._next, rank))
-            self._next = rank + 1
-        self._absent.discard(rank)
-        if rank >= keep:
-            self._kept[rank] = frame
-
-
-def _decode(stream: VideoStream, packet: Packet[VideoStream]) -> tuple[list[av.VideoFrame], bool]:
-    """The pictures that the decoder returns for `packet`, and whether there was an error."""
-    if packet.size == 0 and not is_flush(packet):
-        return [], False  # a dropped frame in AVI; the decoder would treat it as the end of the stream
-    try:
-        return stream.decode(packet), packet.is_corrupt
-    except av.error.FFmpegError:
-        return [], True
+        packets = self._source.packets(start, fresh=fresh)
+        return Walk(self._source.stream, packets, self._table, start)

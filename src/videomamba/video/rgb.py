@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,6 +10,7 @@ import av
 import av.error
 import numpy as np
 import torch
+from av.filter import Graph
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
@@ -16,6 +18,8 @@ from videomamba.schema import VideoError
 from videomamba.video.container import open_container
 
 Picture = NDArray[np.uint8]
+
+_MOST_KINDS = 32  # of side data
 
 
 class Orientation(NamedTuple):
@@ -47,20 +51,42 @@ _TURNED = {
 def orientation_of(frame: av.VideoFrame) -> Orientation:
     """The orientation from the display matrix of a frame (phones, EXIF), to the nearest quarter turn.
 
-    The matrix maps a pixel (x, y) to (a x + c y, b x + d y). If PyAV cannot list the side data of a frame (it does not know
-    the kind used for EXIF), only the angle is used, so a photograph stored mirrored stays mirrored.
+    The matrix maps a pixel (x, y) to (a x + c y, b x + d y).
     """
     rotation = round(-frame.rotation / 90) * 90 % 360
-    try:
-        matrix: Any = frame.side_data.get("DISPLAYMATRIX")  # has the buffer protocol, undeclared
-    except ValueError:
-        return _TURNED[rotation]
+    matrix = _display_matrix(frame)
     if matrix is None:
         return _TURNED[rotation]
-    a, b, _, c, d = (int(value) for value in np.frombuffer(matrix, np.int32)[:5])
+    a, b, _, c, d = (int(value) for value in matrix[:5])
     if abs(b) + abs(c) > abs(a) + abs(d):
         return Orientation(True, b < 0, c < 0, rotation)
     return Orientation(False, d < 0, a < 0, rotation)
+
+
+def _display_matrix(frame: av.VideoFrame) -> NDArray[np.int32] | None:
+    # PyAV's side data and its frame refer to each other, so reading it keeps the frame until Python looks for cycles:
+    # tens of megabytes each. A copy of four pixels has the same side data.
+    small = frame.reformat(width=2, height=2, format="gray", interpolation="POINT")
+    for _ in range(_MOST_KINDS):
+        try:
+            matrix: Any = small.side_data.get("DISPLAYMATRIX")  # has the buffer protocol, undeclared
+        except ValueError as error:
+            # PyAV lists all kinds or none, and stops at one that it does not know (EXIF): "31 is not a valid Type".
+            small = _without_side_data(small, kind=str(error).split()[0])
+        else:
+            return None if matrix is None else np.frombuffer(matrix, np.int32).copy()
+    return None
+
+
+def _without_side_data(frame: av.VideoFrame, *, kind: str) -> av.VideoFrame:
+    graph = Graph()
+    source = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1))
+    graph.link_nodes(source, graph.add("sidedata", f"mode=delete:type={kind}"), graph.add("buffersink")).configure()
+    graph.vpush(frame)
+    result = graph.vpull()
+    if not isinstance(result, av.VideoFrame):
+        raise TypeError(f"a filter of pictures returned {type(result).__name__}")
+    return result
 
 
 class RgbWriter:

@@ -27,6 +27,10 @@ class TorchcodecVideo(Video):
             self.info = video.info
             self.timestamps = video.timestamps
             track = video.track
+        if self.info.notes:
+            raise VideoError(
+                path, f"its packets mislead TorchCodec ({'; '.join(self.info.notes)}); use the pyav backend"
+            )
         threads = threads or torch.get_num_threads()
         try:
             self._decoder = decoder(
