@@ -64,7 +64,7 @@ def _joints() -> dict[str, Kind]:
         }
     return kinds | {
         # FFmpeg gives the last picture before the joint the time of the first one after it.
-        "mpg b later": kinds["mpg b later"]._replace(seconds=None),
+        **{name: kinds[name]._replace(seconds=None) for name in ("mpg b later", "mpg b three")},
         "ts earlier": _joint(
             _PLAIN, EARLIER, ".ts", "transport streams without B-frames: the second clock begins earlier"
         ),

@@ -1,25 +1,45 @@
-"""Whether a file is as long as it says: Matroska, WebM and AVI state their length at the beginning."""
+"""Whether a file is as long as it says: Matroska, WebM, MP4 and AVI state lengths before what they measure."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import BinaryIO
 
 _EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
+_FIRST_BOXES = frozenset({b"ftyp", b"styp", b"moov", b"mdat", b"free", b"skip", b"wide"})
 _RIFF_UNKNOWN = (0, 0xFFFFFFFF)  # the writer was interrupted, or wrote to a pipe
 
 
 def missing_bytes(path: Path) -> int:
     """How many bytes `path` lacks at its end by its own account; 0 if it is complete or does not say."""
+    size = path.stat().st_size
     with path.open("rb") as file:
         head = file.read(4096)
-    if head.startswith(_EBML):
-        end = _end_of_matroska(head)
-    elif head.startswith(b"RIFF"):
-        size = int.from_bytes(head[4:8], "little")
-        end = 0 if size in _RIFF_UNKNOWN else 8 + size
-    else:
-        end = 0
-    return max(0, end - path.stat().st_size)
+        if head.startswith(_EBML):
+            end = _end_of_matroska(head)
+        elif head.startswith(b"RIFF"):
+            riff = int.from_bytes(head[4:8], "little")
+            end = 0 if riff in _RIFF_UNKNOWN else 8 + riff
+        elif head[4:8] in _FIRST_BOXES:
+            end = _end_of_boxes(file, size)
+        else:
+            end = 0
+    return max(0, end - size)
+
+
+def _end_of_boxes(file: BinaryIO, size: int) -> int:
+    """Where the last box of an MP4 file (ISO/IEC 14496-12, section 4.2) ends, or would end."""
+    place = 0
+    while place < size:
+        file.seek(place)
+        header = file.read(16)
+        length = int.from_bytes(header[:4], "big")
+        if length == 1:  # a length of 64 bits follows
+            length = int.from_bytes(header[8:16], "big")
+        if length < 8 or len(header) < 8 or not header[4:8].isalnum():
+            return 0  # a box up to the end of the file (0), or none: bytes that were appended
+        place += length
+    return place
 
 
 def _end_of_matroska(head: bytes) -> int:

@@ -25,6 +25,9 @@ Ints = NDArray[np.int64]
 # With more joints than this, a complete decode is cheaper than looking at each of them.
 _MOST_JOINTS = 16
 
+_COUNTED = "its packets do not tell the pictures: these were counted by decoding all of them"
+_JOINED = "its clock restarts: the joined parts follow one another without a gap"
+
 
 @dataclass(frozen=True)
 class PacketInfo:
@@ -43,15 +46,15 @@ class Layout:
     """What the container and the codec promise about a list of packets.
 
     `unit`: seconds in a tick. `can_seek`: the codec really restarts at a packet flagged as a key frame. `reorders`: the
-    codec may present pictures in another order than it decodes them. `wraps`: the clock may begin again (MPEG streams).
-    `timed`: presentation times are stored, not guessed by FFmpeg. `rate`: pictures a second where no times are known.
+    codec may present pictures in another order than it decodes them. `timed`: presentation times are stored, not guessed by
+    FFmpeg. `longest_pause`: a clock that jumps ahead by more seconds restarts. `rate`: pictures a second without any times.
     """
 
     unit: Fraction
     can_seek: bool
     reorders: bool = False
-    wraps: bool = False
     timed: bool = True
+    longest_pause: int = 30 * 3600
     rate: Fraction = Fraction(25)
 
 
@@ -86,7 +89,7 @@ class FrameTable:
         if not shown or not layout.timed or any(pts is None for _, pts in shown):
             return None
         numbers, times = np.array(shown, dtype=np.int64).T
-        parts = parts_of([packet.dts for packet in packets], unit=layout.unit, wraps=layout.wraps)[numbers]
+        parts = _parts(packets, layout)[numbers]
         order = np.lexsort((times, parts))  # stable: equal times in decode order
         times, parts, numbers = times[order], parts[order], numbers[order]
         joints = np.flatnonzero(np.diff(parts)) + 1
@@ -101,7 +104,7 @@ class FrameTable:
             seconds_of(times, parts, unit=layout.unit),
             sound=len(numbers),
             doubtful=(*(int(rank) for rank in joints), *_half_steps(times, parts)),
-            notes=_notes(joined=len(joints) > 0, tied=tied),
+            notes=(_JOINED,) if len(joints) else (),
         )
 
     @classmethod
@@ -124,7 +127,7 @@ class FrameTable:
             sound=sound,
             counted=True,
             by_order=by_order,
-            notes=("the pictures were counted by decoding all of them", *_notes(joined=joined)),
+            notes=(_COUNTED, *((_JOINED,) if joined else ())),
         )
 
     @cached_property
@@ -157,6 +160,17 @@ class FrameTable:
             sound=self.sound - count,
             doubtful=tuple(rank - count for rank in self.doubtful if rank >= count),
         )
+
+
+def _parts(packets: Sequence[PacketInfo], layout: Layout) -> Ints:
+    """The part of each packet. The clock is that of decoding, but for key frames that would be shown before: where two
+    recordings meet, FFmpeg sometimes continues the old one.
+    """
+    clock = [
+        min(packet.pts, packet.dts) if packet.key and packet.pts is not None and packet.dts is not None else packet.dts
+        for packet in packets
+    ]
+    return parts_of(clock, unit=layout.unit, longest_pause=layout.longest_pause)
 
 
 def _settled(packets: int, number: Ints) -> Ints:
@@ -204,7 +218,7 @@ def _seconds_of_decoded(
     picture is shown when the k-th is decoded, but for a constant delay. Without either, at a constant rate.
     """
     if numbers is not None:
-        parts = parts_of([packet.dts for packet in packets], unit=layout.unit, wraps=layout.wraps)[list(numbers)]
+        parts = _parts(packets, layout)[list(numbers)]
         parts = np.maximum.accumulate(parts)
         shown = [packets[number].pts if layout.timed else None for number in numbers]
         decoded = [packets[number].dts for number in numbers]
@@ -213,12 +227,3 @@ def _seconds_of_decoded(
             if len(known) == len(times):
                 return seconds_of(known, parts, unit=layout.unit), bool(np.diff(parts).any())
     return ranks / float(layout.rate), False
-
-
-def _notes(*, joined: bool, tied: bool = False) -> tuple[str, ...]:
-    notes = []
-    if joined:
-        notes.append("its clock restarts: the joined parts follow one another without a gap")
-    if tied:
-        notes.append("some pictures have equal times: they are spread up to the next time")
-    return tuple(notes)

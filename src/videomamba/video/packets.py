@@ -12,6 +12,7 @@ from typing import TypeAlias
 import av.error
 import torch
 from av.container import InputContainer
+from av.format import Flags
 from av.packet import Packet
 from av.video.stream import VideoStream
 
@@ -36,8 +37,10 @@ READ_ERRORS = (av.error.FFmpegError, IndexError)
 Packets: TypeAlias = "Iterator[tuple[int, Packet[VideoStream]]]"
 """Packets with their numbers; the last one is empty and flushes the decoder."""
 
-# Formats whose clock of 33 bits begins again.
-_WRAPPING = frozenset({"mpeg", "mpegts"})
+# Seconds. FFmpeg's limit; less for clocks of 33 bits, which begin again after 26.5 hours: FFmpeg takes a second part whose
+# clock is behind that of the first as such a new beginning.
+_LONGEST_PAUSE, _LONGEST_PAUSE_33_BITS = 30 * 3600, 3 * 3600
+_CLOCK_OF_33_BITS = frozenset({"mpeg", "mpegts"})
 
 # What a decoder keeps from packet to packet, and no seek restores: with such data the file is read from its beginning.
 _CARRIED = ("palette", "new_extradata", "param_change")
@@ -141,33 +144,34 @@ class PacketSource:
         listed = len(self.stream.index_entries)
         if len(infos) < listed:
             raise VideoError(self.path, f"cut short: {len(infos)} of {listed} packets are there; {advice}")
-        missing = missing_bytes(self.path)
         # The length in the header of AVI is often wrong; its count of pictures is not.
-        if missing and (self.container.format.name != "avi" or len(infos) < self.stream.frames):
-            raise VideoError(self.path, f"cut short: its last {missing} bytes are missing; {advice}")
+        if self.container.format.name != "avi" or len(infos) < self.stream.frames:
+            _check_length(self.path)
         self.infos = tuple(infos)
         self._joints = _joints(infos)
         self._number_of.pop(None, None)
 
     def _describe_layout(self) -> Layout:
-        stream = self.stream
+        stream, format_name = self.stream, self.container.format.name
         reorders = bool(stream.codec_context.has_b_frames)
         return Layout(
             unit=stream.time_base or Fraction(1),
             can_seek=self._seeks and (self.codec in ENTRY_AT_KEY or stream.codec.intra_only),
             reorders=reorders,
-            wraps=self.container.format.name in _WRAPPING,
-            # AVI stores no presentation times, and FFmpeg guesses them wrong if H.264 reorders pictures.
-            timed=not (self.container.format.name == "avi" and reorders),
+            # AVI stores no presentation times, raw streams none at all; FFmpeg guesses them, wrong if pictures are reordered.
+            timed=not (
+                reorders and (format_name == "avi" or Flags.no_timestamps in Flags(self.container.format.flags))
+            ),
+            longest_pause=_LONGEST_PAUSE_33_BITS if format_name in _CLOCK_OF_33_BITS else _LONGEST_PAUSE,
             rate=Fraction(stream.average_rate or stream.guessed_rate or 25),
         )
 
     def _describe(self, packet: Packet[VideoStream]) -> PacketInfo:
         hidden = self.codec == "vp8" and packet.size > 0 and not memoryview(packet)[0] & _VP8_SHOWN
         shown = packet.size > 0 and not packet.is_discard and not hidden
-        return PacketInfo(
-            packet.pts, packet.dts, packet.is_keyframe, shown, size=packet.size, corrupt=packet.is_corrupt
-        )
+        # In AVI the decoding time is the real one; FFmpeg makes up the other.
+        pts = packet.dts if self.container.format.name == "avi" else packet.pts
+        return PacketInfo(pts, packet.dts, packet.is_keyframe, shown, size=packet.size, corrupt=packet.is_corrupt)
 
 
 def is_flush(packet: Packet[VideoStream]) -> bool:
@@ -191,12 +195,20 @@ def _mark(packet: Packet[VideoStream]) -> tuple[int, int] | None:
     return None if place is None else (place, packet.size)
 
 
+def _check_length(path: Path) -> None:
+    with suppress(OSError):
+        missing = missing_bytes(path)
+        if missing:
+            raise VideoError(path, f"cut short: its last {missing} bytes are missing; copy or download it again")
+
+
 def _open(path: Path, threads: int | None) -> tuple[InputContainer, VideoStream]:
     # The "file:" prefix is for names with a colon, which is no protocol; the whitelist stops a playlist from opening
     # network addresses.
     try:
         container = open_container(f"file:{path}", options={"protocol_whitelist": "file"})
     except (av.error.FFmpegError, OSError) as error:
+        _check_length(path)
         raise VideoError(path, f"not a readable video ({error.strerror}); check the file with a player") from error
     try:
         stream = choose_stream(container, path)
