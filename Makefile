@@ -6,7 +6,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo setup check test test-slow bench ablation picture docs clean
+.PHONY: demo setup check test test-slow mutations bench ablation picture docs clean
 
 demo: $(READY)
 	$(BIN)/python examples/demo.py --out demo
@@ -32,6 +32,9 @@ test: $(READY)
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow
 
+mutations: $(READY)
+	$(BIN)/python -m tests.video.mutations --count 10000 --seed 0 --workers 2 --keep mutated
+
 bench: $(READY)
 	$(BIN)/python -m videomamba bench ops
 	$(BIN)/python -m videomamba bench model
@@ -56,4 +59,4 @@ docs: $(READY)
 	$(BIN)/python -m mkdocs build --strict --quiet
 
 clean:
-	rm -rf build demo site $(VENV)
+	rm -rf build demo mutated site $(VENV)
