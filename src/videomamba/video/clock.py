@@ -26,7 +26,8 @@ def parts_of(clock: Sequence[int | None], *, unit: Fraction, longest_pause: int)
     known = np.array([number for number, time in enumerate(clock) if time is not None], dtype=np.int64)
     if len(known) < 2:
         return parts
-    steps: Ints = np.diff(np.array([time for time in clock if time is not None], dtype=np.int64))
+    times = np.array([time for time in clock if time is not None], dtype=np.int64)
+    steps = times[1:] - times[:-1]
     forward = steps[steps > 0]
     usual = int(np.median(forward)) if len(forward) else 1
     parts[known[1:][(steps <= -usual) | (steps > int(longest_pause / unit))]] = 1
