@@ -25,6 +25,9 @@ Ints = NDArray[np.int64]
 # With more joints than this, a complete decode is cheaper than looking at each of them.
 _MOST_JOINTS = 16
 
+# No codec delays more pictures than this for reordering (H.264 and HEVC: 16).
+MOST_REORDERED = 16
+
 _COUNTED = "its packets do not tell the pictures: these were counted by decoding all of them"
 _JOINED = "its clock restarts: the joined parts follow one another without a gap"
 
@@ -47,13 +50,15 @@ class Layout:
 
     `unit`: seconds in a tick. `can_seek`: the codec really restarts at a packet flagged as a key frame. `reorders`: the
     codec may present pictures in another order than it decodes them. `timed`: presentation times are stored, not guessed by
-    FFmpeg. `longest_pause`: a clock that jumps ahead by more seconds restarts. `rate`: pictures a second without any times.
+    FFmpeg. `even`: a longer step between times is a sign of lost packets. `longest_pause`: a clock that jumps ahead by more
+    seconds restarts. `rate`: pictures a second without any times.
     """
 
     unit: Fraction
     can_seek: bool
     reorders: bool = False
     timed: bool = True
+    even: bool = False
     longest_pause: int = 30 * 3600
     rate: Fraction = Fraction(25)
 
@@ -93,8 +98,9 @@ class FrameTable:
         order = np.lexsort((times, parts))  # stable: equal times in decode order
         times, parts, numbers = times[order], parts[order], numbers[order]
         joints = np.flatnonzero(np.diff(parts)) + 1
+        late = np.abs(np.argsort(np.argsort(numbers)) - np.arange(len(numbers))).max() > MOST_REORDERED
         tied = len(times) > 1 and not (np.diff(times)[np.diff(parts) == 0] > 0).all()
-        if len(joints) > _MOST_JOINTS or (tied and layout.reorders):
+        if late or len(joints) > _MOST_JOINTS or (tied and layout.reorders):
             return None
         return cls(
             tuple(packets),
@@ -103,7 +109,7 @@ class FrameTable:
             _settled(len(packets), numbers),
             seconds_of(times, parts, unit=layout.unit),
             sound=len(numbers),
-            doubtful=(*(int(rank) for rank in joints), *_half_steps(times, parts)),
+            doubtful=(*(int(rank) for rank in joints), *_odd_steps(times, parts, long=layout.even)),
             notes=(_JOINED,) if len(joints) else (),
         )
 
@@ -198,15 +204,18 @@ def _starts(packets: Sequence[PacketInfo], number: Ints) -> Ints:
     return np.where(place <= 0, 0, keys[place])
 
 
-def _half_steps(times: Ints, parts: Ints) -> tuple[int, ...]:
-    """The rank after the first step of half the usual length, as between two packets with a field of one picture each."""
+def _odd_steps(times: Ints, parts: Ints, *, long: bool) -> tuple[int, ...]:
+    """The rank after the first step of half the usual length, as between two packets with a field of one picture each, and,
+    with `long`, after the first longer one.
+    """
     steps = np.where(np.diff(parts) == 0, np.diff(times), 0)
     lengths, counts = np.unique(steps[steps > 0], return_counts=True)
     if len(lengths) < 2:
         return ()
     usual = lengths[counts.argmax()]
-    half = np.flatnonzero((steps > 0) & (steps <= 0.55 * usual))
-    return (int(half[0]) + 1,) if len(half) else ()
+    half = np.flatnonzero((steps > 0) & (steps <= 0.55 * usual))[:1]
+    longer = np.flatnonzero(long & (steps >= 1.5 * usual))[:1]
+    return tuple(int(step) + 1 for step in (*half, *longer))
 
 
 def _seconds_of_decoded(

@@ -60,6 +60,7 @@ class PacketSource:
         self.path = path
         self.infos: tuple[PacketInfo, ...] = ()
         self._seeks = True
+        self._decoded = False
         self._number_of: dict[tuple[int, int] | None, int | None] = {}
         self._joints: frozenset[int] = frozenset()
         self.container, self.stream = _open(path, threads)
@@ -96,9 +97,12 @@ class PacketSource:
         the times in the file are. Packets end early where they differ from `infos`: the file was changed.
 
         Seeking is inexact in many containers: if it does not verifiably reach `start`, or with `fresh`, the file is opened
-        again and read from its first packet.
+        again and read from its first packet. So it is for going back to the beginning, because a decoder that was used may
+        keep something (the quantisation matrices of MPEG-2).
         """
-        found = None if fresh or not self._seeks else self._seek(start)
+        fresh = fresh or not self._seeks or (self._decoded and start == 0)
+        self._decoded = True
+        found = None if fresh else self._seek(start)
         if found is None:
             self.reopen(threads=self.threads)
             found = islice(self.container.demux(self.stream), start, None)
@@ -162,6 +166,7 @@ class PacketSource:
             timed=not (
                 reorders and (format_name == "avi" or Flags.no_timestamps in Flags(self.container.format.flags))
             ),
+            even=format_name in _CLOCK_OF_33_BITS,
             longest_pause=_LONGEST_PAUSE_33_BITS if format_name in _CLOCK_OF_33_BITS else _LONGEST_PAUSE,
             rate=Fraction(stream.average_rate or stream.guessed_rate or 25),
         )

@@ -16,13 +16,10 @@ import torch
 
 from videomamba.schema import VideoError, VideoInfo
 from videomamba.video.base import Video
-from videomamba.video.frame_table import FrameTable
+from videomamba.video.frame_table import MOST_REORDERED, FrameTable
 from videomamba.video.packets import READ_ERRORS, PacketSource
 from videomamba.video.rgb import RgbWriter, orientation_of
 from videomamba.video.walk import DAMAGED, BrokenWalkError, ContradictionError, Walk, decode
-
-# No codec delays more pictures than this for reordering (H.264 and HEVC: 16).
-_REORDER = 16
 
 
 class PyavVideo(Video):
@@ -74,7 +71,7 @@ class PyavVideo(Video):
                 frames, damaged = decode(self._source.stream, packet)
                 numbers += [frame.pts for frame in frames]
                 if sound is None and (damaged or any(frame.is_corrupt for frame in frames)):
-                    sound = max(0, len(numbers) - _REORDER - self._threads)
+                    sound = max(0, len(numbers) - MOST_REORDERED - self._threads)
         except READ_ERRORS as error:
             raise VideoError(self._source.path, f"cannot be read ({error}); copy or download it again") from error
         if not numbers:
@@ -115,7 +112,7 @@ class PyavVideo(Video):
             for rank in (*((1,) if first.interlaced_frame else ()), *table.doubtful):
                 start = int(table.start[max(rank - 1, 0)])
                 walk = self._begin(1, start)
-                for place in range(max(rank - 1, 0), min(rank + _REORDER, len(table))):
+                for place in range(max(rank - 1, 0), min(rank + MOST_REORDERED, len(table))):
                     walk.advance(place, since=start)
         except ContradictionError:
             return False
@@ -154,13 +151,16 @@ class PyavVideo(Video):
         contradicted = False
         if rank < self._table.sound:
             start = int(self._table.start[rank]) if self._trust_keys else 0
+            # With threads the place of an error is not exact, and a key frame may be wrong: try one thread, then packet 0.
+            attempts = [(self._threads, start, False), (1, start, True), (1, 0, True)]
             if self._walk is not None and self._walk.reaches(rank, start):
                 try:
                     return self._walk.advance(rank, since=start)
+                except ContradictionError:  # a new start at a key frame may hide it
+                    attempts = attempts[-1:]
                 except BrokenWalkError:
-                    self._walk = None
-            # With threads the place of an error is not exact, and a key frame may be wrong: try one thread, then packet 0.
-            for threads, begin, fresh in [(self._threads, start, False), (1, start, True), (1, 0, True)]:
+                    pass
+            for threads, begin, fresh in attempts:
                 walk = self._begin(threads, begin, fresh=fresh)
                 try:
                     frame = walk.advance(rank, since=begin)

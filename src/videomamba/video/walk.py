@@ -58,10 +58,10 @@ class Walk:
         self._kept = {kept: frame for kept, frame in self._kept.items() if kept >= rank}
         ended = False
         while self._next <= self._table.settled[rank] and not ended:
-            ended = not self._step(keep=rank)
+            ended = not self._step(keep=rank)  # before all packets up to that of the picture have shown theirs
         if any(since <= number <= self._table.number[rank] for number in self.damaged):
             raise BrokenWalkError(DAMAGED)
-        if self._contradicted or rank not in self._kept:
+        if self._contradicted or ended or rank not in self._kept:
             raise BrokenWalkError(DAMAGED) if self.damaged else ContradictionError("is not where its packet says")
         return self._kept[rank]
 
