@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -91,8 +93,10 @@ def field_packets(count: int) -> list[tuple[bytes, bytes]]:
     return pictures
 
 
-def write_fields(path: Path, *, count: int = 20, together: bool = False) -> Path:
-    """Interlaced pictures at 25 a second, each field in its own packet with its own time; `together` in one packet."""
+def write_fields(path: Path, *, count: int = 20, together: Container[int] = (), alike: bool = False) -> Path:
+    """Interlaced pictures at 25 a second, each field in its own packet with its own time, or with the same (`alike`); the
+    pictures `together` in one packet.
+    """
     fields = field_packets(count)
     raw = path.with_suffix(".h264")
     raw.write_bytes(b"".join(a + b for a, b in fields))
@@ -100,12 +104,13 @@ def write_fields(path: Path, *, count: int = 20, together: bool = False) -> Path
         return path
     with av.open(str(raw)) as old, av.open(str(path), "w") as new:
         stream = new.add_stream_from_template(old.streams.video[0], opaque=True)
-        units = [a + b for a, b in fields] if together else [field for pair in fields for field in pair]
-        for number, unit in enumerate(units):
-            packet = av.Packet(unit)
-            packet.time_base = 1 / (old.streams.video[0].time_base.__class__(25 if together else 50))
-            packet.pts = packet.dts = number
-            packet.is_keyframe = number % (_PICTURES_A_KEY * (1 if together else 2)) == 0
-            packet.stream = stream
-            new.mux_one(packet)
+        for index, (a, b) in enumerate(fields):
+            units = [a + b] if index in together else [a, b]
+            for place, unit in enumerate(units):
+                packet = av.Packet(unit)
+                packet.time_base = Fraction(1, 50)
+                packet.pts = packet.dts = 2 * index + place * (not alike)
+                packet.is_keyframe = index % _PICTURES_A_KEY == 0 and place == 0
+                packet.stream = stream
+                new.mux_one(packet)
     return path

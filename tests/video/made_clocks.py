@@ -194,11 +194,13 @@ def _raw(codec: str, suffix: str, **changes: object) -> Kind:
     )
 
 
-def _fields(suffix: str, *, together: bool = False) -> Kind:
-    where = "in one packet" if together else "in two packets, each with its time"
+def _fields(suffix: str, *, together: range = range(0), alike: bool = False) -> Kind:
+    first, last = together.start, together.stop
+    packets = f"in one packet for pictures {first} to {last - 1}, else in two" if together else "in two packets"
+    times = "both with one time" if alike else "each with its time"
     return Kind(
-        f"interlaced H.264 in {suffix}: the two fields of a picture {where}",
-        lambda folder: write_fields(folder / f"fields{suffix}", together=together),
+        f"interlaced H.264 in {suffix}: the two fields of a picture {packets}, {times}",
+        lambda folder: write_fields(folder / f"fields{suffix}", together=together, alike=alike),
         range(20),
         _EVEN[:20],
     )
@@ -234,6 +236,12 @@ CLOCKS: dict[str, Kind] = {
     "vp9.ivf": _raw("vp9.webm", ".ivf"),
     "av1.ivf": _raw("av1.mp4", ".ivf"),
     **{f"fields {suffix}": _fields(suffix) for suffix in (".ts", ".mp4", ".mkv", ".avi", ".h264")},
-    "fields in one packet.mp4": _fields(".mp4", together=True),
-    "fields in one packet.mkv": _fields(".mkv", together=True),
+    "fields in one packet.mp4": _fields(".mp4", together=range(20)),
+    "fields in one packet.mkv": _fields(".mkv", together=range(20)),
+    "fields later.mp4": _fields(".mp4", together=range(18)),
+    "fields later.ts": _fields(".ts", together=range(18)),
+    "fields at first.mkv": _fields(".mkv", together=range(7, 20)),
+    "fields once.mkv": _fields(".mkv", together=range(1, 20)),
+    "fields alike.mkv": _fields(".mkv", alike=True),
+    "fields alike, later.mkv": _fields(".mkv", together=range(18), alike=True),
 }

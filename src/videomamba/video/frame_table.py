@@ -205,17 +205,15 @@ def _starts(packets: Sequence[PacketInfo], number: Ints) -> Ints:
 
 
 def _odd_steps(times: Ints, parts: Ints, *, long: bool) -> tuple[int, ...]:
-    """The rank after the first step of half the usual length, as between two packets with a field of one picture each, and,
-    with `long`, after the first longer one.
+    """The ranks after the first step of no length and the first of half the usual one, as between two packets with a field of
+    one picture each, and, with `long`, after the first longer step.
     """
-    steps = np.where(np.diff(parts) == 0, np.diff(times), 0)
+    steps = np.diff(times)[np.diff(parts) == 0]
+    ranks = np.flatnonzero(np.diff(parts) == 0) + 1
     lengths, counts = np.unique(steps[steps > 0], return_counts=True)
-    if len(lengths) < 2:
-        return ()
-    usual = lengths[counts.argmax()]
-    half = np.flatnonzero((steps > 0) & (steps <= 0.55 * usual))[:1]
-    longer = np.flatnonzero(long & (steps >= 1.5 * usual))[:1]
-    return tuple(int(step) + 1 for step in (*half, *longer))
+    usual = lengths[counts.argmax()] if len(lengths) else 1
+    odd = (steps == 0, (steps > 0) & (steps <= 0.55 * usual), long & (steps >= 1.5 * usual))
+    return tuple(int(ranks[which][0]) for which in odd if which.any())
 
 
 def _seconds_of_decoded(
