@@ -13,7 +13,8 @@ import pytest
 
 from tests.video import judging
 from tests.video.judging import Answer, Plain, ask, compare, decode_plainly
-from tests.video.mutations import SOURCES, Result, Watch, _growth, main, mutated, run, summary, write_sources
+from tests.video.mutating import SOURCES, mutated, write_sources
+from tests.video.mutations import Result, Watch, _growth, main, run, summary
 from videomamba.schema import VideoError
 
 CLEAN = Plain(("a", "b", "c"))
