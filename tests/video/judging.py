@@ -139,7 +139,7 @@ def compare(answer: Answer, plain: Plain) -> tuple[str, str]:
         alone = any(answer.pictures[index] != digest for index, digest in answer.early)
         return f"{outcome}, FFmpeg reports an error{', pictures differ when asked for alone' * alone}", ""
     if answer.refused:
-        return "refused, FFmpeg reports no error", ""
+        return f"refused, FFmpeg {'reports no error' if plain.pictures else 'gives no picture'}", ""
     fault = _difference(answer, plain.pictures)
     return ("wrong", fault) if fault else ("equal", "")
 

@@ -9,6 +9,7 @@ from fractions import Fraction
 
 from tests.video.clips import RECIPES
 from tests.video.made_clocks import CLOCKS
+from tests.video.made_found import FOUND
 from tests.video.made_looks import LOOKS
 from tests.video.making import Kind, film, repack
 
@@ -54,7 +55,7 @@ LAYOUTS = {
     "vp8.ogv": _packed("vp8.webm", ".ogv", "VP8 in Ogg")._replace(slack=0.045),  # hidden pictures take time in Ogg
 }
 
-KINDS: dict[str, Kind] = {**{name: _recipe(name) for name in RECIPES}, **LAYOUTS, **CLOCKS, **LOOKS}
+KINDS: dict[str, Kind] = {**{name: _recipe(name) for name in RECIPES}, **LAYOUTS, **CLOCKS, **LOOKS, **FOUND}
 
 
 def table() -> list[str]:

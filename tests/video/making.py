@@ -13,6 +13,7 @@ import numpy as np
 from tests.video.clips import RECIPES, Picture, Recipe, draw, encode
 
 _CELLS = 8
+_FILMS: dict[str, bytes] = {}  # encoded once: many kinds are made of the same film
 Change = Callable[[list[av.Packet]], Iterable[av.Packet]]
 
 
@@ -52,8 +53,14 @@ def number_in(picture: Picture) -> int:
 def film(folder: Path, recipe: Recipe | str, *, first: int = 0, name: str = "", **changes: object) -> Path:
     """The file of a recipe (or of RECIPES[recipe]) with numbered pictures, the first of which has the number `first`."""
     recipe = (RECIPES[recipe] if isinstance(recipe, str) else recipe)._replace(**changes)
-    pictures = (numbered(first + i, recipe.size) for i in range(recipe.frames))
-    return encode(folder / f"{name or 'film'}{recipe.suffix}", recipe, pictures=pictures)
+    path = folder / f"{name or 'film'}{recipe.suffix}"
+    key = repr((recipe, first))
+    if key in _FILMS:
+        path.write_bytes(_FILMS[key])
+    else:
+        encode(path, recipe, pictures=(numbered(first + i, recipe.size) for i in range(recipe.frames)))
+        _FILMS[key] = path.read_bytes()
+    return path
 
 
 def repack(source: Path, target: Path, change: Change = list, *, unit: Fraction | None = None, **options: str) -> Path:

@@ -26,7 +26,7 @@ CUT = {
     "palette png.mov": "cut short|not a readable video",
     "h264.mp4": "cut short|not a readable video",  # without its index, which is at the end, there is nothing to read
     "index first mp4": "cut short",
-    "fragmented mp4": "cut short|not a readable video",
+    "fragmented mp4": "cut short",
     "h264.avi": ".",
     "mpeg4.avi": ".",
     "mjpeg.avi": ".",
