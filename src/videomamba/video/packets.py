@@ -60,7 +60,7 @@ class PacketSource:
         self.path = path
         self.infos: tuple[PacketInfo, ...] = ()
         self._seeks = True
-        self._decoded = False
+        self._furthest = -1  # number of the last packet that the decoder has had
         self._number_of: dict[tuple[int, int] | None, int | None] = {}
         self._joints: frozenset[int] = frozenset()
         self.container, self.stream = _open(path, threads)
@@ -86,6 +86,7 @@ class PacketSource:
         container, stream = _open(self.path, threads)
         self.container.close()
         self.container, self.stream = container, stream
+        self._furthest = -1
 
     def close(self) -> None:
         self.container.close()
@@ -96,15 +97,16 @@ class PacketSource:
         Their `pts` are their numbers, which the decoder copies to the pictures: so each picture tells its packet, whatever
         the times in the file are. Packets end early where they differ from `infos`: the file was changed.
 
-        Seeking is inexact in many containers: if it does not verifiably reach `start`, or with `fresh`, the file is opened
-        again and read from its first packet. So it is for going back to the beginning, because a decoder that was used may
-        keep something (the quantisation matrices of MPEG-2).
+        Seeking is inexact in many containers: if it does not verifiably reach `start`, or with `fresh`, the file is read from
+        its first packet. To go back, it is opened again: a decoder that was used may keep something that a seek does not
+        reset (tables, parameter sets).
         """
-        fresh = fresh or not self._seeks or (self._decoded and start == 0)
-        self._decoded = True
-        found = None if fresh else self._seek(start)
-        if found is None:
+        if fresh or start <= self._furthest:
             self.reopen(threads=self.threads)
+        found = None if fresh or not self._seeks else self._seek(start)
+        if found is None:
+            if not fresh:
+                self.reopen(threads=self.threads)
             found = islice(self.container.demux(self.stream), start, None)
         return self._numbered(found, start)
 
@@ -114,6 +116,7 @@ class PacketSource:
                 if number >= len(self.infos) or packet.size != self.infos[number].size:
                     return
                 packet.pts = number
+                self._furthest = max(self._furthest, number)
                 if number in self._joints:
                     packet.is_corrupt = False
             yield number, packet

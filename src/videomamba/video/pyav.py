@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import av
+import numpy as np
 import torch
 
 from videomamba.schema import VideoError, VideoInfo
@@ -81,7 +82,8 @@ class PyavVideo(Video):
 
     def _drop_undecodable_beginning(self) -> None:
         """Drops pictures before the first key frame: they depend on pictures that the file does not hold."""
-        if self._table.counted:
+        table = self._table
+        if table.counted:
             return
         walk = self._begin(self._threads, 0)
         first = walk.first_rank()
@@ -89,13 +91,24 @@ class PyavVideo(Video):
             walk = self._begin(self._threads, 0, fresh=True)
             first = walk.first_rank()
         if first is None or (first > 0 and walk.damaged):
-            raise VideoError(self._source.path, f"frame 0 of {len(self._table)} {DAMAGED}")
-        if first > self._table.first_key:
-            self._table = self._count()
-        elif first > 0:
-            self._table = self._table.without_first(first)
-        else:
+            raise VideoError(self._source.path, f"frame 0 of {len(table)} {DAMAGED}")
+        if first == 0:
             self._walk = walk
+        elif first > table.first_key or not self._misses_beginning(walk, first):
+            self._table = self._count()
+        else:
+            self._table = table.without_first(first)
+
+    def _misses_beginning(self, walk: Walk, first: int) -> bool:
+        """Whether the decoder, which has shown picture `first`, does not show the ones before it later."""
+        last = self._table.number[:first].max()
+        try:
+            walk.advance(int(np.flatnonzero(self._table.number <= last).max()), since=0)
+        except ContradictionError:
+            return False
+        except BrokenWalkError:
+            pass
+        return True
 
     def _forecast_holds(self, first: av.VideoFrame) -> bool:
         """Whether the decoder confirms the table where packets are known to mislead. Damage is no contradiction.

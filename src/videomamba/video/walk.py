@@ -31,6 +31,7 @@ class Walk:
         self._stream = stream
         self._packets = packets
         self._table = table
+        self._start = start or None
         self._number = start
         self._lowest = table.rank_of[start] if start else 0
         self._next = self._lowest
@@ -41,11 +42,13 @@ class Walk:
         return rank in self._kept or (rank >= self._next and start <= self._number)
 
     def first_rank(self) -> int | None:
-        """Rank of the first decoded picture; None if there is none."""
+        """Rank of the first decoded picture; None if there is none. That those before it are missing is no contradiction."""
         while not self._kept:
             if not self._step():
                 return None
-        return min(self._kept)
+        shown = list(self._kept)
+        self._contradicted = shown != list(range(shown[0], shown[0] + len(shown)))
+        return shown[0]
 
     def advance(self, rank: int, *, since: int) -> av.VideoFrame:
         """The picture `rank`; earlier pictures are dropped.
@@ -99,7 +102,9 @@ class Walk:
             return
         if frame.is_corrupt:
             self.damaged.append(int(self._table.number[rank]))
-        self._contradicted |= rank != self._next and not self.damaged
+        # Some codecs decode from any picture without an error.
+        enters = frame.key_frame or frame.pict_type == PictureType.I or frame.pts != self._start
+        self._contradicted |= (rank != self._next or not enters) and not self.damaged
         self._next = max(self._next, rank + 1)
         if rank >= keep:
             self._kept[rank] = frame
