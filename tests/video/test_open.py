@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Callable
 from itertools import pairwise
@@ -361,6 +362,39 @@ class TestDamage:
         path = remux(clip("vp9.webm"), tmp_path / "late.webm", lambda number, packet: packet if number >= 3 else None)
         with pytest.raises(VideoError, match=r"late\.webm: frame 0 of 27 is damaged"):
             open_video(path)
+
+
+class TestMemory:
+    @pytest.mark.parametrize("damaged", [False, True])
+    def test_nothing_waits_for_the_garbage_collector(self, clip: Clip, tmp_path: Path, damaged: bool) -> None:
+        """Frames and decoders in reference cycles stay until Python looks for such: gigabytes for large pictures."""
+        path = tmp_path / "clip.mp4"
+        content = bytearray(encode(path, RECIPES["h264.mp4"], display=(90, False, False)).read_bytes())
+        if damaged:
+            with av.open(str(path)) as container:
+                hit = [p for p in container.demux(video=0) if p.size][15]
+            junk = np.random.default_rng(0).integers(0, 256, hit.size - 6).astype(np.uint8).tobytes()
+            content[hit.pos + 6 : hit.pos + hit.size] = junk
+            path.write_bytes(content)
+
+        def read() -> bool:
+            try:
+                with open_video(path, threads=2) as video:
+                    video.frames(range(30))
+            except VideoError:
+                return False
+            return True
+
+        gc.collect()
+        gc.disable()
+        try:
+            assert [read() for _ in range(3)] == [not damaged] * 3
+            kinds = (av.container.InputContainer, av.CodecContext, PyavVideo)
+            objects = gc.get_objects()
+            left = [o for o in objects if issubclass(type(o), kinds) or (type(o) is av.VideoFrame and o.width > 2)]
+        finally:
+            gc.enable()
+        assert left == []
 
 
 def write_audio(path: Path, *, cover: bool = False) -> None:

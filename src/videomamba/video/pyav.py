@@ -12,7 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import av
-import numpy as np
 import torch
 
 from videomamba.schema import VideoError, VideoInfo
@@ -94,21 +93,10 @@ class PyavVideo(Video):
             raise VideoError(self._source.path, f"frame 0 of {len(table)} {DAMAGED}")
         if first == 0:
             self._walk = walk
-        elif first > table.first_key or not self._misses_beginning(walk, first):
-            self._table = self._count()
+        elif first > table.first_key or not walk.agrees_up_to(int(table.number[:first].max())):
+            self._table = self._count()  # the decoder shows pictures that the table has before the first one
         else:
             self._table = table.without_first(first)
-
-    def _misses_beginning(self, walk: Walk, first: int) -> bool:
-        """Whether the decoder, which has shown picture `first`, does not show the ones before it later."""
-        last = self._table.number[:first].max()
-        try:
-            walk.advance(int(np.flatnonzero(self._table.number <= last).max()), since=0)
-        except ContradictionError:
-            return False
-        except BrokenWalkError:
-            pass
-        return True
 
     def _forecast_holds(self, first: av.VideoFrame) -> bool:
         """Whether the decoder confirms the table where packets are known to mislead. Damage is no contradiction.
@@ -120,8 +108,9 @@ class PyavVideo(Video):
         if table.counted:
             return True
         try:
-            if self._source.layout.reorders and table.in_decode_order:
-                self._begin(1, 0).advance_to_reordering()
+            unordered = self._source.layout.reorders and table.in_decode_order
+            if unordered and not self._begin(1, 0).agrees_about_reordering():
+                return False
             for rank in (*((1,) if first.interlaced_frame else ()), *table.doubtful):
                 start = int(table.start[max(rank - 1, 0)])
                 walk = self._begin(1, start)

@@ -8,7 +8,7 @@ from av.packet import Packet
 from av.video.frame import PictureType
 from av.video.stream import VideoStream
 
-from videomamba.video.frame_table import FrameTable
+from videomamba.video.frame_table import MOST_REORDERED, FrameTable
 from videomamba.video.packets import READ_ERRORS, Packets, is_flush
 
 DAMAGED = "is damaged and cannot be decoded; copy or download the file again, or re-encode it"
@@ -50,6 +50,21 @@ class Walk:
         self._contradicted = shown != list(range(shown[0], shown[0] + len(shown)))
         return shown[0]
 
+    def agrees_up_to(self, number: int) -> bool:
+        """Whether the decoder returns what the table says from the packets up to `number`."""
+        number += MOST_REORDERED + self._stream.codec_context.thread_count  # it returns pictures that much later
+        while self._number <= number and not self._contradicted and self._step(keep=self._next):
+            self._kept.clear()
+        return not self._contradicted
+
+    def agrees_about_reordering(self) -> bool:
+        """The same up to the first picture that is predicted from both sides; without one, up to the end."""
+        seen = False
+        while not (seen or self._contradicted) and self._step(keep=self._next):
+            seen = any(frame.pict_type == PictureType.B for frame in self._kept.values())
+            self._kept.clear()
+        return self.agrees_up_to(self._number)
+
     def advance(self, rank: int, *, since: int) -> av.VideoFrame:
         """The picture `rank`; earlier pictures are dropped.
 
@@ -67,14 +82,6 @@ class Walk:
         if self._contradicted or ended or rank not in self._kept:
             raise BrokenWalkError(DAMAGED) if self.damaged else ContradictionError("is not where its packet says")
         return self._kept[rank]
-
-    def advance_to_reordering(self) -> None:
-        """Decode until the table has proven right about a picture that is predicted from both sides, or to the end."""
-        seen = False
-        while not seen and self._step(keep=self._next):
-            seen = any(frame.pict_type == PictureType.B for frame in self._kept.values())
-        last = min(self._next + 1, len(self._table) - 1)
-        self.advance(last, since=0)
 
     def _step(self, keep: int = 0) -> bool:
         """Decode one packet; False at the end."""
