@@ -364,18 +364,22 @@ class TestDamage:
             open_video(path)
 
 
+def damage_a_packet(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    with av.open(str(path)) as container:
+        hit = [packet for packet in container.demux(video=0) if packet.size][15]
+    junk = np.random.default_rng(0).integers(0, 256, hit.size - 6).astype(np.uint8).tobytes()
+    content[hit.pos + 6 : hit.pos + hit.size] = junk
+    path.write_bytes(content)
+
+
 class TestMemory:
     @pytest.mark.parametrize("damaged", [False, True])
-    def test_nothing_waits_for_the_garbage_collector(self, clip: Clip, tmp_path: Path, damaged: bool) -> None:
+    def test_nothing_waits_for_the_garbage_collector(self, tmp_path: Path, damaged: bool) -> None:
         """Frames and decoders in reference cycles stay until Python looks for such: gigabytes for large pictures."""
-        path = tmp_path / "clip.mp4"
-        content = bytearray(encode(path, RECIPES["h264.mp4"], display=(90, False, False)).read_bytes())
+        path = encode(tmp_path / "clip.mp4", RECIPES["h264.mp4"], display=(90, False, False))
         if damaged:
-            with av.open(str(path)) as container:
-                hit = [p for p in container.demux(video=0) if p.size][15]
-            junk = np.random.default_rng(0).integers(0, 256, hit.size - 6).astype(np.uint8).tobytes()
-            content[hit.pos + 6 : hit.pos + hit.size] = junk
-            path.write_bytes(content)
+            damage_a_packet(path)
 
         def read() -> bool:
             try:
