@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Self
@@ -47,6 +48,16 @@ def nearest_name(name: str, known: Iterable[str], *, otherwise: str) -> str:
     """Advice for an unknown `name`: "did you mean 'tiny'?" with the closest of `known`, `otherwise` if none is close."""
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f"did you mean {close[0]!r}?" if close else otherwise
+
+
+def one_form(name: str) -> str:
+    """A class name in Unicode's composed form, NFC. macOS may store "é" as two characters, lists write it as one."""
+    return name if name.isascii() else unicodedata.normalize("NFC", name)
+
+
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """ "1 epoch", "2 epochs"; `plural` where it is not `noun` with an s."""
+    return f"{number} {noun if number == 1 else plural or noun + 's'}"
 
 
 def _require(condition: bool, message: str) -> None:
@@ -223,9 +234,26 @@ class Symmetries:
     backwards: tuple[int, ...] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class IgnoredFile:
+    """A file or folder below that of a data set or a command that is not read, and why.
+
+    `empty_class`: the folder of a class that holds no videos.
+    """
+
+    path: str
+    reason: str
+    empty_class: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"
+
+
 @dataclass(frozen=True, repr=False)
 class VideoSet:
     """One split of a data set: its records, all with the same kind of annotation, and the class names in index order.
+
+    `ignored` are the files in its folders that are no records.
 
     Only classification has class names. `task` follows from both: a set without records or annotations, and without
     class names, is "unlabelled".
@@ -237,6 +265,7 @@ class VideoSet:
     records: tuple[VideoRecord, ...]
     labels: tuple[str, ...] = ()
     symmetries: Symmetries = Symmetries()
+    ignored: tuple[IgnoredFile, ...] = field(default=(), compare=False)
     task: Task = field(init=False)
 
     def __post_init__(self) -> None:
@@ -372,9 +401,9 @@ class Preprocess(Settings):
 
 
 def check_labels(labels: Sequence[str], num_classes: int, source: str) -> tuple[str, ...]:
-    """`labels` as a tuple, or VideoMambaError when their number is not the model's number of classes."""
+    """`labels` as a tuple in `one_form`, or VideoMambaError when their number is not the model's number of classes."""
     if len(labels) != num_classes:
         raise VideoMambaError(
             f"{source}: {len(labels)} class names for a model with {num_classes} classes; give one name per class"
         )
-    return tuple(labels)
+    return tuple(map(one_form, labels))

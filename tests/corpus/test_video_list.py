@@ -35,7 +35,12 @@ def test_folders_and_files(tmp_path: Path) -> None:
     for name in ("b/10.mp4", "b/9.mp4", "a.mp4"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    assert read_videos([tmp_path]).names == ("a.mp4", "b/9.mp4", "b/10.mp4")
+    (tmp_path / "b" / "notes.txt").touch()
+    (tmp_path / "@eaDir").mkdir()
+    (tmp_path / "@eaDir" / "thumb.jpg").touch()
+    found = read_videos([tmp_path])
+    assert found.names == ("a.mp4", "b/9.mp4", "b/10.mp4")
+    assert [file.path for file in found.ignored] == [str(tmp_path / "b" / "notes.txt")]
     files = [str(tmp_path / "b/10.mp4"), str(tmp_path / "a.mp4")]
     assert read_videos(files).names == tuple(files)
     assert read_videos(files[:1]).names == (files[0],)

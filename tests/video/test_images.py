@@ -14,7 +14,7 @@ import torch
 from tests.video.clips import Picture, draw
 from videomamba.data.clips.transforms import to_clip
 from videomamba.schema import Frames, Preprocess, VideoError, VideoMambaError
-from videomamba.video.open import find_videos, open_video
+from videomamba.video.open import open_video
 from videomamba.video.picture import contact_sheet, write_png
 
 
@@ -120,61 +120,6 @@ class TestImage:
         (tmp_path / "text.jpg").write_text("hello")
         with pytest.raises(VideoError, match=r"text\.jpg: this image cannot be read"):
             open_video(tmp_path / "text.jpg")
-
-
-class TestFind:
-    def test_file_is_itself(self, tmp_path: Path) -> None:
-        (tmp_path / "strange.name").touch()
-        assert find_videos(tmp_path / "strange.name") == [tmp_path / "strange.name"]
-
-    def test_tree(self, tmp_path: Path) -> None:
-        for name in (
-            "b/10.mp4",
-            "b/9.MKV",
-            "a.webm",
-            "b/cover.jpg",
-            "b/notes.txt",
-            ".hidden/x.mp4",
-            ".y.mp4",
-            "logo.png",
-        ):
-            (tmp_path / name).parent.mkdir(exist_ok=True)
-            (tmp_path / name).touch()
-        for name in ("frames/1.jpg", "frames/2.jpg", "frames/labels.csv", "nothing/readme.md"):
-            (tmp_path / name).parent.mkdir(exist_ok=True)
-            (tmp_path / name).touch()
-        found = [str(path.relative_to(tmp_path)) for path in find_videos(tmp_path)]
-        assert found == ["a.webm", "b/9.MKV", "b/10.mp4", "frames"]
-
-    def test_folder_of_images_is_one_video(self, folder: Path) -> None:
-        assert find_videos(folder) == [folder]
-
-    def test_loop_of_links(self, tmp_path: Path) -> None:
-        (tmp_path / "below").mkdir()
-        (tmp_path / "below" / "a.mp4").touch()
-        (tmp_path / "below" / "up").symlink_to(tmp_path)
-        assert find_videos(tmp_path) == [tmp_path / "below" / "a.mp4"]
-
-    def test_nothing(self, tmp_path: Path) -> None:
-        with pytest.raises(VideoError, match="no videos in this folder"):
-            find_videos(tmp_path)
-        with pytest.raises(VideoError, match="no such file"):
-            find_videos(tmp_path / "missing")
-        with pytest.raises(VideoError, match="cannot be opened"):
-            find_videos(tmp_path / ("x" * 300))
-
-    @pytest.mark.skipif(not Path("/dev/null").is_char_device(), reason="needs /dev/null")
-    def test_device(self) -> None:
-        with pytest.raises(VideoError, match="neither a file nor a folder"):
-            find_videos("/dev/null")
-
-    def test_unreadable(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        def deny(self: Path) -> None:
-            raise PermissionError(13, "Permission denied", str(self))
-
-        monkeypatch.setattr(Path, "iterdir", deny)
-        with pytest.raises(VideoError, match="Permission denied"):
-            find_videos(tmp_path)
 
 
 @pytest.fixture

@@ -47,8 +47,9 @@ def check(
     """Read a data set as training would, open each video, and report its contents and faults.
 
     Reports the classes, durations, frames and sizes; files that are missing or cannot be read; videos that are in two splits,
-    or twice in one, or have two labels; spans outside of their video. The exit code is 1 if training or evaluation would fail
-    or mislead; empty classes, repeated lines and similar faults are notes.
+    or twice in one, or have two labels; spans outside of their video; files in its folders that are ignored. The exit code is
+    1 if training or evaluation would fail or mislead; classes without videos in a list, ignored files, repeated lines and
+    similar faults are notes.
     """
     from pydantic import ValidationError
 
@@ -76,7 +77,7 @@ def check(
         option = str(first["loc"][0]).replace("_", "-")
         raise VideoMambaError(f"--{option} {first['input']}: {first['msg'].lower()}") from None
     with counter("opening") as tick:
-        splits: tuple[Split, ...] = ("train", "val", "test") if split == "all" else (split,)
+        splits: tuple[Split, ...] | None = None if split == "all" else (split,)
         try:
             report = check_dataset(
                 settings, splits, annotated=not unlabelled, decode=decode, workers=workers, progress=tick
@@ -88,7 +89,7 @@ def check(
             print_json(line)
     else:
         _print(report, decoded=decode)
-        if "test" in splits and len(report.splits) < len(splits):
+        if splits is None and [s.split for s in report.splits] == ["train", "val"]:
             print("There is no test split: the videos of val are used.")
     return 0 if report.ok else 1
 

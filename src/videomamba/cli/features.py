@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from videomamba.cli.model_options import ClipsByCrops, Network, NetworkOptions, check_files
+from videomamba.cli.model_options import ClipsByCrops, Network, NetworkOptions, check_files, note_ignored
 from videomamba.cli.output import Json, VideoBar, note, print_json, usable_device
 from videomamba.corpus.extract import SHARD_SIZE, extract, extract_one
 from videomamba.corpus.features import FeatureConfig, Features
@@ -53,8 +53,9 @@ def features(
     """Turn videos into vectors. Without --out they are described, or printed with --json.
 
     A folder as --out takes any number of videos. The run may be interrupted at any moment, and the same command resumes it.
-    Under torchrun each process does its share; --engine ray uses a cluster. Videos that fail are listed, the others are
-    still done, and the exit code is then 1 (under torchrun, that of the process that ends last). The weights need no head.
+    Under torchrun each process does its share; --engine ray uses a cluster, on its CPUs unless --device names another. Videos
+    that fail are listed, the others are still done, and the exit code is then 1 (under torchrun, that of the process that
+    ends last). The weights need no head.
     """
     from videomamba.corpus.video_list import read_videos
 
@@ -67,7 +68,10 @@ def features(
     config = FeatureConfig(net.model, views, _rate(per_frame), net.frames, net.size, net.device, net.precision)
     if engine == "local":
         config = replace(config, device=usable_device(_own_device(config.device)))
+    elif config.device == "auto":  # this machine need not have the devices of the cluster
+        config = replace(config, device="cpu")
     videos = read_videos(files)
+    note_ignored(videos.ignored)
     if file is not None and len(videos) > 1:
         raise VideoMambaError(f"--out {out}: holds one video, here are {len(videos)}; give a folder, without a dot")
     if out is None:
@@ -129,10 +133,12 @@ def _file(out: str) -> Path | None:
 
 def _own_device(name: str) -> str:
     """Of several processes on a machine each takes a GPU of its own."""
-    if name != "cuda" or "LOCAL_RANK" not in os.environ:
+    if name not in ("auto", "cuda") or "LOCAL_RANK" not in os.environ:
         return name
     import torch
 
+    if name == "auto" and not torch.cuda.is_available():
+        return name
     return f"cuda:{int(os.environ['LOCAL_RANK']) % max(torch.cuda.device_count(), 1)}"
 
 

@@ -12,7 +12,7 @@ from tyro.conf import Positional, arg
 from videomamba.cli.output import note, usable_device
 
 if TYPE_CHECKING:
-    from videomamba.schema import VideoError
+    from videomamba.schema import IgnoredFile, VideoError
     from videomamba.serving.predictor import Predictor
 
 Result = TypeVar("Result")
@@ -40,7 +40,7 @@ class NetworkOptions:
     model: Annotated[str, arg(help="zoo name (see `videomamba zoo`) or weights file")] = "videomamba_micro_synthetic"
     frames: Annotated[int | None, arg(metavar="T", help="frames in a clip", help_behavior_hint=_TRAINED)] = None
     size: Annotated[int | None, arg(metavar="PIXELS", help="side of the picture", help_behavior_hint=_TRAINED)] = None
-    device: Annotated[str, arg(help="cpu, cuda, mps, ...")] = "cpu"
+    device: AnyDevice = "auto"
     precision: Precision = "fp32"
 
 
@@ -112,18 +112,28 @@ def check_files(command: str, files: Sequence[str]) -> None:
 
 
 def find_files(command: str, files: Sequence[str]) -> list[Path | VideoError]:
-    """The videos at each of `files`, or the error of a file that is none."""
+    """The videos at each of `files`, or the error of a file that is none. Ignored files are named on stderr."""
     from videomamba.schema import VideoError
-    from videomamba.video.open import find_videos
+    from videomamba.video.find import search_videos
 
     check_files(command, files)
     paths: list[Path | VideoError] = []
     for name in files:
         try:
-            paths += find_videos(name)
+            found = search_videos(name)
         except VideoError as error:
             paths.append(error)
+        else:
+            paths += found.videos
+            note_ignored(found.ignored)
     return paths
+
+
+def note_ignored(ignored: Sequence[IgnoredFile]) -> None:
+    from videomamba.video.find import describe_ignored
+
+    for line in describe_ignored(ignored):
+        note(f"ignored {line}")
 
 
 def each(paths: Sequence[Path | VideoError], look: Callable[[Path], Result]) -> Iterator[Result | VideoError]:

@@ -77,16 +77,15 @@ def print_answers(
 
 
 def usable_device(name: str) -> str:
-    import torch
-
+    """The name of the device, of the best one for "auto". Raises VideoMambaError when it cannot be used here."""
+    from videomamba.device import find_device
     from videomamba.schema import VideoMambaError
 
     try:
-        torch.zeros(1, device=name).item()  # a device such as "meta" makes tensors that hold nothing
-    except (RuntimeError, AssertionError, ImportError) as error:
+        return str(find_device(name))
+    except (RuntimeError, ValueError, TypeError, AssertionError, ImportError) as error:
         reason = str(error).splitlines()[0].split(". ")[0]
         raise VideoMambaError(f"--device {name}: not usable here ({reason}); try --device cpu") from None
-    return name
 
 
 def print_table(columns: list[str], rows: list[list[str]], *, left: tuple[int, ...] = (0,)) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from tyro.conf import arg
 
-from videomamba.cli.model_options import Files, check_files
+from videomamba.cli.model_options import Files, check_files, note_ignored
 from videomamba.cli.output import progress
 from videomamba.data.settings import Augmentation
 from videomamba.schema import Preprocess
@@ -34,7 +34,7 @@ def sheet(
     from videomamba.data.augment.sheet import training_sheet
     from videomamba.schema import VideoMambaError
     from videomamba.training.draws import Draws
-    from videomamba.video.open import find_videos
+    from videomamba.video.find import search_videos
     from videomamba.video.picture import write_png
 
     check_files("data sheet", files)
@@ -48,7 +48,9 @@ def sheet(
 
         config = preset_or_file(like)
         clip, augment = config.clip, config.augment
-    paths = [path for given in files for path in find_videos(given)][:videos]
+    found = [search_videos(given) for given in files]
+    note_ignored([file for one in found for file in one.ignored])
+    paths = [path for one in found for path in one.videos][:videos]
     reading = progress(paths, total=len(paths), what="reading")
     write_png(out, training_sheet(reading, clip, augment, samples=samples, draws=Draws(seed).sheet))
     for i, path in enumerate(paths):

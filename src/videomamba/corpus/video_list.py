@@ -8,16 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from videomamba.data.sets.formats.table import SUFFIXES, read_rows, read_text
-from videomamba.schema import VideoMambaError
-from videomamba.video.open import find_videos
+from videomamba.schema import IgnoredFile, VideoMambaError
+from videomamba.video.find import find_videos, search_videos
 
 
 @dataclass(frozen=True, repr=False)
 class VideoList:
-    """`names[i]` is the name of the video at `paths[i]` in results: its path in the list, or below the folder."""
+    """`names[i]` is the name of the video at `paths[i]` in results: its path in the list, or below the folder.
+
+    `ignored` are the other files of the folder.
+    """
 
     names: tuple[str, ...]
     paths: tuple[Path, ...]
+    ignored: tuple[IgnoredFile, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.names) != len(self.paths):
@@ -53,10 +57,10 @@ def read_videos(given: Sequence[str | Path]) -> VideoList:
         if is_list(one):
             names = tuple(_lines_of(Path(one)))
             return VideoList(names, tuple(Path(one).parent / name for name in names))
-        found = find_videos(one)
-        below = len(found) > 1 or found[0] != Path(one)
-        names = tuple(path.relative_to(one).as_posix() if below else str(path) for path in found)
-        return VideoList(names, tuple(found))
+        found = search_videos(one)
+        below = found.videos != (Path(one),)
+        names = tuple(path.relative_to(one).as_posix() if below else str(path) for path in found.videos)
+        return VideoList(names, found.videos, found.ignored)
     for path in given:
         if is_list(path) or find_videos(path) != [Path(path)]:
             raise VideoMambaError(

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from videomamba.schema import Preprocess, Views
+from videomamba.schema import Preprocess, Views, counted
 
 
 @dataclass(frozen=True)
@@ -169,13 +169,9 @@ def describe_protocol(preprocess: Preprocess, views: Views, *, regression: bool 
     The size is width x height.
     """
     height, width = preprocess.image_size
-    frames = f"{_count(preprocess.num_frames, 'frame')} {preprocess.sampling}"
+    frames = f"{counted(preprocess.num_frames, 'frame')} {preprocess.sampling}"
     if preprocess.sampling == "dense":
         frames += f" every {preprocess.sampling_rate}"
     size = f"{width}x{height}" + (f" (crop ratio {preprocess.crop_ratio:g})" if preprocess.crop_ratio < 1 else "")
     merging = "mean over views" if regression else "softmax then mean over views"
-    return f"{_count(views.clips, 'clip')} x {_count(views.crops, 'crop')}, {frames}, {size}, {merging}"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    return f"{counted(views.clips, 'clip')} x {counted(views.crops, 'crop')}, {frames}, {size}, {merging}"

@@ -21,6 +21,7 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from videomamba.device import find_device
 from videomamba.schema import VideoMambaError
 
 if TYPE_CHECKING:
@@ -47,11 +48,11 @@ class Processes:
             raise VideoMambaError("run.strategy: fsdp shards the weights over processes; start several with torchrun")
         try:
             if self.world == 1:
-                self.device = _usable(device)
+                self.device = find_device(device)
             else:
                 self._fabric = _launched(device, self.world, sharded=self.sharded)
                 self.rank, self.device = self._fabric.global_rank, self._fabric.device
-        except (RuntimeError, ValueError, TypeError, AssertionError) as error:
+        except (RuntimeError, ValueError, TypeError, AssertionError, ImportError) as error:
             reason = str(error).splitlines()[0]
             raise VideoMambaError(f"device {device}: cannot be used here ({reason}); try cpu") from error
 
@@ -124,16 +125,6 @@ class Processes:
         items: list[Item | None] = [None] * self.world
         dist.all_gather_object(items, item)
         return items  # type: ignore[return-value]
-
-
-def _usable(name: str) -> torch.device:
-    """The device called `name`, after a test of it; auto: the best available."""
-    device = torch.device(name) if name != "auto" else torch.accelerator.current_accelerator(check_available=True)
-    tried = torch.zeros(1, device=device or torch.device("cpu"))
-    tried.item()  # fails on a device without data, such as "meta"
-    if tried.is_cuda:
-        torch.cuda.set_device(tried.device)
-    return tried.device
 
 
 def _launched(device: str, world: int, *, sharded: bool) -> Fabric:

@@ -1,4 +1,4 @@
-"""Opens videos (files, folders of images, single images), and finds them in folders."""
+"""Opens videos: files, folders of images, single images."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from videomamba.video.base import Video
 from videomamba.video.images import ImageVideo
 from videomamba.video.pyav import PyavVideo
 
-__all__ = ["IMAGE_SUFFIXES", "VIDEO_SUFFIXES", "Backend", "Video", "find_videos", "open_video"]
+__all__ = ["IMAGE_SUFFIXES", "VIDEO_SUFFIXES", "Backend", "Video", "open_video"]
 
 Backend = Literal["pyav", "torchcodec"]
 
@@ -20,8 +20,6 @@ VIDEO_SUFFIXES = frozenset(
     {".3gp", ".asf", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf"}
     | {".ogv", ".ts", ".vob", ".webm", ".wmv"}
 )
-
-_NEITHER = "is neither a file nor a folder; give a video file"
 
 
 def open_video(path: str | Path, backend: Backend = "pyav", *, fps: float = 1.0, threads: int | None = None) -> Video:
@@ -33,7 +31,7 @@ def open_video(path: str | Path, backend: Backend = "pyav", *, fps: float = 1.0,
     Raises VideoError, one line that starts with the path, when there is no such file, the folder has no images, or the
     file is empty, no video, or damaged at its start; VideoMambaError when the backend is not installed.
     """
-    path = _existing(path)
+    path = existing(path)
     if path.is_dir():
         images = _images_in(path)
         if not images:
@@ -41,7 +39,7 @@ def open_video(path: str | Path, backend: Backend = "pyav", *, fps: float = 1.0,
             raise VideoError(path, f"no images in this folder; give a video file or a folder with {kinds} files")
         return ImageVideo(path, images, fps=fps)
     if not path.is_file():
-        raise VideoError(path, _NEITHER)
+        raise VideoError(path, "is neither a file nor a folder; give a video file")
     if path.stat().st_size == 0:
         raise VideoError(path, "the file is empty; copy or download it again")
     if path.suffix.lower() in IMAGE_SUFFIXES:
@@ -55,55 +53,34 @@ def open_video(path: str | Path, backend: Backend = "pyav", *, fps: float = 1.0,
     raise ValueError(f"backend must be 'pyav' or 'torchcodec', got {backend!r}")
 
 
-def find_videos(path: str | Path) -> list[Path]:
-    """The videos at `path`: itself if it is a file, else all video files below the folder, sorted by path.
-
-    A folder that holds images, but neither video files nor folders, is one video. Hidden ones are ignored.
-    Raises VideoError when there is no such file or folder, or no video in it.
-    """
-    path = _existing(path)
-    if path.is_file():
-        return [path]
-    if not path.is_dir():
-        raise VideoError(path, _NEITHER)
-    try:
-        found = _videos_below(path, frozenset())
-    except OSError as error:
-        reason = f"cannot be listed ({error.strerror}: {error.filename}); check its permissions"
-        raise VideoError(path, reason) from error
-    if not found:
-        raise VideoError(path, f"no videos in this folder; files ending in {', '.join(sorted(VIDEO_SUFFIXES))} count")
-    return sorted(found, key=_natural)
-
-
-def _existing(path: str | Path) -> Path:
+def existing(path: str | Path) -> Path:
+    """`path` as a Path. Raises VideoError when there is no such file or folder, or it cannot be opened."""
     path = Path(path)
     try:
         path.stat()
     except (FileNotFoundError, NotADirectoryError):
+        if broken := broken_link(path):
+            raise VideoError(path, broken) from None
         raise VideoError(path, "no such file or folder; check the spelling and the current folder") from None
     except OSError as error:  # a name that is too long, a folder without permission
         raise VideoError(path, f"cannot be opened ({error.strerror}); check its name and its permissions") from error
     return path
 
 
-def _videos_below(folder: Path, above: frozenset[Path]) -> list[Path]:
-    """`above` are the parent folders: a link back to one of them is not followed."""
-    above |= {folder.resolve()}
-    entries = [e for e in folder.iterdir() if not e.name.startswith(".")]
-    folders = [e for e in entries if e.is_dir()]
-    videos = [e for e in entries if e.is_file() and e.suffix.lower() in VIDEO_SUFFIXES]
-    if not folders and not videos:
-        return [folder] if _images_in(folder) else []
-    return videos + [v for below in folders if below.resolve() not in above for v in _videos_below(below, above)]
+def broken_link(path: Path) -> str:
+    """The reason why the link at `path` cannot be read, "" for a path that is no link or has its target."""
+    if not path.is_symlink() or path.exists():
+        return ""
+    return f"is a link to {path.readlink()}, which is missing; restore that file or remove the link"
 
 
 def _images_in(folder: Path) -> list[Path]:
     files = (f for f in folder.iterdir() if f.suffix.lower() in IMAGE_SUFFIXES and not f.name.startswith("."))
-    return sorted((f for f in files if f.is_file()), key=_natural)
+    # A link without its target is a frame too: it fails by its name instead of being left out.
+    return sorted((f for f in files if f.is_file() or broken_link(f)), key=natural_order)
 
 
-def _natural(path: Path) -> tuple[tuple[tuple[int, str], ...], ...]:
+def natural_order(path: Path) -> tuple[tuple[tuple[int, str], ...], ...]:
     """Sorts runs of digits as numbers, name by name: clip2/9.jpg, clip2/10.jpg, clip10/1.jpg."""
 
     def pieces(name: str) -> tuple[tuple[int, str], ...]:

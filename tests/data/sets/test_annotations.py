@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from videomamba.data.sets.annotations import read_dataset
+from videomamba.data.sets.annotations import own_splits, read_dataset
 from videomamba.data.sets.formats.entry import Split
 from videomamba.data.sets.symmetry import LEFT_RIGHT, swapped_classes
 from videomamba.data.settings import DataSettings
@@ -328,6 +328,52 @@ class TestFolder:
         ):
             read_dataset(DataSettings(root=tmp_path), "train")
 
+    def test_all_and_own_splits(self, tmp_path: Path) -> None:
+        touch(tmp_path, "one/a/1.mp4", "one/b/1.mp4", "cut/train/a/1.mp4", "cut/val/a/2.mp4", "cut/test/a/3.mp4")
+        one, cut = DataSettings(root=tmp_path / "one"), DataSettings(root=tmp_path / "cut")
+        assert (own_splits(one), own_splits(cut)) == (("train",), ("train", "val", "test"))
+        assert labels_of(read_dataset(one, "all")) == [0, 1], "one video of a class is enough"
+        assert names_of(read_dataset(cut, "all")) == ["1.mp4", "2.mp4", "3.mp4"]
+
+    def test_a_video_outside_the_classes_is_named(self, tmp_path: Path) -> None:
+        touch(tmp_path, "one/a/1.mp4", "one/b/1.mp4", "one/loose.mp4", "one/labels.md")
+        touch(tmp_path, "cut/train/a/1.mp4", "cut/val/a/2.mp4", "cut/loose.mp4", "cut/val/image.png")
+        for root, places in (("one", ["loose.mp4"]), ("cut", ["loose.mp4", "val/image.png"])):
+            ignored = read_dataset(DataSettings(root=tmp_path / root), "all").ignored
+            assert [Path(file.path).relative_to(tmp_path / root).as_posix() for file in ignored] == places
+            assert {file.reason for file in ignored} == {"is in no folder of a class; move it into one"}
+
+    def test_one_name_in_two_unicode_forms_is_one_class(self, tmp_path: Path) -> None:
+        composed, decomposed = "Caf\u00e9", "Cafe\u0301"
+        touch(
+            tmp_path, f"train/{decomposed}/1.mp4", f"train/{composed}/2.mp4", "train/run/3.mp4", f"val/{composed}/4.mp4"
+        )
+        settings = DataSettings(root=tmp_path)
+        train = read_dataset(settings, "train")
+        assert train.labels == (composed, "run") and sorted(map(str, labels_of(train))) == ["0", "0", "1"]
+        assert all(Path(record.path).exists() for record in train.records), "paths are as stored"
+        assert labels_of(read_dataset(settings, "val")) == [0]
+        (tmp_path / "train.csv").write_text(f"a.mp4,{composed}\nb.mp4,{decomposed}\nc.mp4,run\n")
+        (tmp_path / "val.csv").write_text(f"d.mp4,{decomposed}\n")
+        listed = DataSettings(root=tmp_path, format="list")
+        assert labels_of(read_dataset(listed, "train")) == [0, 0, 1]
+        assert labels_of(read_dataset(listed, "val", labels=(decomposed, "run"))) == [0]
+        (tmp_path / "labels.txt").write_text(f"run\n{decomposed}\n")
+        assert labels_of(read_dataset(listed, "val")) == [1]
+
+    def test_a_copy_with_other_unicode_forms_is_divided_alike(self, tmp_path: Path) -> None:
+        forms = {"mac": "e\u0301", "other": "\u00e9"}
+        for root, form in forms.items():
+            touch(tmp_path, *(f"{root}/run/{form}{i}.mp4" for i in range(20)))
+        held = [
+            {
+                Path(r.path).name.replace(form, "")
+                for r in read_dataset(DataSettings(root=tmp_path / root), "val").records
+            }
+            for root, form in forms.items()
+        ]
+        assert held[0] == held[1] and len(held[0]) == 4
+
     def test_a_class_called_test(self, tmp_path: Path) -> None:
         touch(tmp_path, *(f"{name}/{i}.mp4" for name in ("test", "train", "car") for i in range(2)))
         assert read_dataset(DataSettings(root=tmp_path), "train").labels == ("car", "test", "train")
@@ -351,7 +397,7 @@ class TestFolder:
         fails(r"a/1\.mp4: is the only video of class 'a', but one must be held out")
         fails(r"no list here; looked for train, val, test and annotations", format="list")
         (tmp_path / "c").mkdir()
-        fails(r"c: no videos in this folder")
+        assert [file.empty_class for file in read_dataset(DataSettings(root=tmp_path), "all").ignored] == [True]
         touch(tmp_path, "c/1.mp4")
         os.renames(tmp_path / "c", tmp_path / "d" / "val" / "c")
         touch(tmp_path, "d/train/a/1.mp4")

@@ -136,6 +136,59 @@ class TestReport:
         ]
         assert report.ok
 
+    def folders(self, root: Path, videos: Path, *names: str) -> Path:
+        """Links to videos below `root`; a name that ends in a slash is an empty folder."""
+        for i, name in enumerate(names):
+            path = root / name
+            if name.endswith("/"):
+                path.mkdir(parents=True)
+            else:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.symlink_to(videos / f"{i % 5}.mp4")
+        return root
+
+    def test_a_class_folder_without_videos(self, tmp_path: Path, videos: Path) -> None:
+        names = [f"{name}/{i}.mp4" for name in ("run", "sit") for i in range(3)]
+        root = self.folders(tmp_path, videos, *names, "walk/", "val/")
+        report = check_dataset(DataSettings(root=root))
+        assert [split.records for split in report.splits] == [4, 2]
+        assert report.splits[0].classes == (("run", 2), ("sit", 2), ("val", 0), ("walk", 0))
+        serious = [(p.kind, p.split, p.path) for p in report.problems if p.serious]
+        assert serious == [("class", "train", str(root / "val")), ("class", "train", str(root / "walk"))]
+        assert "holds no videos; put some into it or remove the folder" in report.problems[-1].reason
+
+    def test_files_that_are_ignored(self, tmp_path: Path, videos: Path) -> None:
+        names = [f"{name}/{i}.mp4" for name in ("run", "sit") for i in range(3)]
+        root = self.folders(tmp_path, videos, *names, "loose.mp4", "run/@eaDir/0.mp4/thumb.jpg", "run/clip.mpv")
+        (root / "sit" / "gone.mp4").symlink_to("/nowhere/gone.mp4")
+        (root / "labels.md").touch()
+        report = check_dataset(DataSettings(root=root))
+        assert sorted((p.kind, p.serious, Path(p.path).name) for p in report.problems) == [
+            ("ignored", False, "clip.mpv"),
+            ("ignored", False, "loose.mp4"),
+            ("missing", True, "gone.mp4"),
+        ]
+        assert sum(split.records for split in report.splits) == 7
+
+    def test_a_set_of_test_videos_only(self, tmp_path: Path, videos: Path) -> None:
+        root = self.folders(tmp_path, videos, "test/run/0.mp4", "test/sit/1.mp4")
+        report = check_dataset(DataSettings(root=root))
+        assert [(s.split, s.records, s.classes) for s in report.splits] == [("test", 2, (("run", 1), ("sit", 1)))]
+        assert report.ok
+        (tmp_path / "list").mkdir()
+        listed = lists(tmp_path / "list", videos, test="@0.mp4,run\n@1.mp4,sit\n")
+        report = check_dataset(listed)
+        assert [(s.split, s.records, s.classes) for s in report.splits] == [("test", 2, (("run", 1), ("sit", 1)))]
+
+    def test_a_class_with_one_video(self, tmp_path: Path, videos: Path) -> None:
+        root = self.folders(tmp_path, videos, "run/0.mp4", "run/1.mp4", "sit/2.mp4", "sit/@eaDir/x.mp4")
+        report = check_dataset(DataSettings(root=root))
+        assert [(s.split, s.records) for s in report.splits] == [("all", 3)]
+        (problem,) = report.problems
+        assert problem.serious and "is the only video of class 'sit'" in problem.reason
+        with pytest.raises(VideoMambaError, match="is the only video of class 'sit'"):
+            check_dataset(DataSettings(root=root), ["train"])
+
     def test_listed_frames(self, tmp_path: Path) -> None:
         for i in range(1, 4):
             (tmp_path / "a").mkdir(exist_ok=True)

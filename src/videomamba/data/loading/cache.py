@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from videomamba.data.clips.transforms import covering
 from videomamba.data.loading.record_video import FrameSource, OpenRecord, open_record
 from videomamba.files import make_folder, write_atomically
-from videomamba.schema import Frames, Preprocess, VideoError, VideoRecord
+from videomamba.schema import Frames, Preprocess, VideoRecord
+from videomamba.video.open import existing
 
 _LAYOUT = 1
 """The layout of the files. Part of their names, so that files of another layout are not read."""
@@ -78,10 +79,7 @@ class FrameCache:
         yield CachedFrames(record.path, rows)
 
     def _file(self, record: VideoRecord) -> Path:
-        try:
-            status = Path(record.path).stat()
-        except OSError as error:
-            raise VideoError(record.path, f"cannot be opened ({error.strerror}); check the list and the root") from None
+        status = existing(record.path).stat()
         what = (_LAYOUT, record.path, record.span, record.num_frames, record.frame_name)
         name = repr((*what, status.st_mtime_ns, status.st_size, self.num_frames, self.size))
         digest = hashlib.blake2b(name.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()

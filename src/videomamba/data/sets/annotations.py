@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import get_args
 
 from videomamba.data.clips.windows import Windows
 from videomamba.data.loading.record_video import frame_names
 from videomamba.data.sets.formats.breakfast_coin import find_breakfast, find_coin
 from videomamba.data.sets.formats.classes import Classes, find_classes
-from videomamba.data.sets.formats.entry import Entry, Source, Split
+from videomamba.data.sets.formats.entry import Entry, Selection, Source, Split
 from videomamba.data.sets.formats.folder import (
     find_folder,
     find_imagenet,
@@ -51,16 +52,23 @@ _WITHOUT_ANNOTATIONS: Mapping[Format, Callable[[DataSettings], Source]] = {
 
 
 def read_dataset(
-    settings: DataSettings, split: Split, *, labels: Sequence[str] | None = None, annotated: bool = True
+    settings: DataSettings,
+    split: Selection,
+    *,
+    labels: Sequence[str] | None = None,
+    annotated: bool = True,
+    without_train: bool = False,
 ) -> VideoSet:
-    """The records of one split, in the order of their list, or sorted by path.
+    """The records of one split, in the order of their list, or sorted by path; of "all", every video of the data set once.
 
     If a data set has no validation split, `val_fraction` of the training videos of each class are held out, at least one
     and not all: the first when the paths below the root are hashed with `split_seed` and sorted. So the split is the same
-    in every run and changes little when videos are added. Without a test split, "test" is "val".
+    in every run and changes little when videos are added. Without a test split, "test" is "val". Files and empty class
+    folders that are ignored belong to the split whose folder has them; held-out videos have none of their own.
 
     The class names come from, in this order: `labels` or the file `settings.labels`, the data set, the sorted names in its
-    training list; class_0 and so on if that list has only indices. Mirroring keeps or swaps classes according to their
+    training list; class_0 and so on if that list has only indices. `without_train` lets the other splits name the classes
+    of a data set that has no training videos. Mirroring keeps or swaps classes according to their
     names; without names it is not allowed, except in known data sets.
 
     With `window` each video becomes its windows (policy "shorten" of `Windows.starts`); a video whose duration is in no
@@ -77,9 +85,21 @@ def read_dataset(
     _check(settings)
     source = _source(settings, annotated=annotated)
     entries = _entries(source, split, settings, annotated=annotated)
-    classes = find_classes(source, entries, settings, labels) if annotated else None
+    classes = find_classes(source, entries, settings, labels, without_train=without_train) if annotated else None
     records = tuple(record for entry in entries for record in _records(entry, classes, settings))
-    return VideoSet(split, records, () if classes is None else classes.names, _symmetries(source, classes))
+    ignored = tuple(file for part, files in source.ignored.items() if split in (part, "all") for file in files())
+    names = () if classes is None else classes.names
+    return VideoSet(split, records, names, _symmetries(source, classes), ignored)
+
+
+def own_splits(settings: DataSettings, *, annotated: bool = True) -> tuple[Split, ...]:
+    """The splits that the data set itself has, such as ("train",) where videos must be held out for validation.
+
+    Raises VideoMambaError as `read_dataset` does.
+    """
+    _check(settings)
+    parts = _source(settings, annotated=annotated).parts
+    return tuple(split for split in get_args(Split) if split in parts)
 
 
 def same_videos(settings: DataSettings, one: Split, other: Split) -> bool:
@@ -114,8 +134,11 @@ def _guess(settings: DataSettings, *, annotated: bool) -> Format:
     )
 
 
-def _entries(source: Source, split: Split, settings: DataSettings, *, annotated: bool) -> Sequence[Entry]:
+def _entries(source: Source, split: Selection, settings: DataSettings, *, annotated: bool) -> Sequence[Entry]:
     parts = source.parts
+    if split == "all":
+        everything = (entry for name in get_args(Split) if name in parts for entry in parts[name]())
+        return list(dict.fromkeys(everything))  # one list may serve two splits
     if split == "test" and split not in parts:
         split = "val"
     if "train" not in parts and split not in parts:

@@ -13,13 +13,15 @@ from statistics import median
 from typing import Literal
 
 from videomamba.data.loading.record_video import open_record
-from videomamba.data.sets.annotations import read_dataset
+from videomamba.data.sets.annotations import own_splits, read_dataset
+from videomamba.data.sets.formats.classes import numbered_class
 from videomamba.data.sets.formats.entry import Split
+from videomamba.data.sets.formats.held_out import HeldOutError
 from videomamba.data.settings import DataSettings
 from videomamba.schema import Task, VideoError, VideoMambaError, VideoRecord, VideoSet
 from videomamba.video.images import ImageVideo
 
-Kind = Literal["missing", "unreadable", "span", "label", "leak", "duplicate", "class"]
+Kind = Literal["missing", "unreadable", "span", "label", "leak", "duplicate", "class", "ignored"]
 
 _DECODED = 8
 _TOLERANCE = 1.0
@@ -102,7 +104,7 @@ class _Facts:
 
 def check_dataset(
     settings: DataSettings,
-    splits: Sequence[Split] = ("train", "val", "test"),
+    splits: Sequence[Split] | None = None,
     *,
     annotated: bool = True,
     decode: bool = False,
@@ -110,6 +112,9 @@ def check_dataset(
     progress: Callable[[int, int], None] | None = None,
 ) -> Report:
     """Read the splits and open each video: its frame table and the first picture, of listed frames also the last.
+
+    `splits` None: all that the data set has, or that are held out of its training videos. Files in its folders that are
+    ignored and class folders without videos are in the report too.
 
     With `decode`, 8 pictures spread over the video are decoded. `workers` threads share the work; `progress(done, total)`
     is called after each video. Nothing is changed or cached. Without `annotated`, labels are ignored.
@@ -119,18 +124,33 @@ def check_dataset(
     if workers < 1:
         raise VideoMambaError(f"workers: {workers} is too few; give at least 1")
     reading = settings.model_copy(update={"on_error": "skip"})  # reports unreadable videos together with all others
-    sets = [read_dataset(reading, split, annotated=annotated) for split in splits]
+    sets, problems = _read(reading, splits, annotated=annotated)
     validated = next((s.records for s in sets if s.name == "val"), None)
     sets = [s for s in sets if s.name != "test" or s.records != validated]  # without "test", a data set tests on "val"
     videos = {_identity(record): record for s in sets for record in s.records}
     facts = _open_all(videos, decode=decode, workers=workers, progress=progress)
-    problems = [
+    problems += [
         *(problem for s in sets for problem in _of_videos(s, facts)),
         *(problem for s in sets for problem in _of_repeats(s)),
         *_of_leaks(sets),
         *(problem for s in sets for problem in _of_classes(s)),
+        *(problem for s in sets for problem in _of_ignored(s)),
     ]
     return Report(tuple(_report(s, facts) for s in sets), tuple(problems))
+
+
+def _read(
+    settings: DataSettings, splits: Sequence[Split] | None, *, annotated: bool
+) -> tuple[list[VideoSet], list[Problem]]:
+    """The splits to check. Where no video can be held out, which is a problem, all videos are one set."""
+    own = own_splits(settings, annotated=annotated) if splits is None else ()
+    wanted = splits or (("train", "val", "test") if "train" in own else own)
+    try:
+        return [read_dataset(settings, split, annotated=annotated, without_train=True) for split in wanted], []
+    except HeldOutError as error:
+        if splits is not None:
+            raise
+        return [read_dataset(settings, "all", annotated=annotated)], [Problem("class", True, "all", "", str(error))]
 
 
 _Identity = tuple[str, int | None]
@@ -226,7 +246,7 @@ def _of_classes(videos: VideoSet) -> Iterator[Problem]:
         return
     counts = _counts(videos)
     empty = [name for name, count in counts if count == 0]
-    if videos.name == "train" and empty == [counts[0][0]] == ["class_0"]:
+    if videos.name == "train" and empty == [counts[0][0]] == [numbered_class(0)]:
         reason = "class 0 has no videos: do the labels count from 1? number the classes from 0"
         yield Problem("class", False, videos.name, "", reason)
     elif empty:
@@ -237,6 +257,13 @@ def _of_classes(videos: VideoSet) -> Iterator[Problem]:
         other = alike.setdefault(re.sub(r"[\W_]+", "", name.casefold()) or name, name)
         if other != name:
             yield Problem("class", False, videos.name, "", f"{other!r} and {name!r} are two classes; is one misspelt?")
+
+
+def _of_ignored(videos: VideoSet) -> Iterator[Problem]:
+    for file in videos.ignored:
+        kind: Kind = "class" if file.empty_class else "ignored"
+        # Training refuses a class folder without videos.
+        yield Problem(kind, file.empty_class and videos.name in ("train", "all"), videos.name, file.path, file.reason)
 
 
 def _counts(videos: VideoSet) -> list[tuple[str, int]]:

@@ -8,6 +8,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+from videomamba.data.sets.formats.classes import numbered_class
 from videomamba.data.sets.formats.entry import Entry, Source, Split
 from videomamba.data.sets.formats.file_index import FileIndex
 from videomamba.data.sets.formats.folder import the_root
@@ -101,7 +102,7 @@ def _coin_labels(file: Path) -> Sequence[str]:
         name = names.setdefault(facts["recipe_type"], facts["class"])
         if name != facts["class"]:
             raise VideoMambaError(f"{file.name}, {video}: recipe_type {facts['recipe_type']} is also {name}; fix it")
-    return [names.get(i, f"class_{i}") for i in range(max(names) + 1)]
+    return [names.get(i, numbered_class(i)) for i in range(max(names) + 1)]
 
 
 def _coin_database(file: Path) -> dict[str, dict[str, Any]]:

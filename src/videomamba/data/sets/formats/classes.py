@@ -10,14 +10,21 @@ from dataclasses import dataclass
 from videomamba.data.sets.formats.entry import Entry, Source
 from videomamba.data.sets.formats.table import read_names
 from videomamba.data.settings import DataSettings
-from videomamba.schema import ClassLabel, Number, VideoMambaError
+from videomamba.schema import ClassLabel, Number, VideoMambaError, one_form
 
 _INDEX = re.compile(r"[+-]?[0-9]{1,18}")  # longer ones are names: int() rejects the longest
 _FRACTION = re.compile(r"[+-]?[0-9]*\.[0-9]+")
 _SYNSET = re.compile(r"(n[0-9]{8}) ")  # a line of a labels file of ImageNet: n01440764 tench
-_UNNAMED = re.compile(r"class_[0-9]+")
 _MOST_CLASSES = 100_000
 """The limit for labels as indices: a larger number is an id or a time, and that many names would fill the memory."""
+
+
+_NUMBERED = re.compile(r"class_[0-9]+")
+
+
+def numbered_class(index: int) -> str:
+    """The name of a class of which only the index is known."""
+    return f"class_{index}"
 
 
 @dataclass(frozen=True)
@@ -30,7 +37,7 @@ class Classes:
     @property
     def named(self) -> bool:
         """Whether the names describe the classes, and are not class_0, class_1, ..."""
-        return not all(map(_UNNAMED.fullmatch, self.names))
+        return not all(map(_NUMBERED.fullmatch, self.names))
 
     def annotation(self, entry: Entry) -> ClassLabel | Number:
         """The annotation of an entry. Raises VideoMambaError for an unknown class name or the other kind."""
@@ -57,14 +64,23 @@ class Classes:
 
 
 def find_classes(
-    source: Source, entries: Sequence[Entry], settings: DataSettings, labels: Sequence[str] | None
+    source: Source,
+    entries: Sequence[Entry],
+    settings: DataSettings,
+    labels: Sequence[str] | None,
+    *,
+    without_train: bool = False,
 ) -> Classes:
     """The classes of a data set, for `entries` of any split; see `read_dataset` for the order of preference.
 
-    Raises VideoMambaError when the classes have no names, or two have the same name.
+    With `without_train` the other splits name the classes where there are no training videos. Raises VideoMambaError when
+    the classes have no names, or two have the same name.
     """
-    of_train = source.parts.get("train")
-    deciding = entries if of_train is None else of_train()
+    deciding = entries
+    if "train" in source.parts:
+        deciding = source.parts["train"]()
+    elif without_train:
+        deciding = [entry for part in source.parts.values() for entry in part()]
     written = {entry.label for entry in deciding if entry.label is not None}
     if not written:
         return Classes((), None)
@@ -74,7 +90,7 @@ def find_classes(
         names, where = known
         _check_distinct(names, where)
         return Classes(names, _mapping(names) if not indexed or written <= set(names) else None)
-    if of_train is None:
+    if "train" not in source.parts and not without_train:
         raise VideoMambaError(
             f"{entries[0].origin}: the class names come from the training list; give it with data.train, or data.labels"
         )
@@ -94,10 +110,10 @@ def _known_names(
 ) -> tuple[tuple[str, ...], str] | None:
     """(names, their source) if something other than the training list names the classes."""
     if labels is not None:
-        return tuple(labels), "labels"
+        return tuple(map(one_form, labels)), "labels"
     if settings.labels is not None:
         return read_names(settings.labels), str(settings.labels)
-    return None if source.labels is None else (tuple(source.labels()), str(settings.root))
+    return None if source.labels is None else (tuple(map(one_form, source.labels())), str(settings.root))
 
 
 def _mapping(names: Sequence[str]) -> dict[str, int]:
@@ -106,7 +122,7 @@ def _mapping(names: Sequence[str]) -> dict[str, int]:
 
 
 def _names_beside(entries: Sequence[Entry]) -> tuple[str, ...]:
-    """The names next to the indices, class_<index> for an index without name."""
+    """The names next to the indices, `numbered_class` for an index without name."""
     firsts: dict[int, Entry] = {}
     for entry in entries:
         if entry.label is not None:
@@ -120,7 +136,7 @@ def _names_beside(entries: Sequence[Entry]) -> tuple[str, ...]:
         raise VideoMambaError(f"{firsts[min(firsts)].origin}: label {min(firsts)} is below 0; count classes from 0")
     if max(firsts) >= _MOST_CLASSES:
         raise VideoMambaError(f"{firsts[max(firsts)].origin}: label {max(firsts)} is not a class index; count from 0")
-    names = tuple((e.name if (e := firsts.get(i)) else None) or f"class_{i}" for i in range(max(firsts) + 1))
+    names = tuple((e.name if (e := firsts.get(i)) else None) or numbered_class(i) for i in range(max(firsts) + 1))
     _check_distinct(names, entries[0].origin)
     return names
 

@@ -6,12 +6,16 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from videomamba.schema import VideoError
+from videomamba.schema import VideoError, one_form
+from videomamba.video.find import Kind, names_and_kinds
 from videomamba.video.open import VIDEO_SUFFIXES
 
 
 class FileIndex:
-    """The video files below `root`, at most `depth` folders down, by their path without the suffix."""
+    """The video files below `root`, at most `depth` folders down, by their path without the suffix.
+
+    A name that a list and the file system write in two Unicode forms is found; the path is the file system's.
+    """
 
     def __init__(self, root: Path, *, depth: int) -> None:
         self._root = str(root)
@@ -25,7 +29,7 @@ class FileIndex:
         """
         first = None
         for candidate in candidates:
-            found = self._files.get(candidate)
+            found = self._files.get(one_form(candidate))
             if found is not None:
                 return os.path.join(self._root, found)  # noqa: PTH118 strings: a Path for each video takes seconds
             first = first or candidate
@@ -36,16 +40,20 @@ class FileIndex:
             path = f"{folder}{name}"
             stem, suffix = os.path.splitext(path)  # noqa: PTH122
             if not is_folder and suffix.lower() in VIDEO_SUFFIXES:
-                self._files.setdefault(stem, path)
+                self._files.setdefault(one_form(stem), path)
             elif is_folder and depth > 0:
                 self._list(f"{path}/", depth - 1)
 
 
 def names_in(folder: str | Path) -> list[tuple[str, bool]]:
-    """(name, whether it is a folder), sorted, without hidden files. Raises VideoError when it cannot be listed."""
+    """(name, whether it is a folder), sorted, without those of the system. Raises VideoError when it cannot be listed."""
+    return [(name, kind == "folder") for name, kind in kinds_in(folder)]
+
+
+def kinds_in(folder: str | Path) -> list[tuple[str, Kind]]:
+    """As `video.find.names_and_kinds`, but raises VideoError when the folder cannot be listed."""
     try:
-        with os.scandir(folder) as entries:
-            return sorted((e.name, e.is_dir()) for e in entries if not e.name.startswith("."))
+        return names_and_kinds(folder)
     except OSError as error:
         raise VideoError(folder, f"cannot be listed ({error.strerror}); check the name and the permissions") from None
 

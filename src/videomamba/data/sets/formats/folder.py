@@ -3,33 +3,35 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 
 from videomamba.data.sets.formats.entry import Entry, Source, Split
-from videomamba.data.sets.formats.file_index import folders_in, names_in
+from videomamba.data.sets.formats.file_index import folders_in, kinds_in, names_in
 from videomamba.data.sets.formats.lists import SPLIT_NAMES, find_lists, read_list
 from videomamba.data.sets.formats.table import read_names
 from videomamba.data.sets.symmetry import LEFT_RIGHT, UP_DOWN, swapped_classes
 from videomamba.data.settings import DataSettings
-from videomamba.schema import Symmetries, VideoMambaError
+from videomamba.schema import IgnoredFile, Symmetries, VideoMambaError, one_form
 from videomamba.synthetic.actions import ACTIONS
 from videomamba.synthetic.dataset import SETTINGS_FILE, reversed_action
-from videomamba.video.open import IMAGE_SUFFIXES, find_videos
+from videomamba.video.find import search_videos, why_ignored
+from videomamba.video.open import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 
 
 def find_folder(settings: DataSettings) -> Source:
     """`root/<class>`, or `root/train/<class>` with val (or validation) and test next to it. Classes are sorted by name.
 
     In a class folder each video file is a video, and so is each folder of images at any depth; without either, each image
-    is a record. Folders are split folders only if all folders in the root are. Raises VideoMambaError for a mixture of
-    split folders with subfolders and other folders, because the meaning is unclear.
+    is a record. Other files are `Source.ignored`, as is a class folder without videos. Two folders whose names differ only
+    in their Unicode form are one class. Folders are split folders only if all folders in the root are. Raises
+    VideoMambaError for a mixture of split folders with subfolders and other folders, because the meaning is unclear.
     """
     root = the_root(settings)
-    parts = _split_folders(root) or {"train": root}
-    labels = partial(_classes, parts["train"]) if "train" in parts else None
-    return Source({split: cache(partial(_videos, folder)) for split, folder in parts.items()}, labels=labels)
+    folders = _split_folders(root) or {"train": root}
+    return _source({split: cache(partial(_videos, folder)) for split, folder in folders.items()}, root, folders)
 
 
 def find_videos_of_folder(settings: DataSettings) -> Source:
@@ -38,8 +40,8 @@ def find_videos_of_folder(settings: DataSettings) -> Source:
     The top folder counts as the class, so that the videos held out for validation are the same as with classes.
     """
     root = the_root(settings)
-    parts = _split_folders(root) or {"train": root}
-    return Source({split: cache(partial(_all_videos, folder)) for split, folder in parts.items()})
+    folders = _split_folders(root) or {"train": root}
+    return _source({split: cache(partial(_all_videos, folder)) for split, folder in folders.items()}, root)
 
 
 def find_imagenet(settings: DataSettings) -> Source:
@@ -57,7 +59,7 @@ def find_imagenet(settings: DataSettings) -> Source:
         return Source(parts, labels=labels, nameless_mirror=True)
     if labels is None:
         raise VideoMambaError(f"{root}: no ImageNet here; looked for train/<synset>/*.JPEG and lists such as train.txt")
-    return Source({split: cache(partial(_images, f)) for split, f in folders.items()}, labels=labels)
+    return _source({split: cache(partial(_images, folder)) for split, folder in folders.items()}, root, folders)
 
 
 def find_synthetic(settings: DataSettings) -> Source:
@@ -119,6 +121,34 @@ def _split_folders(root: Path) -> dict[Split, Path] | None:
     return folders
 
 
+@dataclass(frozen=True)
+class _Listing:
+    """The videos of a split and the other files in its folders."""
+
+    entries: list[Entry]
+    ignored: list[IgnoredFile]
+
+
+def _source(
+    listings: Mapping[Split, Callable[[], _Listing]], root: Path, folders: Mapping[Split, Path] | None = None
+) -> Source:
+    """A source whose classes are the folders in `folders`, of the training videos if there are any."""
+    of_classes = [folders["train"]] if folders and "train" in folders else list((folders or {}).values())
+    ignored = {split: partial(lambda listing: listing().ignored, listing) for split, listing in listings.items()}
+    if folders and root not in folders.values():  # files beside the folders of the splits
+        first = next(iter(ignored))
+        ignored[first] = partial(lambda rest: [*_beside_classes(root), *rest()], ignored[first])
+    return Source(
+        {split: partial(lambda listing: listing().entries, listing) for split, listing in listings.items()},
+        labels=partial(_class_names, of_classes) if of_classes else None,
+        ignored=ignored,
+    )
+
+
+def _class_names(folders: Sequence[Path]) -> Sequence[str]:
+    return sorted({one_form(name) for folder in folders for name in _classes(folder)})
+
+
 def _classes(folder: Path) -> Sequence[str]:
     names = folders_in(folder)
     if not names:
@@ -126,31 +156,63 @@ def _classes(folder: Path) -> Sequence[str]:
     return names
 
 
-def _videos(folder: Path) -> list[Entry]:
-    return [Entry(str(path), label=name) for name in _classes(folder) for path in _videos_of_class(folder / name)]
+def _videos(folder: Path) -> _Listing:
+    listing = _Listing([], _beside_classes(folder))
+    for name in _classes(folder):
+        found = search_videos(folder / name, may_be_empty=True)
+        videos, ignored = found.videos, found.ignored
+        if videos == (folder / name,):  # only images, neither videos nor folders
+            videos = tuple(folder / name / image for image in _image_names(folder / name))
+        listing.entries.extend(Entry(str(path), label=name) for path in videos)
+        listing.ignored.extend(ignored)
+        if not videos:
+            listing.ignored.append(_empty_class(folder / name, "videos", ignored))
+    if not listing.entries:
+        raise VideoMambaError(f"{folder}: its folders hold no videos; put the videos of each class into its folder")
+    return listing
 
 
-def _all_videos(folder: Path) -> list[Entry]:
-    tops = {path: path.relative_to(folder).parts for path in find_videos(folder)}
-    return [Entry(str(path), label=top[0] if len(top) > 1 else None) for path, top in tops.items()]
-
-
-def _videos_of_class(folder: Path) -> list[Path]:
-    found = find_videos(folder)
-    if found == [folder]:  # only images, neither videos nor folders
-        return [folder / name for name in _image_names(folder)]
+def _beside_classes(folder: Path) -> list[IgnoredFile]:
+    """The files beside the folders of the classes that look like videos; lists and notes are expected there."""
+    found = []
+    for name, kind in kinds_in(folder):
+        suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122
+        if kind == "broken link" or (kind == "file" and suffix in VIDEO_SUFFIXES | IMAGE_SUFFIXES):
+            path = folder / name
+            reason = (
+                why_ignored(path, kind) if kind == "broken link" else "is in no folder of a class; move it into one"
+            )
+            found.append(IgnoredFile(str(path), reason))
     return found
 
 
-def _images(folder: Path) -> list[Entry]:
-    entries = [
-        Entry(os.path.join(folder, name, image), label=name)  # noqa: PTH118 1.3 million Path objects take long
-        for name in _classes(folder)
-        for image in _image_names(folder / name)
-    ]
-    if not entries:
+def _all_videos(folder: Path) -> _Listing:
+    found = search_videos(folder)
+    tops = {path: path.relative_to(folder).parts for path in found.videos}
+    entries = [Entry(str(path), label=top[0] if len(top) > 1 else None) for path, top in tops.items()]
+    return _Listing(entries, list(found.ignored))
+
+
+def _images(folder: Path) -> _Listing:
+    listing = _Listing([], _beside_classes(folder))
+    for name in _classes(folder):
+        before = len(listing.entries)
+        for image, kind in kinds_in(folder / name):
+            path = os.path.join(folder, name, image)  # noqa: PTH118 1.3 million Path objects take long
+            if kind in ("file", "broken link") and os.path.splitext(image)[1].lower() in IMAGE_SUFFIXES:  # noqa: PTH122
+                listing.entries.append(Entry(path, label=name))
+            else:
+                listing.ignored.append(IgnoredFile(path, "is not an image of the class"))
+        if len(listing.entries) == before:
+            listing.ignored.append(_empty_class(folder / name, "images"))
+    if not listing.entries:
         raise VideoMambaError(f"{folder}: its folders hold no images; put the images of each class into its folder")
-    return entries
+    return listing
+
+
+def _empty_class(folder: Path, kind: str, ignored: Sequence[IgnoredFile] = ()) -> IgnoredFile:
+    others = f"; ignored {ignored[0]}" if ignored else ""
+    return IgnoredFile(str(folder), f"holds no {kind}; put some into it or remove the folder{others}", empty_class=True)
 
 
 def _image_names(folder: Path) -> list[str]:

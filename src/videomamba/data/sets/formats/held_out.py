@@ -8,7 +8,11 @@ from collections.abc import Sequence
 
 from videomamba.data.sets.formats.entry import Entry
 from videomamba.data.settings import DataSettings
-from videomamba.schema import VideoMambaError
+from videomamba.schema import VideoMambaError, one_form
+
+
+class HeldOutError(VideoMambaError):
+    """A class has too few videos to hold one out."""
 
 
 def held_out(
@@ -18,7 +22,7 @@ def held_out(
 
     Held out is the `val_fraction` of each class whose paths, hashed with `split_seed`, sort first: at least one video, not
     all. Without `annotated`, a class may have a single video: then the share is taken from all videos together.
-    Raises VideoMambaError for a class with a single video, or with all its videos held out for other classes.
+    Raises HeldOutError for a class with a single video, or with all its videos held out for other classes.
     """
     start = os.path.normpath(settings.root or (settings.train.parent if settings.train is not None else ""))
     paths = [os.path.normpath(entry.path) for entry in entries]  # a.mp4 and ./a.mp4 are one video
@@ -26,6 +30,7 @@ def held_out(
     firsts: dict[str | None, Entry] = {}
     for entry, path in zip(entries, paths, strict=True):
         below = path.removeprefix(start).replace("\\", "/").lstrip("/")
+        below = one_form(below)  # a copy on another system has the same split
         digest = hashlib.sha256(f"{settings.split_seed}/{below}".encode("utf-8", "surrogateescape")).hexdigest()
         classes.setdefault(entry.label, {})[path] = digest
         firsts.setdefault(entry.label, entry)
@@ -37,7 +42,7 @@ def held_out(
         if len(videos) < 2:
             first = firsts[label]
             kind = "the list" if label is None else f"class {label!r}"
-            raise VideoMambaError(
+            raise HeldOutError(
                 f"{f'{first.origin}: ' if first.origin else ''}{first.path}: is the only video of {kind}, but one must be "
                 "held out for validation; add videos, or give a validation split"
             )
@@ -45,7 +50,7 @@ def held_out(
         held.update(sorted(videos, key=videos.__getitem__)[:count])
     for label, videos in classes.items():
         if held.issuperset(videos):  # parts of one video may be of several classes
-            raise VideoMambaError(
+            raise HeldOutError(
                 f"{firsts[label].origin or firsts[label].path}: all videos of class {label!r} are held out for other "
                 "classes that they also show; give a validation split, or another --split-seed"
             )

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
 
+from videomamba.data.sets.formats.classes import numbered_class
 from videomamba.data.sets.formats.entry import Entry, Source, number
 from videomamba.data.sets.formats.file_index import FileIndex
 from videomamba.data.sets.formats.folder import the_root
@@ -112,7 +113,7 @@ def _cell(row: Row, column: str) -> str:
 
 
 def _labels(file: Path | None, task: LvuTask, settings: DataSettings) -> Sequence[str]:
-    names = {i: f"class_{i}" for i in range(NUM_CLASSES[task])}
+    names = {i: numbered_class(i) for i in range(NUM_CLASSES[task])}
     for row in _rows(file, settings) if file is not None else ():
         if {"class_id", "class_name"} <= set(row.cells) and row.cells["class_id"].isdigit():
             # The lists write \N for an unknown writer.

@@ -10,6 +10,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+from videomamba.data.sets.formats.classes import numbered_class
 from videomamba.data.sets.formats.entry import Entry, Source, Split
 from videomamba.data.sets.formats.file_index import FileIndex
 from videomamba.data.sets.formats.folder import the_root
@@ -50,7 +51,9 @@ def find_ssv2(settings: DataSettings, *, frames: bool = False) -> Source:
             "also in labels and annotations"
         )
     own = cache(partial(_read_labels, labels)) if labels else labels_beside(root)
-    return Source(parts, labels=own or (lambda: [f"class_{i}" for i in range(NUM_CLASSES)]), symmetries=Symmetries())
+    return Source(
+        parts, labels=own or (lambda: [numbered_class(i) for i in range(NUM_CLASSES)]), symmetries=Symmetries()
+    )
 
 
 def _official(root: Path, name: str) -> Path | None:

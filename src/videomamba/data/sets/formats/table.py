@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from videomamba.schema import VideoMambaError
+from videomamba.schema import VideoMambaError, one_form
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".txt")
 
@@ -50,11 +50,14 @@ def read_json(file: Path) -> Any:
 
 
 def read_names(file: Path) -> tuple[str, ...]:
-    """Class names, one per line, in index order. Raises VideoMambaError for an empty or repeated name, or no names."""
+    """Class names, one per line, in index order, each in `one_form`.
+
+    Raises VideoMambaError for an empty or repeated name, or no names.
+    """
     names = read_text(file).rstrip().split("\n")
     seen: dict[str, int] = {}
     for line, raw in enumerate(names, start=1):
-        name = raw.strip()
+        name = one_form(raw.strip())
         if not name:
             raise VideoMambaError(f"{file}, line {line}: is empty; give one class name per line")
         if name in seen:
