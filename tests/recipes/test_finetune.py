@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -28,9 +29,17 @@ def test_from_a_folder_to_a_model(
         out / "config.yaml",
     )
     assert [line.partition(":")[0] for line in lines] == ["data", "weights", "training"]
+    assert lines[-1].startswith("training: 1 epoch, 24 clips")
     assert isinstance(tuned.result, ClassificationResult) and tuned.result.num_videos == 3
     assert Predictor.from_pretrained(tuned.model)(videos / CLASSES[0] / "0.mp4").top.label in CLASSES
     assert "Fine-tuned on videos" in tuned.report.read_text() and tuned.settings.exists()
+
+    relabelled = shutil.copytree(videos, tmp_path / "relabelled")
+    (relabelled / CLASSES[0] / "0.mp4").rename(relabelled / CLASSES[1] / "moved.mp4")
+    before = tuned.model.read_bytes()
+    with pytest.raises(VideoMambaError, match=r"belongs to a run of .*, or --fresh to replace it$"):
+        finetune(relabelled, out, weights=PACKAGED, epochs=1, device="cpu")
+    assert tuned.model.read_bytes() == before
 
     with monkeypatch.context() as patch:
         patch.setattr(recipe, "finetune", lambda *_, **__: tuned)
@@ -38,6 +47,13 @@ def test_from_a_folder_to_a_model(
         assert code == 0 and str(tuned.result) in said and f"--model {tuned.model}" in said
         code, said, _ = run(capsys, "finetune", videos, "--json")
         assert code == 0 and json.loads(said)["report"] == str(tuned.report) and "top1" in json.loads(said)
+
+
+def test_an_empty_class_folder_is_refused(videos: Path, tmp_path: Path) -> None:
+    root = shutil.copytree(videos, tmp_path / "videos")
+    (root / "walk").mkdir()
+    with pytest.raises(VideoMambaError, match=r"walk: holds no videos; put some into it or remove the folder"):
+        finetune(root, tmp_path / "other", weights=PACKAGED, epochs=1, device="cpu")
 
 
 @pytest.mark.parametrize("wrong", [{"epochs": 0}, {"seed": -1}], ids=str)

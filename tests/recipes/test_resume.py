@@ -176,10 +176,13 @@ def test_other_settings_are_refused_by_name(videos: Path, reference: Path) -> No
     for key, value in (("lr", 1e-3), ("batch_size", 2)):
         text = complaint(tiny(videos, reference, optim={key: value}))
         assert text.startswith(f"{newest}: belongs to a run with optim.{key} ")
-        assert text.endswith("; choose another folder, or the same settings to resume it")
+        assert text.endswith("; choose another folder, the same settings to resume it, or --fresh to replace it")
     assert "with run.seed 0, not 5" in complaint(tiny(videos, reference, run={"seed": 5}))
     text = complaint(tiny(videos, reference, run={"resume": False}))
-    assert text == f"{newest.parent}: already has a run; choose another folder, or resume that run"
+    assert (
+        text
+        == f"{newest.parent}: already has a run; choose another folder, resume that run, or replace it with --fresh"
+    )
 
 
 def test_a_damaged_checkpoint_gives_way_to_the_one_before(videos: Path, reference: Path, tmp_path: Path) -> None:
@@ -204,6 +207,59 @@ def test_other_data_are_refused(videos: Path, reference: Path, tmp_path: Path) -
     shutil.rmtree(moved / CLASSES[1])
     text = complaint(tiny(moved, reference))
     assert text.startswith(f"{newest}: belongs to a run of 3 classes, not 2 ('{CLASSES[1]}' is in one of them only)")
+
+
+def test_what_a_run_says_of_the_one_before(videos: Path, reference: Path, tmp_path: Path) -> None:
+    out, lines = tmp_path / "run", list[str]()
+    for steps in (2, 4):
+        train(tiny(videos, out, run={"max_steps": steps}), notify=lines.append)
+    assert lines == [f"{out}: resumed at step 2 of 4"]
+    lines.clear()
+    train(tiny(videos, out, run={"max_steps": 4}), notify=lines.append)
+    (line,) = lines
+    assert line.startswith(f"{out}: finished before, at step 4, with 12 videos of 3 classes; nothing is trained now")
+
+
+def test_a_fresh_run_has_nothing_of_the_one_before(
+    videos: Path, reference: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "run"
+    train(tiny(videos, out, optim={"lr": 1e-3, "epochs": 1}, run={"keep": 9}))
+    lines: list[str] = []
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(Stepper, "step", die)
+        train(tiny(videos, out), fresh=True, notify=lines.append)
+    assert sorted(path.name for path in out.iterdir()) == ["checkpoints", "config.yaml", "metrics.csv", "metrics.jsonl"]
+    assert lines == [] and losses(out) == [] and not checkpoints(out / "checkpoints")
+    train(tiny(videos, out), fresh=True)
+    assert losses(out) == losses(reference) and same_weights(out, reference)
+
+
+def test_a_second_run_in_the_folder_is_refused(
+    videos: Path, reference: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, texts, step = tiny(videos, tmp_path / "run"), list[str](), Stepper.step
+
+    def meanwhile(*given: Any, **named: Any) -> Any:
+        if not texts:
+            texts.append(complaint(config))
+        return step(*given, **named)
+
+    monkeypatch.setattr(Stepper, "step", meanwhile)
+    train(config)
+    assert texts[0].startswith(f"{tmp_path / 'run'}: another run is at work here (process {os.getpid()} on ")
+    assert same_weights(tmp_path / "run", reference)
+
+
+def test_relabelled_data_are_refused(videos: Path, reference: Path, tmp_path: Path) -> None:
+    """Two class folders that changed their names: every path and class is still there."""
+    root = shutil.copytree(videos, tmp_path / "videos")
+    out = shutil.copytree(reference, tmp_path / "run")
+    first, second, _ = CLASSES
+    for old, new in ((first, "x"), (second, first), ("x", second)):
+        (root / old).rename(root / new)
+    text = complaint(tiny(root, out))
+    assert ": belongs to a run of other annotations (" in text and text.endswith("or --fresh to replace it")
 
 
 # What may be wrong with the disk

@@ -10,9 +10,10 @@ import torch
 
 from tests.recipes.runs import CLASSES, tiny
 from videomamba import create_model
+from videomamba.data.sets.fingerprint import facts
 from videomamba.recipes.config import TrainConfig
 from videomamba.recipes.load import to_yaml
-from videomamba.recipes.start import build_model, check_same_data, check_same_run, facts
+from videomamba.recipes.start import build_model, check_same_data, check_same_run
 from videomamba.schema import ClassLabel, Number, VideoMambaError, VideoRecord, VideoSet
 from videomamba.weights.bundle import save_bundle
 
@@ -144,13 +145,13 @@ def test_what_makes_another_run_is_named(section: str, name: str, value: object)
         check_same_run(changed(**{section: {name: value}}), to_yaml(changed()), Path("step_00000003.pt"))
     text = str(caught.value)
     assert text.startswith(f"step_00000003.pt: belongs to a run with {section}.{name} ") and "\n" not in text
-    assert text.endswith("; choose another folder, or the same settings to resume it")
+    assert text.endswith("; choose another folder, the same settings to resume it, or --fresh to replace it")
 
 
 @pytest.mark.parametrize(
     ("now", "reason"),
     [
-        (video_set("a", "b", number=5), "belongs to a run of 4 training videos, not 5; "),
+        (video_set("a", "b", number=5), "belongs to a run of 4 training videos, not 5 (4.mp4 is new); "),
         (video_set("a", "c"), "belongs to a run of 2 classes, not 2 ('b' is in one of them only); "),
         (video_set("b", "a"), "belongs to a run of 2 classes, not 2 (their order differs); "),
         (video_set(), "belongs to a run of 2 classes, not 0 ('a' is in one of them only); "),
@@ -158,9 +159,9 @@ def test_what_makes_another_run_is_named(section: str, name: str, value: object)
 )
 def test_other_data_are_another_run(now: VideoSet, reason: str) -> None:
     before = facts(video_set("a", "b"))
-    check_same_data(facts(video_set("a", "b")), before, FILE)
+    check_same_data(video_set("a", "b"), before, FILE)
     with pytest.raises(VideoMambaError) as caught:
-        check_same_data(facts(now), before, FILE)
+        check_same_data(now, before, FILE)
     assert str(caught.value).startswith(f"file: {reason}choose another folder")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from torch import nn
 from videomamba.files import clear_remains
 from videomamba.schema import VideoMambaError
 from videomamba.training.checkpoint import (
+    CheckpointClock,
     Progress,
     RunState,
     check_same,
@@ -22,6 +24,7 @@ from videomamba.training.checkpoint import (
     save_checkpoint,
     versions,
 )
+from videomamba.training.settings import Run
 
 FACTS = {"names": ("a", "b"), "number": 12}
 
@@ -69,6 +72,24 @@ def test_another_run_is_refused(config: str, data: dict[str, object], line: str)
     with pytest.raises(VideoMambaError) as caught:
         check_same(saved, config, data, Path("file"))
     assert str(caught.value).startswith(f"file: {line}") and "\n" not in str(caught.value)
+
+
+def test_a_checkpoint_is_due_by_minutes_or_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    clock = CheckpointClock(Run(), 0)
+    now[0] = 59.0
+    assert not clock.due(1000)
+    now[0] = 60.0
+    assert clock.due(1000), "a kill costs a minute"
+    clock.saved(1000, seconds=9.0)
+    now[0] = 239.0
+    assert not clock.due(2000), "writing for 9 seconds every minute would take too large a share"
+    now[0] = 240.0
+    assert clock.due(2000)
+    steps = CheckpointClock(Run(checkpoint_steps=50), 100)
+    assert not steps.due(149) and steps.due(150)
+    assert CheckpointClock(Run(checkpoint_minutes=0), 0).due(1)
 
 
 def test_a_step_counts_what_it_skipped() -> None:

@@ -62,24 +62,24 @@ class RenderedLoader:
 
 
 def autoencode(config: AutoencoderConfig) -> Trained:
-    run = TrainingRun(config.run, config.optim, config=to_yaml(config), data={"clips": config.clips})
-    torch.manual_seed(run.draws.weights())
-    pixels = 3 * 2 * 8 * 8
-    model = nn.Sequential(nn.Linear(pixels, config.width), nn.Dropout(0.1), nn.Linear(config.width, pixels))
-    module, loader = run.prepare(model, depth=1), RenderedLoader(config, run.draws)
+    with TrainingRun(config.run, config.optim, config=to_yaml(config), data={"clips": config.clips}) as run:
+        torch.manual_seed(run.draws.weights())
+        pixels = 3 * 2 * 8 * 8
+        model = nn.Sequential(nn.Linear(pixels, config.width), nn.Dropout(0.1), nn.Linear(config.width, pixels))
+        module, loader = run.prepare(model, depth=1), RenderedLoader(config, run.draws)
 
-    def losses_of(batch: Clips) -> tuple[Tensor, Sequence[str]]:
-        with run.autocast():
-            video = batch.video.flatten(1)
-            noise = run.draws.mixing(run.progress.step).normal(size=video.shape)
-            return (module(video + 0.1 * torch.from_numpy(noise).float()) - video).square().mean(dim=1), batch.names
+        def losses_of(batch: Clips) -> tuple[Tensor, Sequence[str]]:
+            with run.autocast():
+                video = batch.video.flatten(1)
+                noise = run.draws.mixing(run.progress.step).normal(size=video.shape)
+                return (module(video + 0.1 * torch.from_numpy(noise).float()) - video).square().mean(dim=1), batch.names
 
-    with run.steps(loader) as steps:
-        for batches in steps:
-            result = run.step(batches, losses_of)
-            if run.evaluation_due:
-                run.keep_weights(lambda path: save_file(run.weights(), path), quality=-result.loss)
-    return run.trained
+        with run.steps(loader) as steps:
+            for batches in steps:
+                result = run.step(batches, losses_of)
+                if run.evaluation_due:
+                    run.keep_weights(lambda path: save_file(run.weights(), path), quality=-result.loss)
+        return run.trained
 
 
 # What it promises

@@ -26,16 +26,28 @@ def finetune(
     epochs: Annotated[int | None, arg(help="passes over the data; default: by its size")] = None,
     seed: Annotated[int, arg(help="seed of all random draws")] = 0,
     device: AnyDevice = "auto",
+    fresh: Annotated[bool, arg(help="begin anew: remove the files of an earlier run in the same folder")] = False,
     json: Json = False,
 ) -> int:
     """Fine-tune on your own videos: choose settings, train, evaluate, write a model for `predict` and a report.
 
-    An interrupted run in the same folder is resumed. OUT/config.yaml has all settings; `train --config` takes a copy.
+    An interrupted run in the same folder is resumed; --fresh replaces it. OUT/config.yaml has all settings; `train --config`
+    takes a copy.
     """
     from videomamba.evaluation.results import ClassificationResult
     from videomamba.recipes.finetune import finetune as run
 
-    tuned = run(folder, out, weights=weights, epochs=epochs, seed=seed, device=device, notify=note, counter=counter)
+    tuned = run(
+        folder,
+        out,
+        weights=weights,
+        epochs=epochs,
+        seed=seed,
+        device=device,
+        fresh=fresh,
+        notify=note,
+        counter=counter,
+    )
     if json:
         print_json(tuned.as_dict())
         return 0

@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 _DESCRIPTION = """Train on a data set with a published recipe, a YAML file, settings of your own, or all three together.
 
 The command line overrides the file, and the file overrides the preset.
-`videomamba train --presets` lists the published recipes."""
+`videomamba train --presets` lists the published recipes.
+An interrupted run in the folder run.out is resumed; `--fresh` removes the files of an earlier run there and begins anew."""
+_FRESH = "--fresh"
 
 
 def train(arguments: list[str]) -> int:
@@ -24,6 +26,8 @@ def train(arguments: list[str]) -> int:
 
     if "--presets" in arguments:
         return _presets([argument for argument in arguments if argument != "--presets"])
+    fresh = _FRESH in arguments
+    arguments = [argument for argument in arguments if argument != _FRESH]
     config = train_config(arguments)
     if PRINT_CONFIG in arguments:
         print(to_yaml(config), end="")
@@ -32,7 +36,7 @@ def train(arguments: list[str]) -> int:
 
     from videomamba.recipes.supervised import train_and_evaluate
 
-    measured = train_and_evaluate(config, notify=note, counter=counter)
+    measured = train_and_evaluate(config, fresh=fresh, notify=note, counter=counter)
     print(f"{measured.weights}: {measured.result}")
     published = None if config.preset is None else preset(config.preset).published
     if published is not None and published.top1 is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -15,33 +15,52 @@ from videomamba.data.augment.pipeline import check_augmentation
 from videomamba.data.loading.dataset import Batch
 from videomamba.data.loading.loader import TrainLoader
 from videomamba.data.sets.annotations import read_dataset
+from videomamba.data.sets.fingerprint import TRAINED_ON, facts, trained_on
 from videomamba.evaluation.metrics import videos_of
 from videomamba.evaluation.results import ClassificationResult
 from videomamba.models.precision import MasterWeights, cast_products
 from videomamba.models.videomamba import VideoMamba
 from videomamba.recipes.config import TrainConfig, check_config
 from videomamba.recipes.load import to_yaml
-from videomamba.recipes.start import build_model, check_resumed, facts
+from videomamba.recipes.start import build_model, check_classes, check_resumed, describe_set, trained_before
 from videomamba.recipes.testing import Result, Test, quality
 from videomamba.schema import VideoMambaError, VideoSet, Views
 from videomamba.training.checkpoint import versions
 from videomamba.training.losses import classification_loss, regression_loss
 from videomamba.training.run import Trained, TrainingRun
+from videomamba.video.find import describe_ignored
 from videomamba.weights.bundle import save_bundle
 
 
-def train(config: TrainConfig) -> Trained:
-    """Makes the run of `config` in config.run.out, or the rest of it.
+def train(
+    config: TrainConfig, *, fresh: bool = False, notify: Callable[[str], object] = lambda message: None
+) -> Trained:
+    """Makes the run of `config` in config.run.out, or the rest of it; `fresh` replaces a run that is there.
 
-    Raises VideoMambaError for settings, data or weights that do not fit, before the first step; later for a video that cannot
-    be read (unless skipped), for too many steps that are not finite, and for a full disk: the same command then resumes from
-    the last checkpoint. Raises KeyboardInterrupt after a checkpoint on Ctrl-C or SIGTERM.
+    `notify` gets a line for each kind of ignored file, and where the run resumes or was finished before. Raises
+    VideoMambaError for settings, data or weights that do not fit and for a folder in use, before the first step; later for a
+    video that cannot be read (unless skipped), for too many steps that are not finite, and for a full disk: the same command
+    then resumes from the last checkpoint. Raises KeyboardInterrupt after a checkpoint on Ctrl-C or SIGTERM.
     """
-    train_set, val_set = _data(config)
-    same_run = partial(check_resumed, config, train_set)
-    run = TrainingRun(config.run, config.optim, config=to_yaml(config), data=facts(train_set), check=same_run)
+    train_set, val_set = _data(config, notify)
+    with TrainingRun(
+        config.run,
+        config.optim,
+        config=to_yaml(config),
+        data=facts(train_set),
+        check=partial(check_resumed, config, train_set),
+        fresh=fresh,
+        about=describe_set(train_set),
+        notify=notify,
+    ) as run:
+        return _train(run, config, train_set, val_set)
+
+
+def _train(run: TrainingRun, config: TrainConfig, train_set: VideoSet, val_set: VideoSet) -> Trained:
     torch.manual_seed(run.draws.weights())
     model, loaded = build_model(config, train_set, fresh=not run.resumes)
+    before = run.kept(TRAINED_ON, lambda: trained_before(config.model.weights))
+    record = trained_on(train_set, before)
     module = run.prepare(model, MasterWeights, depth=model.config.depth, repeats=config.augment.repeats)
     loader = TrainLoader(
         train_set,
@@ -86,15 +105,21 @@ def train(config: TrainConfig) -> Trained:
                 network = VideoMamba.without_weights(model.config).eval()
                 network.load_state_dict(run.weights())
                 scored = validation(_in_precision(network, config, run.processes.device))
-                save = partial(_save, network=network, config=config, train_set=train_set, run=run, scored=scored)
+                save = partial(
+                    _save, network=network, config=config, train_set=train_set, run=run, scored=scored, record=record
+                )
                 run.keep_weights(save, quality=quality(scored), **_numbers(scored))
     return run.trained
 
 
-def _data(config: TrainConfig) -> tuple[VideoSet, VideoSet]:
+def _data(config: TrainConfig, notify: Callable[[str], object]) -> tuple[VideoSet, VideoSet]:
     """The videos for training and for validation, after a check that they fit the settings."""
     check_config(config)
     train_set, val_set = read_dataset(config.data, "train"), read_dataset(config.data, "val")
+    if config.data.on_error == "stop":
+        check_classes(train_set)
+    for line in describe_ignored([*train_set.ignored, *val_set.ignored]):
+        notify(f"ignored {line}")
     check_augmentation(config.augment, train_set)
     if len(train_set) < config.optim.batch_size:  # the learning rate would not fit a smaller step
         raise VideoMambaError(
@@ -113,7 +138,14 @@ def _in_precision(network: VideoMamba, config: TrainConfig, device: torch.device
 
 
 def _save(
-    path: Path, *, network: VideoMamba, config: TrainConfig, train_set: VideoSet, run: TrainingRun, scored: Result
+    path: Path,
+    *,
+    network: VideoMamba,
+    config: TrainConfig,
+    train_set: VideoSet,
+    run: TrainingRun,
+    scored: Result,
+    record: Mapping[str, str],
 ) -> None:
     info: dict[str, object] = {
         "task": "regression" if train_set.regression else "classification",
@@ -123,6 +155,7 @@ def _save(
         "epochs": run.progress.epoch + 1,
         "validation": str(scored),
         "versions": versions(),
+        **record,
     }
     save_bundle(path, network, config.clip, train_set.labels, info)
 

@@ -14,10 +14,11 @@ from videomamba.data.sets.durations import usual_clip_seconds
 from videomamba.data.settings import Augmentation, DataSettings
 from videomamba.files import write_atomically
 from videomamba.recipes.config import Evaluation, ModelSettings, TrainConfig
+from videomamba.recipes.start import check_classes
 from videomamba.recipes.supervised import Counter, silent, train_and_evaluate
 from videomamba.recipes.testing import Result
-from videomamba.schema import VideoMambaError, VideoSet, WeightsError
-from videomamba.training.run import CONFIG
+from videomamba.schema import VideoMambaError, VideoSet, WeightsError, counted
+from videomamba.training.folder import CONFIG, MODEL, REPORT
 from videomamba.training.settings import Optimisation, Run
 from videomamba.training.tracking import read_metrics
 from videomamba.weights.pretrained import Pretrained, open_pretrained
@@ -69,12 +70,14 @@ def finetune(
     epochs: int | None = None,
     seed: int = 0,
     device: str = "auto",
+    fresh: bool = False,
     notify: Callable[[str], None] = silent,
     counter: Counter | None = None,
 ) -> Finetuned:
     """Fine-tunes on the data set in `folder`: chooses settings, trains, evaluates, writes model.safetensors and report.html.
 
-    `out` is runs/finetune/<name of the folder> by default; an interrupted run in it is resumed. `weights` is a zoo name or a
+    `out` is runs/finetune/<name of the folder> by default; an interrupted run in it is resumed, and `fresh` replaces it.
+    `weights` is a zoo name or a
     weights file, by default the best that can be found; `epochs` by default depends on the size of the data. `notify` gets
     each finding and choice as a line, `counter` shows progress (`supervised.Counter`). Raises VideoMambaError as `plan` and
     `classify.train` do.
@@ -90,8 +93,8 @@ def finetune(
     planned = plan(folder, out, weights=weights, epochs=epochs, seed=seed, device=device)
     for reason in planned.reasons:
         notify(reason)
-    measured = train_and_evaluate(planned.config, notify=notify, counter=counter)
-    model, report = out / "model.safetensors", out / "report.html"
+    measured = train_and_evaluate(planned.config, fresh=fresh, notify=notify, counter=counter)
+    model, report = out / MODEL, out / REPORT
     write_atomically(model, lambda target: shutil.copyfile(measured.weights, target))
     write_report(
         report,
@@ -120,6 +123,7 @@ def plan(
     """
     data = DataSettings(root=folder, on_error="skip")
     train_set, val_set, test_set = (read_dataset(data, split) for split in ("train", "val", "test"))
+    check_classes(train_set)
     if len(train_set.labels) == 1:
         raise VideoMambaError(f"{folder}: has only the class {train_set.labels[0]}; training needs two or more")
     name, reason = choose_weights(device) if weights is None else (weights, f"weights: {weights}, your choice")
@@ -198,12 +202,12 @@ def _network(opened: Pretrained, name: str) -> ModelSettings:
 
 
 def _found(train_set: VideoSet, val_set: VideoSet, test_set: VideoSet, *, held_out: bool) -> str:
-    kind = "numbers to estimate" if train_set.regression else f"{len(train_set.labels)} classes"
+    kind = "numbers to estimate" if train_set.regression else counted(len(train_set.labels), "class", "classes")
     flips = "" if train_set.symmetries.mirror is not None else "; no mirroring, as left and right matter in the classes"
     tested = f"{len(val_set)} held out to test" if held_out else f"{len(val_set)} to validate, {len(test_set)} to test"
-    return f"data: {kind}, {len(train_set)} videos to train, {tested}{flips}"
+    return f"data: {kind}, {counted(len(train_set), 'video')} to train, {tested}{flips}"
 
 
 def _length(config: TrainConfig, train_set: VideoSet) -> str:
     clips = config.optim.epochs * len(train_set) * config.augment.repeats
-    return f"training: {config.optim.epochs} epochs, {clips} clips of {config.clip.num_frames} frames"
+    return f"training: {counted(config.optim.epochs, 'epoch')}, {clips} clips of {config.clip.num_frames} frames"

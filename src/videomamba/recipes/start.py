@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import yaml
 
+from videomamba.data.sets.fingerprint import TRAINED_ON, difference
+from videomamba.data.sets.formats.classes import numbered_class
 from videomamba.memory import return_large_blocks
 from videomamba.models.registry import build_config
 from videomamba.models.videomamba import VideoMamba
 from videomamba.recipes.config import TrainConfig
 from videomamba.recipes.load import to_yaml
-from videomamba.schema import Settings, VideoMambaError, VideoSet
+from videomamba.schema import Settings, VideoMambaError, VideoSet, WeightsError, counted, one_form
 from videomamba.training.checkpoint import RunState
+from videomamba.weights.bundle import read_bundle_metadata
 from videomamba.weights.load import load_weights
 from videomamba.weights.read import WeightsFile, read_weights
 from videomamba.weights.report import LoadReport
@@ -49,12 +51,25 @@ def _known_rows(weights: WeightsFile, video_set: VideoSet, outputs: int) -> list
     """
     if weights.outputs == 0 or video_set.regression != weights.regression:
         return None
-    theirs = weights.labels
+    theirs = tuple(map(one_form, weights.labels))
     if theirs and not video_set.regression and set(video_set.labels) <= set(theirs):
         return [theirs.index(name) for name in video_set.labels]
-    numbered = tuple(f"class_{i}" for i in range(outputs))
+    numbered = tuple(map(numbered_class, range(outputs)))
     same = weights.outputs == outputs and (not theirs or video_set.regression or video_set.labels == numbered)
     return list(range(outputs)) if same else None
+
+
+def check_classes(train_set: VideoSet) -> None:
+    """Raises VideoMambaError when the folder of a class holds no training videos."""
+    for file in train_set.ignored:
+        if file.empty_class:
+            raise VideoMambaError(str(file))
+
+
+def describe_set(video_set: VideoSet) -> str:
+    """ "8 videos of 2 classes"."""
+    what = "numbers" if video_set.regression else counted(len(video_set.labels), "class", "classes")
+    return f"{counted(len({record.path for record in video_set.records}), 'video')} of {what}"
 
 
 FREE = ("preset", "eval", "run", "clip.clip_seconds", "data.root", "data.workers", "data.on_error")
@@ -63,8 +78,8 @@ FREE = ("preset", "eval", "run", "clip.clip_seconds", "data.root", "data.workers
 
 def check_resumed(config: Settings, video_set: VideoSet, state: RunState, path: Path) -> None:
     """Raises VideoMambaError when the checkpoint `state` at `path` is not of the run of `config` on `video_set`."""
+    check_same_data(video_set, state.data, path)
     check_same_run(config, state.config, path)
-    check_same_data(facts(video_set), state.data, path)
 
 
 def check_same_run(config: Settings, stored: str, path: Path) -> None:
@@ -77,27 +92,28 @@ def check_same_run(config: Settings, stored: str, path: Path) -> None:
         if (not free or key in ("run.seed", "run.precision")) and ours.get(key) != theirs.get(key):
             raise VideoMambaError(
                 f"{path}: belongs to a run with {key} {theirs.get(key)}, not {ours.get(key)}; choose another folder, "
-                "or the same settings to resume it"
+                "the same settings to resume it, or --fresh to replace it"
             )
 
 
-def facts(video_set: VideoSet) -> dict[str, object]:
-    """The facts by which a checkpoint identifies its training data. The order of an epoch depends on the number of videos."""
-    return {"labels": video_set.labels, "videos": len(video_set)}
-
-
-def check_same_data(ours: Mapping[str, Any], theirs: Mapping[str, Any], path: Path) -> None:
-    """Raises VideoMambaError when the `facts` differ. Videos may be moved or repaired."""
-    hint = "choose another folder, or the same data to resume it"
-    labels, before = ours["labels"], theirs["labels"]
-    if labels != before:
-        changed = [name for name in (*before, *labels) if (name in before) != (name in labels)]
-        what = f"{changed[0]!r} is in one of them only" if changed else "their order differs"
-        raise VideoMambaError(f"{path}: belongs to a run of {len(before)} classes, not {len(labels)} ({what}); {hint}")
-    if ours != theirs:
+def check_same_data(video_set: VideoSet, before: Mapping[str, object], path: Path) -> None:
+    """Raises VideoMambaError when `before`, the `facts` of a run, are of other data. Videos may be moved or repaired."""
+    if different := difference(video_set, before):
         raise VideoMambaError(
-            f"{path}: belongs to a run of {theirs['videos']} training videos, not {ours['videos']}; {hint}"
+            f"{path}: belongs to a run of {different}; choose another folder, the same data to resume it, or --fresh to "
+            "replace it"
         )
+
+
+def trained_before(weights: str | None) -> str:
+    """The record of training videos in a bundle to start from, "" where it has none; see `fingerprint.trained_on`."""
+    if weights is None:
+        return ""
+    try:
+        record = read_bundle_metadata(resolve_weights(weights)).info.get(TRAINED_ON)
+    except WeightsError:  # not a bundle
+        return ""
+    return record if isinstance(record, str) else ""
 
 
 def _flat(tree: object, prefix: str = "") -> dict[str, object]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,9 @@ from videomamba.recipes.presets import preset
 from videomamba.recipes.testing import Result
 from videomamba.synthetic.splits import write_splits
 from videomamba.training.checkpoint import Progress
+
+NAMED = 20
+"""The most skipped or missed videos that are named."""
 
 Counter = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
 """`with counter("evaluating") as tick` shows the progress of a stage of that name; call tick(done, total)."""
@@ -34,11 +37,16 @@ def silent(_: str) -> None:
 
 
 def train_and_evaluate(
-    config: TrainConfig, *, notify: Callable[[str], None] = silent, counter: Counter | None = None
+    config: TrainConfig,
+    *,
+    fresh: bool = False,
+    notify: Callable[[str], None] = silent,
+    counter: Counter | None = None,
 ) -> Measured:
     """Trains, then evaluates by the protocol of the settings; an interrupted run in config.run.out is resumed.
 
-    `notify` gets remarks on the run, a line each; `counter` shows the progress of everything except training. The data of the
+    `fresh` replaces the run in that folder. `notify` gets remarks on the run, a line each, also on videos that training
+    skipped or the evaluation missed; `counter` shows the progress of everything except training. The data of the
     preset "synthetic-actions" are written first. Raises VideoMambaError as `classify.train` does.
     """
     check_config(config)
@@ -49,20 +57,32 @@ def train_and_evaluate(
     if config.preset == "synthetic-actions" and config.data.root is not None:
         with counter("rendering") as tick:
             write_splits(config.data.root, progress=tick)
-    trained = train(config)
+    trained = train(config, fresh=fresh, notify=notify)
+    _name(trained.progress.failed_videos.items(), "skipped", notify)
     weights = trained.best if config.eval.weights == "best" else trained.last
     with counter("evaluating") as tick:
         result = evaluate(
             weights,
             config.data.model_copy(update={"cache": None}),  # the videos themselves, not their cached frames
+            split="test",
             views=config.eval.views,
             device=config.run.device,
             precision=config.run.precision,
             progress=tick,
         )
+    _name(result.failures, "missed", notify)
     if config.eval.weights == "best" and same_videos(config.data, "val", "test"):
         notify("the same videos chose the best weights, so the accuracy is too high; a separate test split avoids this")
     return Measured(weights, result, trained.progress)
+
+
+def _name(failures: Iterable[tuple[str, str]], what: str, notify: Callable[[str], None]) -> None:
+    """A line for each of the first failed videos."""
+    named = list(failures)
+    for path, reason in named[:NAMED]:
+        notify(f"{what} {path}: {reason}")
+    if len(named) > NAMED:
+        notify(f"{what} {len(named) - NAMED} more, listed in the records of the run")
 
 
 @contextmanager

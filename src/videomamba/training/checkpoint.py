@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -19,6 +20,10 @@ from torch import Tensor, nn
 from videomamba.files import make_folder, write_atomically
 from videomamba.schema import VideoMambaError
 from videomamba.training.distributed import like, unsharded
+from videomamba.training.settings import Run
+
+WRITING_SHARE = 0.05
+"""The largest share of the time that checkpoints by the minute may take."""
 
 
 @dataclass
@@ -44,7 +49,8 @@ class Progress:
 class RunState:
     """The content of a checkpoint file. Tensors are unsharded, fp32, on the CPU; `optimizer` is by parameter name.
 
-    `config` is the text of the run's settings. `data` identifies its training data by strings, numbers, and tuples of them.
+    `config` is the text of the run's settings. `data` identifies its training data by strings, numbers, and tuples of them;
+    `kept` has texts that the run determined at its start and needs at its end.
     """
 
     progress: Progress
@@ -54,6 +60,29 @@ class RunState:
     config: str
     data: Mapping[str, object]
     versions: Mapping[str, str]
+    kept: Mapping[str, str] = field(default_factory=dict)
+
+
+class CheckpointClock:
+    """When a checkpoint is due: after `checkpoint_minutes`, or after `checkpoint_steps`; `step` was the last one saved.
+
+    The minutes become longer where writing would take more than WRITING_SHARE of the time.
+    """
+
+    def __init__(self, settings: Run, step: int) -> None:
+        self._minutes, self._steps = settings.checkpoint_minutes, settings.checkpoint_steps
+        self.saved(step, seconds=0.0)
+
+    def due(self, step: int) -> bool:
+        """After `step`, by the clock of this process."""
+        enough = self._steps is not None and step - self._step >= self._steps
+        return enough or time.monotonic() - self._time >= self._pause
+
+    def saved(self, step: int, *, seconds: float) -> None:
+        """Starts again: the checkpoint of `step` is written, and that took `seconds`."""
+        self._step, self._time = step, time.monotonic()
+        # Without a pause every step is saved, as tests and trials want it.
+        self._pause = max(60 * self._minutes, seconds / WRITING_SHARE) if self._minutes else 0.0
 
 
 def versions() -> dict[str, str]:

@@ -1,14 +1,14 @@
 """One run of a recipe in its folder: everything around the loop that all recipes need.
 
-    run = TrainingRun(settings, optim, config=text, data=facts)        # folder, processes, the checkpoint to resume from
-    torch.manual_seed(run.draws.weights())
-    model = ...                                                        # any weights if run.resumes
-    module = run.prepare(model, MasterWeights, depth=24)               # optimiser, EMA, state of the checkpoint
-    with loader, run.steps(loader) as steps:                           # signals, records
-        for batches in steps:                                          # then: end of epoch, checkpoint, stop
-            run.step(batches, losses_of)                               # seeds, rate, update, EMA, records
-            if run.evaluation_due:
-                run.keep_weights(save, quality=..., **numbers)         # best and last weights
+    with TrainingRun(settings, optim, config=text, data=facts) as run:     # folder, processes, the checkpoint to resume from
+        torch.manual_seed(run.draws.weights())
+        model = ...                                                        # any weights if run.resumes
+        module = run.prepare(model, MasterWeights, depth=24)               # optimiser, EMA, state of the checkpoint
+        with loader, run.steps(loader) as steps:                           # signals, records
+            for batches in steps:                                          # then: end of epoch, checkpoint, stop
+                run.step(batches, losses_of)                               # seeds, rate, update, EMA, records
+                if run.evaluation_due:
+                    run.keep_weights(save, quality=..., **numbers)         # best and last weights
 
 The recipe builds data and network and defines losses and evaluation. Nothing here depends on labels, videos or one config.
 """
@@ -20,16 +20,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Self, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from videomamba.files import clear_remains, make_folder, write_atomically
+from videomamba.files import make_folder, write_atomically
 from videomamba.interrupts import stop_requests
 from videomamba.schema import VideoMambaError
 from videomamba.training import schedule
 from videomamba.training.checkpoint import (
+    CheckpointClock,
     Progress,
     RunState,
     check_same,
@@ -43,15 +44,13 @@ from videomamba.training.checkpoint import (
 from videomamba.training.distributed import Processes, like, unsharded
 from videomamba.training.draws import Draws
 from videomamba.training.ema import EMA
+from videomamba.training.folder import BEST, CHECKPOINTS, CONFIG, LAST, open_folder
 from videomamba.training.guard import Guard, first_cause
 from videomamba.training.log import StepLog
 from videomamba.training.optim import make_optimizer, scaled_rates
 from videomamba.training.settings import Optimisation, Run
 from videomamba.training.step import Loader, Losses, Masters, MicroBatch, OwnWeights, Stepper, StepResult
 from videomamba.training.tracking import Tracker, Value
-
-BEST, LAST, CONFIG, CHECKPOINTS = "best.safetensors", "last.safetensors", "config.yaml", "checkpoints"
-"""The files of a run in its folder, besides the metrics."""
 
 Batch = TypeVar("Batch", bound=MicroBatch)
 Network = TypeVar("Network", bound=nn.Module)
@@ -67,13 +66,15 @@ class Trained:
 
 
 class TrainingRun:
-    """A run in the folder `settings.out`, resumed from its last checkpoint if there is one.
+    """A run in the folder `settings.out`, resumed from its last checkpoint if there is one. Use it in a `with` statement.
 
     `config` is the text of the recipe's settings, `data` facts that identify its training data; every checkpoint has both.
     `check(state, path)` raises VideoMambaError when the checkpoint at `path` belongs to another run; by default both must be
-    equal.
+    equal. `fresh` removes the files of an earlier run first. `notify` gets a line where the run resumes, or was finished
+    before with the data that `about` describes.
 
-    Raises VideoMambaError when the folder cannot be written, the device cannot be used, or the run cannot be resumed.
+    Raises VideoMambaError when another run is at work in the folder, the folder cannot be written, the device cannot be
+    used, or the run cannot be resumed.
     """
 
     def __init__(
@@ -84,30 +85,54 @@ class TrainingRun:
         config: str,
         data: Mapping[str, object],
         check: Callable[[RunState, Path], None] | None = None,
+        fresh: bool = False,
+        about: str = "these data",
+        notify: Callable[[str], object] = lambda message: None,
     ) -> None:
         self.settings, self.optim, self.out = settings, optim, settings.out
-        self._config, self._data = config, data
+        self._config, self._data, self._about, self._notify = config, data, about, notify
         make_folder(self.out)
         self.processes = Processes(device=settings.device, strategy=settings.strategy)
         self.draws = Draws(settings.seed)
-        self._state = self._found(check or (lambda state, path: check_same(state, config, data, path)))
+        self._folder = open_folder(self.out, self.processes, fresh=fresh, notify=notify)
+        try:
+            self._state = self._found(check or (lambda state, path: check_same(state, config, data, path)))
+        except BaseException:
+            self.close()
+            raise
         self.resumes = self._state is not None
         self.progress = Progress(seed=settings.seed) if self._state is None else self._state.progress
         self._resumed_step = self.progress.step if self.resumes else None
+        self._kept = {} if self._state is None else dict(self._state.kept)
         self._numbers: Mapping[str, Value] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Lets another run use the folder."""
+        if self._folder is not None:
+            self._folder.release()
+
+    def kept(self, name: str, make: Callable[[], str]) -> str:
+        """`make()` at the start of the run; a resumed run has the text of its start."""
+        if name not in self._kept:
+            self._kept[name] = make()
+        return self._kept[name]
 
     def _found(self, check: Callable[[RunState, Path], None]) -> RunState | None:
         folder = self.out / CHECKPOINTS
-        if self.processes.main:
-            clear_remains(folder, "step_*.pt")
-            for name in (BEST, LAST, CONFIG):
-                clear_remains(self.out, name)
         # The main process chooses: it may still be writing a checkpoint while another process is already here.
         found = self.processes.gather(checkpoints(folder))[0]
         if not found:
             return None
         if not self.settings.resume:
-            raise VideoMambaError(f"{folder}: already has a run; choose another folder, or resume that run")
+            raise VideoMambaError(
+                f"{folder}: already has a run; choose another folder, resume that run, or replace it with --fresh"
+            )
         state = load_checkpoint(found[-1])
         check(state, found[-1])
         return state
@@ -165,6 +190,7 @@ class TrainingRun:
         self._steps_per_epoch = loader.steps_per_epoch
         all_steps = self.optim.epochs * self._steps_per_epoch
         self._last_step = min(all_steps, run.max_steps or all_steps)
+        self._say_where()
         where, total = self._resumed_step, self._last_step
         tracker = Tracker(self.out, total_steps=total, tensorboard=run.tensorboard, resume_step=where) if main else None
         self._log = StepLog(tracker, lambda: loader.waited)
@@ -173,8 +199,17 @@ class TrainingRun:
                 write_atomically(self.out / CONFIG, lambda path: path.write_text(self._config, encoding="utf-8"))
             yield self._each_step(loader, stop)
 
+    def _say_where(self) -> None:
+        if self.resumes and self.progress.step >= self._last_step:
+            self._notify(
+                f"{self.out}: finished before, at step {self.progress.step}, with {self._about}; "
+                "nothing is trained now, --fresh trains again"
+            )
+        elif self.resumes:
+            self._notify(f"{self.out}: resumed at step {self.progress.step} of {self._last_step}")
+
     def _each_step(self, loader: Loader[Batch], stop: Callable[[], bool]) -> Iterator[Sequence[Batch]]:
-        progress, saved = self.progress, time.monotonic()
+        progress, clock = self.progress, CheckpointClock(self.settings, self.progress.step)
         self._log.start_clock()
         while progress.step < self._last_step:
             for batches in loader.epoch(progress.epoch, progress.step_in_epoch):
@@ -186,11 +221,11 @@ class TrainingRun:
                     self._numbers = {}
                 if self._epoch_ends:
                     progress.epoch, progress.step_in_epoch = progress.epoch + 1, 0
-                due = self.processes.main and time.monotonic() - saved >= 60 * self.settings.checkpoint_minutes
-                is_due, stopped = self.processes.sum([due, stop()])
+                is_due, stopped = self.processes.sum([self.processes.main and clock.due(progress.step), stop()])
                 if last or is_due or stopped:
+                    started = time.monotonic()
                     self._save_checkpoint()
-                    saved = time.monotonic()
+                    clock.saved(progress.step, seconds=time.monotonic() - started)
                     self._log.start_clock()
                 if stopped:
                     raise KeyboardInterrupt
@@ -266,7 +301,7 @@ class TrainingRun:
         own = _unsharded(self._masters.state_dict())
         averages = _unsharded(self._ema.state_dict()) if self._ema else None
         if self.processes.main:
-            state = RunState(self.progress, own, moments, averages, self._config, self._data, versions())
+            state = RunState(self.progress, own, moments, averages, self._config, self._data, versions(), self._kept)
             save_checkpoint(self.out / CHECKPOINTS, state, keep=self.settings.keep)
 
 

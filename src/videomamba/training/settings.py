@@ -55,7 +55,10 @@ class Run(Settings):
         description="first blocks whose activations are recomputed in the backward pass, to save memory",
     )
     resume: bool = Field(default=True, description="resume from the last checkpoint in `out`, if there is one")
-    checkpoint_minutes: float = Field(default=10.0, ge=0, description="minutes between checkpoints")
+    checkpoint_minutes: float = Field(
+        default=1.0, ge=0, description="minutes between checkpoints; more where writing them takes over 5 % of the time"
+    )
+    checkpoint_steps: int | None = Field(default=None, ge=1, description="also after this many steps")
     keep: int = Field(default=2, ge=1, description="checkpoints to keep; older ones are removed")
     evaluate_every: int = Field(default=1, ge=0, description="epochs between evaluations while training; 0: none")
     max_bad_steps: int = Field(default=5, ge=1, description="steps in a row that are not finite before the run stops")
