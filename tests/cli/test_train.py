@@ -64,7 +64,14 @@ def test_train_ends_with_the_accuracy_and_its_protocol(
         "metrics.jsonl",
     ]
     code, again, told = run(capsys, "train", "--config", out / "config.yaml")
-    assert (code, again, told) == (0, said, "")  # nothing was left to do
+    assert (code, again) == (0, said)
+    finished = (
+        f"{out}: finished before, at step 3, with 12 videos of 3 classes; nothing is trained now, --fresh trains again"
+    )
+    assert told == finished + "\n"
+    code, again, told = run(capsys, "train", "--config", out / "config.yaml", "--fresh")
+    assert (code, again) == (0, said) and told.startswith("epoch 0, step 3: loss ") and told.count("\n") == 1
+    assert sorted(step for step, _ in losses(out)) == [1, 2, 3]
 
 
 def test_the_packaged_run_at_a_reduced_size(

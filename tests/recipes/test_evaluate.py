@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 import torch
 
-from tests.recipes.runs import CLASSES, tiny
+from tests.recipes.runs import CLASSES, tiny, write_videos
 from tests.video.clips import Recipe, draw, encode
 from videomamba import create_model
+from videomamba.data.sets.annotations import read_dataset
 from videomamba.data.settings import DataSettings
 from videomamba.evaluation.results import ClassificationResult, RegressionResult
+from videomamba.recipes.classify import train
 from videomamba.recipes.evaluate import evaluate
 from videomamba.recipes.testing import Result
 from videomamba.schema import VideoMambaError
@@ -58,7 +60,7 @@ def run(weights: Any, root: Path, *, data: dict[str, object] | None = None, **mo
 
 def measure(weights: Any, root: Path, *, data: dict[str, object] | None = None, **more: Any) -> Result:
     settings = DataSettings.model_validate({"root": root, "workers": 0, "val_fraction": 0.9, **(data or {})})
-    return evaluate(weights, settings, device="cpu", **more)
+    return evaluate(weights, settings, device="cpu", **{"split": "test", **more})
 
 
 def complaint(weights: Any, root: Path, **more: Any) -> str:
@@ -118,6 +120,75 @@ def test_files_of_one_name_in_two_folders_are_two_videos(named: Path, videos: Pa
     assert len({path.name for path in videos.rglob("*.mp4")}) == 5
     assert run(named, videos, split="train").num_videos == 3
     assert run(named, videos).num_videos == 12
+
+
+def measured(weights: Path, root: Path, **more: Any) -> tuple[int, str]:
+    """How many videos are measured by default, and what is said about them."""
+    lines: list[str] = []
+    result = run(weights, root, split="auto", notify=lines.append, **more)
+    return result.num_videos, lines[-1]
+
+
+def test_videos_of_the_training_are_not_measured_unless_asked(
+    reference: Path, videos: Path, tmp_path: Path, named: Path
+) -> None:
+    weights = reference / "last.safetensors"
+    number, line = measured(weights, videos)
+    assert number == 3 and line.startswith(
+        "measuring the held-out part, 3 videos: the other 12 were in the training of "
+    )
+    moved = shutil.copytree(videos, tmp_path / "moved")
+    for i in range(5, 8):
+        shutil.copy(videos / CLASSES[0] / "0.mp4", moved / CLASSES[0] / f"new{i}.mp4")
+    assert measured(weights, moved)[0] == 6
+    assert run(weights, moved, split="all").num_videos == 18
+    lines: list[str] = []
+    run(weights, videos, split="train", data={"val_fraction": 0.2}, notify=lines.append)
+    (line,) = lines
+    assert "the training split, 12 videos: 12 of them were in the training" in line
+    assert line.endswith("so the accuracy is too high")
+    number, line = measured(named, videos)
+    assert number == 15 and "does not record its training videos" in line
+    for path in (r.path for r in read_dataset(DataSettings(root=videos), "val").records):
+        (moved / Path(path).relative_to(videos)).unlink()
+    for path in moved.rglob("new*"):
+        path.unlink()
+    assert f"{weights}: was trained on every video of this data set" in complaint(weights, moved, split="auto")
+
+
+def test_all_of_a_folder_that_was_never_trained_on(reference: Path, videos: Path, tmp_path: Path) -> None:
+    for i, name in enumerate(CLASSES):
+        (tmp_path / name).mkdir()
+        shutil.copy(videos / name / f"{i}.mp4", tmp_path / name / "single.mp4")
+    (tmp_path / CLASSES[0] / "notes.txt").touch()
+    lines: list[str] = []
+    weights = reference / "last.safetensors"
+    assert run(weights, tmp_path, split="auto", notify=lines.append).num_videos == 3
+    assert lines == [
+        f"ignored {tmp_path / CLASSES[0] / 'notes.txt'}: does not end like a video (.txt)",
+        f"measuring all 3 videos: none of them was in the training of {weights}",
+    ]
+
+
+def test_a_test_split_is_measured_where_there_is_one(named: Path, videos: Path, tmp_path: Path) -> None:
+    for split, part in (("train", CLASSES), ("test", CLASSES[:2])):
+        for name in part:
+            (tmp_path / split / name).mkdir(parents=True)
+            shutil.copy(videos / name / "0.mp4", tmp_path / split / name / f"{split}.mp4")
+    number, line = measured(named, tmp_path)
+    assert number == 2 and line.startswith("measuring the test split, 2 videos: ")
+    shutil.rmtree(tmp_path / "train")
+    assert measured(named, tmp_path)[0] == 2
+
+
+def test_training_before_is_remembered(reference: Path, videos: Path, tmp_path: Path) -> None:
+    """Fine-tuning on a second data set: the videos of the first were in the training too."""
+    other = write_videos(tmp_path / "other", each=3)
+    for path in list(other.rglob("*.mp4")):
+        path.rename(path.with_stem(f"other{path.stem}"))
+    config = tiny(other, tmp_path / "run", model={"weights": str(reference / "last.safetensors")})
+    train(config)
+    assert measured(tmp_path / "run" / "last.safetensors", videos)[0] == 3
 
 
 def test_windows_of_a_video_are_merged(named: Path, videos: Path, tmp_path: Path) -> None:

@@ -17,7 +17,10 @@ def evaluate(
     root: Annotated[Positional[Path], arg(metavar="ROOT", help="folder of the data set")],
     /,
     *,
-    split: Annotated[Literal["train", "val", "test"], arg(help="its part that is evaluated")] = "test",
+    split: Annotated[
+        Literal["auto", "all", "train", "val", "test"],
+        arg(help="videos that are measured; auto: the test split, else all that the network was not trained on"),
+    ] = "auto",
     views: Annotated[str | None, arg(metavar="CLIPSxCROPS", help="views; default: those of the zoo, else 1x1")] = None,
     labels: Labels = None,
     device: AnyDevice = "auto",
@@ -28,9 +31,11 @@ def evaluate(
     data: DataSettings = DataSettings(),
     json: Json = False,
 ) -> int:
-    """Measure a network on every video of a data set: top-1, top-5, mean class accuracy; squared error in regression.
+    """Measure a network on the videos of a data set: top-1, top-5, mean class accuracy; squared error in regression.
 
-    Videos that cannot be read count as missed and are listed. Under torchrun the processes share the videos.
+    A line on stderr says which videos are measured, and why: the test split of a data set that has one; all videos of another
+    data set, or those that a weights file of `train` or `finetune` was not trained on. Videos that cannot be read count as
+    missed and are listed. Under torchrun the processes share the videos.
     """
     from videomamba.evaluation.results import ClassificationResult
     from videomamba.recipes.evaluate import evaluate as run
@@ -51,6 +56,12 @@ def evaluate(
     opened = open_pretrained(weights)
     if opened.assumed:
         note(opened.assumed)
+    said: list[str] = []
+
+    def say(line: str) -> None:
+        said.append(line)
+        note(line)
+
     with counter("evaluating") as tick:
         result = run(
             opened,
@@ -61,9 +72,10 @@ def evaluate(
             device=device,
             precision=precision,
             progress=tick,
+            notify=say,
         )
     if json:
-        print_json(result.as_dict())
+        print_json({**result.as_dict(), "videos": said[-1]})
     elif per_class and isinstance(result, ClassificationResult):
         rows = [
             [c.label, str(c.count), str(c.correct), str(c.missed), "-" if c.accuracy is None else f"{c.accuracy:.1%}"]
@@ -79,5 +91,7 @@ def evaluate(
             raise VideoMambaError("--confusion: a regression has no classes to confuse; try --report")
         save_confusion(confusion, result.confusion, result.labels)
     if report is not None:
-        write_report(report, title=f"{weights} on {root}", config={"weights": weights, "split": split}, result=result)
+        write_report(
+            report, title=f"{weights} on {root}", config={"weights": weights, "videos": said[-1]}, result=result
+        )
     return 0

@@ -2,43 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 import torch
 
-from videomamba.data.sets.annotations import read_dataset
+from videomamba.data.sets.annotations import own_splits, read_dataset
+from videomamba.data.sets.fingerprint import file_keys, training_files
+from videomamba.data.sets.formats.entry import Selection
 from videomamba.data.settings import DataSettings
 from videomamba.models.precision import cast_products
 from videomamba.recipes.testing import Progress, Result, Test
-from videomamba.schema import VideoMambaError, VideoSet, Views
+from videomamba.schema import VideoMambaError, VideoSet, Views, counted
 from videomamba.training.distributed import Processes
+from videomamba.video.find import describe_ignored
 from videomamba.weights.pretrained import Pretrained, open_pretrained
+
+Measured = Literal["auto", "all", "train", "val", "test"]
+"""Which videos of a data set are measured; "auto": its test split, else all that the network was not trained on."""
 
 
 def evaluate(
     weights: str | Path | Pretrained,
     data: DataSettings,
     *,
-    split: Literal["train", "val", "test"] = "test",
+    split: Measured = "auto",
     views: str | Views | None = None,
     labels: Sequence[str] | None = None,
     device: str = "auto",
     precision: Literal["fp32", "bf16"] = "fp32",
     progress: Progress | None = None,
+    notify: Callable[[str], object] = lambda message: None,
 ) -> Result:
-    """The result of a network on every video of `split`. Under torchrun the processes share the videos; each has the result.
+    """The result of a network on videos of a data set. Under torchrun the processes share the videos; each has the result.
 
-    `weights` is a zoo name or a weights file; `views` None is its published protocol. `labels` replaces the class names of
-    the file. A data set that names its classes is matched by name, in any order; some of the network's classes may be
-    absent. Raises VideoMambaError when the classes are not the network's.
+    `weights` is a zoo name or a weights file; `split` chooses the videos as `choose_videos` does; `views` None is the
+    published protocol. `labels` replaces the class names of the file. A data set that names its classes is matched by name,
+    in any order; some of the network's classes may be absent. `notify` gets a line that says which videos are measured and
+    why, and one for each kind of ignored file. Raises VideoMambaError when the classes are not the network's.
     """
     opened = weights if isinstance(weights, Pretrained) else open_pretrained(weights)
     if labels is not None:
         opened = opened.with_labels(labels)
-    video_set = read_dataset(data, split, labels=opened.labels or None)
+    video_set, reason = choose_videos(opened, data, split)
     _check_classes(opened, video_set)
+    for line in (*(f"ignored {line}" for line in describe_ignored(video_set.ignored)), reason):
+        notify(line)
     processes = Processes(device=device)
     network = opened.model.eval().to(processes.device)
     if precision == "bf16":
@@ -46,6 +57,59 @@ def evaluate(
     network.prepare_constants()
     with Test(video_set, opened.preprocess, Views.parse(views or opened.views), data=data, processes=processes) as test:
         return test(network, progress=progress)
+
+
+def choose_videos(opened: Pretrained, data: DataSettings, split: Measured) -> tuple[VideoSet, str]:
+    """The videos to measure, and a line that says which they are and why.
+
+    "auto" is the test split that a data set has, else its validation split. Of a data set without either it is all videos,
+    except those that the weights file names as its training videos (`data.sets.fingerprint`). Raises VideoMambaError where
+    that leaves none, and as `read_dataset` does.
+    """
+    own = own_splits(data)
+    alone = "test" not in own and "val" not in own
+    chosen: Selection = ("all" if alone else "test") if split == "auto" else split
+    # A video that cannot be read is a miss, and a class without videos is no fault here.
+    video_set = read_dataset(data.model_copy(update={"on_error": "skip"}), chosen, labels=opened.labels or None)
+    if not video_set.records:
+        raise VideoMambaError(f"{data.root}: has no videos to measure in {chosen}")
+    known = training_files(opened.info)
+    keys = {} if known is None else file_keys(video_set.records)
+    trained = {path for path, key in keys.items() if known is not None and key in known}
+    number = len({record.path for record in video_set.records})
+    if split == "auto" and alone and trained:
+        return _without(video_set, trained, opened.path)
+    count = counted(number, "video")
+    names = {
+        "all": f"all {count}",
+        "train": f"the training split, {count}",
+        "val": f"the {'validation split' if 'val' in own else 'part held out for validation'}, {count}",
+        "test": f"the test split, {count}",
+    }
+    shown = "val" if chosen == "test" and "test" not in own else chosen
+    if known is None:
+        remark = f"{opened.path} does not record its training videos, so some of these may be among them"
+    elif trained:
+        remark = f"{len(trained)} of them were in the training of {opened.path}, so the accuracy is too high"
+    else:
+        remark = f"none of them was in the training of {opened.path}"
+    return video_set, f"measuring {names[shown]}: {remark}"
+
+
+def _without(video_set: VideoSet, trained: Collection[str], weights: Path) -> tuple[VideoSet, str]:
+    """The videos that were not in the training."""
+    rest = tuple(record for record in video_set.records if record.path not in trained)
+    if not rest:
+        raise VideoMambaError(
+            f"{weights}: was trained on every video of this data set, so an accuracy on them says little; "
+            "give other videos, or measure these with --split all"
+        )
+    held_out = counted(len({record.path for record in rest}), "video")
+    reason = (
+        f"measuring the held-out part, {held_out}: the other {len(trained)} were in the training of {weights}; "
+        "--split all measures them too"
+    )
+    return replace(video_set, records=rest), reason
 
 
 def _check_classes(opened: Pretrained, video_set: VideoSet) -> None:
