@@ -1,4 +1,4 @@
-"""Renders a new clip, classifies it, and draws the frames that the model saw.
+"""Renders a new clip, classifies it, and draws the frames that the model saw, with their times and the answer.
 
 python examples/demo.py --out demo
 """
@@ -10,11 +10,42 @@ import secrets
 import time
 from pathlib import Path
 
-from videomamba import Predictor
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from videomamba import Prediction, Predictor
+from videomamba.evaluation.lettering import lettering, stamp
+from videomamba.schema import Frames
 from videomamba.synthetic.actions import ACTIONS
 from videomamba.synthetic.dataset import caption, render_clip
 from videomamba.video.encode import write_video
+from videomamba.video.open import open_video
 from videomamba.video.picture import contact_sheet, write_png
+
+SIDE = 288  # pixels of a frame in the picture
+COLUMNS = 4
+LETTERS = 20  # pixels
+
+
+def draw(predictor: Predictor, prediction: Prediction, truth: str) -> torch.Tensor:
+    """The frames of the one clip that the model saw, each with its time, below a line with answer and truth: (h, w, 3)."""
+    (seen,) = predictor.clips(prediction.path)
+    with open_video(prediction.path) as video:
+        times = [float(video.timestamps[index]) for index in seen.indices]
+    height, width = predictor.preprocess.image_size
+    column = contact_sheet(seen, columns=1, preprocess=predictor.preprocess).view(-1, height, width, 3)
+    size = SIDE, SIDE * width // height
+    large = F.interpolate(column.permute(0, 3, 1, 2).float(), size, mode="bicubic").clamp(0, 255).round()
+    data = large.to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+    for picture, moment in zip(data.numpy(), times, strict=True):
+        stamp(picture, lettering(f"{moment:.2f} s", LETTERS))
+    sheet = contact_sheet(Frames(data, seen.indices, tuple(times)), columns=COLUMNS)
+    answer = f"{prediction.top.label} {100 * prediction.top.score:.1f} %"
+    line = f"predicted: {answer}; correct: {truth}; model: {prediction.model}"
+    head = np.zeros((2 * LETTERS, sheet.shape[1], 3), np.uint8)
+    stamp(head, lettering(line, LETTERS))
+    return torch.cat([torch.from_numpy(head), sheet])
 
 
 def main() -> None:
@@ -34,7 +65,7 @@ def main() -> None:
     prediction = predictor(clip)
     seconds = time.perf_counter() - started
     sheet = args.out / "what_the_model_saw.png"
-    write_png(sheet, contact_sheet(predictor.clips(clip)[0], columns=4, preprocess=predictor.preprocess))
+    write_png(sheet, draw(predictor, prediction, ACTIONS[action]))
 
     print(f"\nrendered   {clip} (seed {seed}): {caption(action, seed)}")
     for i, answer in enumerate(prediction.predictions):

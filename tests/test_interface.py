@@ -12,6 +12,7 @@ import videomamba
 def test_the_names_of_the_package() -> None:
     assert set(videomamba.__all__) == {
         *("ops", "create_model", "list_models", "load_weights", "Predictor", "Embedder", "timeline", "watch", "whole"),
+        *("finetune", "evaluate"),
         *("Prediction", "Embedding", "Timeline", "LiveAnswer", "WholeVideo", "Preprocess", "VideoMambaError"),
         "__version__",
     }
@@ -44,6 +45,21 @@ def test_the_signatures_of_the_ops() -> None:
 )
 def test_the_signatures_of_the_answers(name: str, first: list[str], options: set[str]) -> None:
     """First the model, then the video; all else by keyword and optional."""
+    parameters = inspect.signature(getattr(videomamba, name)).parameters
+    assert [p.name for p in parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD] == first
+    by_keyword = {p.name for p in parameters.values() if p.kind is p.KEYWORD_ONLY and p.default is not p.empty}
+    assert set(parameters) == by_keyword | set(first) and options <= by_keyword
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "options"),
+    [
+        ("finetune", ["folder", "out"], {"weights", "epochs", "seed", "device", "notify"}),
+        ("evaluate", ["weights", "data"], {"split", "views", "labels", "device", "precision", "progress"}),
+    ],
+)
+def test_the_signatures_of_the_runs(name: str, first: list[str], options: set[str]) -> None:
+    """What a run is about by position; its options by keyword, with the names of the command line."""
     parameters = inspect.signature(getattr(videomamba, name)).parameters
     assert [p.name for p in parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD] == first
     by_keyword = {p.name for p in parameters.values() if p.kind is p.KEYWORD_ONLY and p.default is not p.empty}

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     __version__: str
     from videomamba import ops as ops
     from videomamba.models.registry import list_models as list_models
+    from videomamba.recipes.evaluate import evaluate as evaluate
+    from videomamba.recipes.finetune import finetune as finetune
     from videomamba.schema import Prediction as Prediction
     from videomamba.schema import Preprocess as Preprocess
     from videomamba.schema import VideoMambaError as VideoMambaError
@@ -37,6 +39,8 @@ _HOME = {
     "timeline": "videomamba.serving.timeline",
     "watch": "videomamba.serving.live",
     "whole": "videomamba.serving.whole",
+    "finetune": "videomamba.recipes.finetune",
+    "evaluate": "videomamba.recipes.evaluate",
     "Prediction": "videomamba.schema",
     "Embedding": "videomamba.serving.embedder",
     "Timeline": "videomamba.serving.timeline",

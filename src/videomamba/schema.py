@@ -319,11 +319,12 @@ class ScoredLabel:
 
 @dataclass(frozen=True)
 class Prediction:
-    """The best classes of one video, best first."""
+    """The best classes of one video, best first. `model` is the name of the network that answered, "" where it has none."""
 
     path: str
     predictions: tuple[ScoredLabel, ...]
     seconds: float = field(default=0.0, compare=False)
+    model: str = ""
 
     def __post_init__(self) -> None:
         scores = [p.score for p in self.predictions]
@@ -334,8 +335,9 @@ class Prediction:
         return self.predictions[0]
 
     def as_dict(self) -> dict[str, object]:
-        """The JSON form: {"path": ..., "predictions": [{"label": ..., "score": ...}, ...]}."""
-        return {"path": self.path, "predictions": [{"label": p.label, "score": p.score} for p in self.predictions]}
+        """The JSON form: {"path": ..., "model": ..., "predictions": [{"label": ..., "score": ...}, ...]}."""
+        best = [{"label": p.label, "score": p.score} for p in self.predictions]
+        return {"path": self.path, "model": self.model, "predictions": best}
 
 
 @dataclass(frozen=True)
@@ -378,8 +380,9 @@ class Preprocess(Settings):
     Spatial: scale so that the picture just covers `image_size / crop_ratio`, keeping its aspect, then crop `image_size`.
     Temporal: `uniform` takes the middle of `num_frames` equal segments of the complete video (sparse sampling of Kinetics,
     Breakfast, COIN, LVU), `tsn` uses Something-Something V2's segments, `dense` takes every `sampling_rate`-th frame.
-    `clip_seconds` is the length of video that one training clip covered, None if it varied or is unknown: the default
-    window of timelines and live streams. `antialias` is off for the released weights, which were trained without it.
+    `clip_seconds` is the length of video that one training clip covered (training measures the median of its videos), None
+    if it is unknown: the default window of timelines and live streams. `antialias` is off for the released weights, which
+    were trained without it.
     """
 
     num_frames: int = Field(default=8, ge=1)

@@ -110,7 +110,9 @@ class TestFlops:
         records = [json.loads(line) for line in out.splitlines()]
         assert code == 0 and err == "" and records[0]["table"] == "machine"
         assert records[-1]["part"] == "total" and round(records[-1]["gmacs"], 2) == 1.08
-        assert not [r for r in records[1:] if "scan" in r["part"] or "conv" in r["part"]]
+        network = {"model": "videomamba_tiny", "frames": 1, "size": "224x224", "tokens": 197, "classes": 1000}
+        assert records[1] == {"table": "network", **network}
+        assert not [r for r in records[2:] if "scan" in r["part"] or "conv" in r["part"]]
         _, out, _ = run(capsys, "bench", "flops", "--frames", 1)
         assert "scan, both directions" in out and "1.82" in out
 

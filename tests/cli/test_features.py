@@ -109,7 +109,7 @@ def test_one_line_a_video(bundle: Path, clips: Path, capsys: pytest.CaptureFixtu
     code, out, err = run(capsys, clips, "--model", bundle)
     lines = out.splitlines()
     assert code == 1 and len(lines) == 3
-    assert lines[0].startswith(f"{clips / 'clip0.mp4'}  32 numbers, norm ")
+    assert lines[0].startswith(f"{clips / 'clip0.mp4'}  32 numbers, norm ") and lines[0].endswith(f", by {bundle}")
     assert len(err.splitlines()) == 1 and "notes.mp4" in err
 
 
@@ -120,6 +120,7 @@ def test_json_has_the_vectors(bundle: Path, clips: Path, capsys: pytest.CaptureF
     embedder = Embedder.from_pretrained(bundle)
     for record in records[:3]:
         expected = embedder(record["path"], "2x1")
+        assert record["model"] == expected.model == str(bundle)
         assert np.array_equal(np.array(record["features"], np.float32), expected.data.numpy())
         assert (record["num_frames"], record["duration"]) == (12, 1.5)
     code, out, _ = run(capsys, clips / "clip0.mp4", "--model", bundle, "--per-frame", 4, "--json")
@@ -177,7 +178,7 @@ def test_an_embedding_a_frame_of_many(
 ) -> None:
     options = ("--model", bundle, "--per-frame", 4, "--out", tmp_path / "out", "--format", format)
     code, out, err = run(capsys, clips, *options)
-    assert code == 1 and "features of 3 videos in 1 shard; 1 failed" in out and "exit code is 1" in out
+    assert code == 1 and f"features of 3 videos in 1 shard, by {bundle}; 1 failed" in out and "exit code is 1" in out
     assert "notes.mp4" in err and "linear interpolation" in err
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
     assert (manifest["videos"], manifest["failed"], manifest["frames"]) == (3, 1, 18)

@@ -19,9 +19,11 @@ from tests.video.clips import RECIPES, draw, encode
 from videomamba.cli.live import live
 from videomamba.cli.model_options import ModelOptions
 from videomamba.schema import VideoError
+from videomamba.serving.live import LiveAnswer, LiveWatch
 from videomamba.synthetic.actions import ACTIONS
 from videomamba.synthetic.dataset import render_clip
 from videomamba.video.encode import write_video
+from videomamba.video.live.clock import StreamClock
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +44,10 @@ def test_a_pipe_of_a_film(bundle: Path, film: Path, model: ModelOptions, capsys:
     piping = subprocess.run(command, input=film.read_bytes(), capture_output=True, check=False, timeout=120)
     err = piping.stderr.decode()
     assert piping.returncode == 0, err
-    assert err == "standard input: 5 windows answered, 0 pictures dropped, 0 windows skipped (policy: all)\n"
+    assert err.splitlines() == [
+        f"standard input: windows of 1 s every 0.5 s, answers by {bundle}",
+        "standard input: 5 windows answered, 0 pictures dropped, 0 windows skipped (policy: all)",
+    ]
     piped = [json.loads(line) for line in piping.stdout.splitlines()]
     assert [record["end"] for record in piped] == [1.0, 1.5, 2.0, 2.5, 3.0]
     assert live(str(film), model=model, window=1.0, stride=0.5, drop="all", top=2, json=True) == 0
@@ -50,7 +55,46 @@ def test_a_pipe_of_a_film(bundle: Path, film: Path, model: ModelOptions, capsys:
     for one, other in zip(piped, filed, strict=True):
         assert [p["label"] for p in one["predictions"]] == [p["label"] for p in other["predictions"]]
         assert [p["score"] for p in one["predictions"]] == pytest.approx([p["score"] for p in other["predictions"]])
-        assert set(one) == {"start", "end", "predictions", "delay", "dropped", "skipped"}
+        assert set(one) == {"start", "end", "predictions", "delay", "dropped", "skipped", "model"}
+        assert one["model"] == str(bundle)
+
+
+def test_an_mp4_with_its_index_at_the_end_is_given_by_name(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], model: ModelOptions
+) -> None:
+    path = tmp_path / "film.mp4"
+    noise = np.random.default_rng(0).integers(
+        0, 256, (30, 96, 96, 3), dtype=np.uint8
+    )  # more than FFmpeg's buffer holds
+    write_video(path, noise, fps=10)
+    command = [sys.executable, "-m", "videomamba", "live", "-", "--model", str(bundle), "--window", "1"]
+    piping = subprocess.run(command, input=path.read_bytes(), capture_output=True, check=False, timeout=120)
+    (line,) = piping.stderr.decode().splitlines()
+    assert piping.returncode == 1 and line.startswith("videomamba: standard input: is an MP4 with its index at the end")
+    assert "give the file itself" in line and "-movflags +faststart" in line
+    half = subprocess.run(command, input=path.read_bytes()[:900], capture_output=True, check=False, timeout=120)
+    (line,) = half.stderr.decode().splitlines()
+    assert half.returncode == 1 and "cannot be watched" in line and "given by its name" in line
+    assert live(str(path), model=model, window=1.0, stride=1.0, drop="all") == 0
+    assert "3 windows answered" in capsys.readouterr().err
+
+
+def test_a_recording_that_loses_windows_says_which_policy_keeps_them(
+    model: ModelOptions, film: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Hasty(LiveWatch):
+        """As on a machine that was too slow for a window."""
+
+        def __next__(self) -> LiveAnswer:
+            self.skipped = 1
+            return super().__next__()
+
+    monkeypatch.setattr("videomamba.serving.live.LiveWatch", Hasty)
+    monkeypatch.setattr(StreamClock, "begin", lambda self, **_: None)  # nothing waits for real time
+    assert live(str(film), model=model, window=1.0, stride=1.0, drop="latest") == 0
+    assert capsys.readouterr().err.endswith("for a file, or a pipe from a file, --drop all answers every window\n")
+    assert live(str(film), model=model, window=1.0, stride=1.0, drop="all") == 0
+    assert "--drop all" not in capsys.readouterr().err
 
 
 def test_ctrl_c_is_how_a_camera_s_run_ends(
@@ -86,7 +130,9 @@ def test_ctrl_c_is_how_a_camera_s_run_ends(
     captured = capsys.readouterr()
     assert all(json.loads(line)["end"] <= 3.0 for line in captured.out.splitlines())
     counts = r"[1-5] windows answered, [0-9]+ pictures dropped, [0-9]+ windows skipped \(policy: latest\)"
-    assert re.fullmatch(f"{re.escape(str(pipe))}: {counts}\n", captured.err)
+    first, counted, *_ = captured.err.splitlines()
+    assert first == f"{pipe}: windows of 1 s every 0.5 s, answers by {model.model}"
+    assert re.fullmatch(f"{re.escape(str(pipe))}: {counts}", counted)
 
 
 def test_a_reader_that_has_gone(model: ModelOptions, film: Path) -> None:
@@ -154,4 +200,5 @@ def test_what_was_answered_is_counted_before_an_error(
     captured = capsys.readouterr()
     # The last pictures are inside a packet that never ends.
     assert [json.loads(line)["end"] for line in captured.out.splitlines()][:2] == [1.0, 2.0]
-    assert captured.err.startswith(f"{source}: ") and "windows answered, 0 pictures dropped" in captured.err
+    assert captured.err.startswith(f"{source}: windows of 1 s every 1 s, ")
+    assert "windows answered, 0 pictures dropped" in captured.err

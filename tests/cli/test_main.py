@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
+import tomllib
 from contextlib import suppress
 from pathlib import Path
 
+import av
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from videomamba.cli import COMMANDS, main
+from videomamba.cli.bench import COMMANDS as BENCH
 from videomamba.cli.output import print_json
 from videomamba.schema import VideoMambaError
 from videomamba.synthetic.actions import ACTIONS
@@ -86,7 +90,8 @@ def test_predict_in_json_goes_on_past_a_bad_file(bundle: Path, clips: Path, caps
     assert code == 1
     assert [Path(r["path"]).name for r in records] == ["clip0.mp4", "clip1.mp4", "clip2.mp4", "notes.mp4", "absent.mp4"]
     for record in records[:3]:
-        assert set(record) == {"path", "predictions"} and len(record["predictions"]) == 5
+        assert set(record) == {"path", "model", "predictions"} and record["model"] == str(bundle)
+        assert len(record["predictions"]) == 5
         assert all(set(p) == {"label", "score"} for p in record["predictions"])
     assert all(set(record) == {"path", "error"} for record in records[3:])
     assert len(err.splitlines()) == 2 and "notes.mp4" in err and "absent.mp4" in err
@@ -237,7 +242,65 @@ def test_doctor_says_which_backend_serves_what(capsys: pytest.CaptureFixture[str
     findings = {f["topic"]: f["finding"] for f in map(json.loads, out.splitlines())}
     assert code == 0
     assert findings["selective_scan on cpu, float32"].split()[0] in ("native", "chunked")
-    assert "embedded model" in findings
+    assert "embedded model" in findings and findings["decoding"].startswith("works: 12 pictures")
+    extras = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
+    for extra in set(extras) - {"dev"}:
+        for package in (re.split(r"[\[>]", requirement)[0] for requirement in extras[extra]):
+            assert package in findings, package
+            assert f"videomamba[{extra}]" in findings[package] or "not installed" not in findings[package]
+
+
+@pytest.mark.parametrize(
+    ("broken", "said"),
+    [("write_video", "no encoder"), ("open_video", "no decoder"), ("open_video", "")],
+)
+def test_doctor_says_what_keeps_videos_from_being_read(
+    broken: str, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(said)
+
+    monkeypatch.setattr(f"videomamba.serving.doctor.{broken}", fail)
+    code, out, _ = run(capsys, "doctor")
+    (line,) = (line for line in out.splitlines() if "decoding" in line)
+    assert code == 0 and line.startswith("! ") and f"failed with PyAV {av.__version__}: {said or 'OSError'}" in line
+
+
+@pytest.mark.parametrize("subcommand", list(BENCH))
+def test_the_help_of_a_subcommand_is_about_it(subcommand: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "bench", subcommand, "--help")
+    usage, _, about, *_ = out.splitlines()
+    assert code == 0 and usage.startswith(f"usage: videomamba bench {subcommand} [-h]")
+    assert about == BENCH[subcommand].__doc__
+
+
+@pytest.mark.parametrize("command", ["predict", "timeline", "whole", "features"])
+def test_a_pipe_is_for_live_only(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(capsys, command, "-")
+    assert (code, out) == (1, "") and err == (
+        f"videomamba: {command}: -: only `videomamba live -` reads a pipe; give the file itself\n"
+    )
+
+
+def test_the_packaged_model_says_what_it_knows(clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    name, clip = "videomamba_micro_synthetic", clips / "clip0.mp4"
+    said = f"{name} knows only moving shapes as `videomamba synth` renders them; its answers about real footage mean nothing"
+    for command in ("predict", "timeline", "whole", "features"):
+        code, out, err = run(capsys, command, clip)
+        (line,) = err.splitlines()
+        assert code == 0 and name in out and line == f"{said}; its classes: {', '.join(ACTIONS)}"
+        _, out, err = run(capsys, command, clip, "--json")
+        assert json.loads(out)["model"] == name and err.startswith(said)
+        assert "knows only moving shapes" in " ".join(re.sub("[│\n]", " ", run(capsys, command, "--help")[1]).split())
+    code, out, err = run(capsys, "live", clip, "--drop", "all", "--window", 1, "--json")
+    assert code == 0 and err.startswith(said) and {json.loads(line)["model"] for line in out.splitlines()} == {name}
+    assert f"{said}." in run(capsys, "zoo")[1] and "only moving shapes" in run(capsys, "zoo", name)[1]
+    code, out, err = run(capsys, "convert", name, tmp_path / "copy.safetensors")
+    assert code == 0
+    assert run(capsys, "predict", clip, "--model", tmp_path / "copy.safetensors")[2].startswith(said)  # it travels
+    assert len(run(capsys, "predict", tmp_path / "absent.mp4")[2].splitlines()) == 1  # no answer, no remark
 
 
 def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:

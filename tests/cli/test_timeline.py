@@ -20,7 +20,7 @@ def test_a_table_for_each_video(bundle: Path, clips: Path, capsys: pytest.Captur
     files = (clips / "clip0.mp4", clips / "clip1.mp4")
     code, out, err = run(capsys, "timeline", *files, "--model", bundle, *WINDOWS)
     assert (code, err) == (0, "")
-    assert "clip0.mp4  (1.5 s; 3 windows of 0.8 s every 0.4 s)" in out and "clip1.mp4" in out
+    assert f"clip0.mp4  ({bundle}, 1.5 s; 3 windows of 0.8 s every 0.4 s)" in out and "clip1.mp4" in out
     assert out.count("start") == 2 and "0:00.0" in out and "0:01.5" in out
     code, out, _ = run(capsys, "timeline", files[0], "--model", bundle, "--window", 0.8, "--threshold", 1)
     assert code == 0 and "no class reaches 1 anywhere" in out
@@ -31,6 +31,7 @@ def test_json_is_one_line_a_video(bundle: Path, clips: Path, capsys: pytest.Capt
     record = json.loads(out)
     assert code == 0
     assert (record["path"], record["seconds"], record["fps"]) == (str(clips / "clip0.mp4"), 1.5, 8.0)
+    assert record["model"] == str(bundle)
     assert (record["window"], record["stride"], record["threshold"]) == (0.8, 0.4, 0.2)
     assert [w["start"] for w in record["windows"]] == [0.0, 0.4, 0.7]
     assert [w["end"] for w in record["windows"]] == [0.8, 1.2, 1.5]

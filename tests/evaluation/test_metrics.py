@@ -18,7 +18,13 @@ from videomamba.evaluation.metrics import (
     regression_report,
     videos_of,
 )
-from videomamba.evaluation.results import ClassificationResult, Mistake, RegressionResult, describe_protocol
+from videomamba.evaluation.results import (
+    ClassificationResult,
+    Mistake,
+    RegressionResult,
+    confidence_interval,
+    describe_protocol,
+)
 from videomamba.schema import ClassLabel, Number, Preprocess, VideoMambaError, VideoRecord, VideoSet, Views
 
 
@@ -160,13 +166,29 @@ class TestClassification:
         rows = {i: np.eye(6)[0].tolist() for i in range(5)}
         result = report(video_set, rows, failures=[(5, "gone")])
         assert str(result) == (
-            "top-1 16.67% (1 of 6 videos), top-5 83.33%, mean class accuracy 16.67%, "
+            "top-1 16.67% (1 of 6 videos, 95% interval 3.0% to 56.4%), top-5 83.33%, mean class accuracy 16.67%, "
             "1 missed and counted as wrong (top-1 of the others 20.00%) [1 clip]"
         )
         found = json.loads(json.dumps(result.as_dict()))
+        assert found["top1_interval"] == pytest.approx([0.030053, 0.563503], abs=1e-6)
         assert found["top5"] == pytest.approx(5 / 6) and found["confusion"][3] == [1, 0, 0, 0, 0, 0]
         assert found["per_class"][5] == {"label": "class5", "count": 1, "correct": 0, "missed": 1, "accuracy": 0.0}
         assert found["failures"] == [{"path": "5", "reason": "gone"}] and found["protocol"] == "1 clip"
+
+
+@pytest.mark.parametrize(
+    ("right", "number", "low", "high"),
+    # By hand at the ends, n / (n + z^2); in the middle the examples of R. G. Newcombe 1998, table I, to four digits.
+    [
+        (0, 10, 0.0, 0.2775),
+        (10, 10, 0.7225, 1.0),
+        (1, 1, 0.2065, 1.0),
+        (15, 148, 0.0624, 0.1605),
+        (81, 263, 0.2553, 0.3662),
+    ],
+)
+def test_the_interval_of_a_share(right: int, number: int, low: float, high: float) -> None:
+    assert confidence_interval(right, number) == pytest.approx((low, high), abs=6e-5)
 
 
 class TestRegression:

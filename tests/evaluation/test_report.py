@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import re
 import struct
 import sys
 from collections.abc import Mapping
+from datetime import datetime
 from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote
 
+import av
 import numpy as np
 import pytest
 import torch
 
 from videomamba.evaluation.metrics import classification_report, regression_report
 from videomamba.evaluation.plot import confusion_svg, curves_svg, save_confusion
-from videomamba.evaluation.report import write_report
+from videomamba.evaluation.report import facts_of_run, write_report
 from videomamba.evaluation.results import ClassificationResult, RegressionResult
+from videomamba.evaluation.thumbnails import HEIGHT, PICTURES
 from videomamba.schema import ClassLabel, Number, VideoMambaError, VideoRecord, VideoSet
+from videomamba.video.encode import write_video
 
 LABELS = ("clap & cheer", "<script>alert(1)</script>", "$5 \\frac", "挥手", "quote \" ' end", "\udcff")
-EMPTY = {"meta"}
+EMPTY = {"meta", "img", "br"}
 
 
 class Page(HTMLParser):
@@ -116,7 +123,7 @@ class TestReport:
         for text in (
             "Fine-tuning <1>",
             "videomamba finetune a&b",
-            "83.33%10 of 12 videos",
+            "83.33%10 of 12 videos, 95% interval 55.2% to 95.3%",
             "90.91%11 videos",
             "Protocol: 2 clips x 3 crops",
             "/videos/<0> & co.mp4",
@@ -153,13 +160,56 @@ class TestReport:
     def test_nothing_comes_from_outside(self, written: Path) -> None:
         html = written.read_text(encoding="utf-8")
         page = Page(html)
-        assert page.addresses and all(a.startswith(("#", "data:image/png;base64,")) for a in page.addresses)
+        links = [
+            a for a in page.addresses if not a.startswith(("#", "data:image/png;base64,", "data:image/jpeg;base64,"))
+        ]
+        assert len(links) == 3 and not any(re.match(r"[a-z]+:|/", link) for link in links)
+        assert [unquote(link).rpartition("/")[2] for link in links] == ["<0> & co.mp4", "<11> & co.mp4", "x.mp4"]
         assert set(re.findall(r"https?://[^\s\"'<]+", html)) <= {
             "http://www.w3.org/2000/svg",
             "http://www.w3.org/1999/xlink",
         }
         assert all(address.startswith("#") for address in re.findall(r"url\(([^)]*)\)", html))
         assert "@import" not in html
+
+    def test_wrong_answers_have_pictures_and_links(self, tmp_path: Path) -> None:
+        (tmp_path / "a & <b>").mkdir()
+        names = [str(tmp_path / "a & <b>" / "100% #1?.mp4"), str(tmp_path / "a & <b>" / "damaged.mp4")]
+        write_video(names[0], np.full((8, 18, 32, 3), 200, np.uint8), fps=4)
+        Path(names[1]).write_text("no video")
+        video_set = VideoSet("val", tuple(VideoRecord(name, ClassLabel(0)) for name in names), ("a", "b"))
+        result = classification_report(video_set, range(2), torch.tensor([[0.0, 1.0]] * 2), [], protocol="")
+        (tmp_path / "page").mkdir()
+        page = write(tmp_path / "page" / "report.html", result)
+        assert [unquote(a) for a in page.addresses if a.startswith("..")] == [
+            f"../a & <b>/{Path(n).name}" for n in names
+        ]
+        assert not any(set("#?<& ") & set(a) for a in page.addresses if a.startswith(".."))
+        (image,) = (a for a in page.addresses if a.startswith("data:image/jpeg;base64,"))
+        with av.open(io.BytesIO(base64.b64decode(image.partition(",")[2]))) as seen:
+            (picture,) = (frame.to_ndarray(format="rgb24") for frame in seen.decode(video=0))
+        assert picture.shape == (HEIGHT, PICTURES * 114, 3) and abs(picture.astype(int) - 200).max() < 12
+
+    @pytest.mark.parametrize(
+        ("curves", "said"),
+        [
+            ("2 clips x 3 crops", "follow the protocol above"),
+            ("1 clip x 1 crop", "not comparable with the result above. Curves: 1 clip x 1 crop, "),
+        ],
+    )
+    def test_curves_of_another_protocol_say_so(self, curves: str, said: str, tmp_path: Path) -> None:
+        page = write(tmp_path / "report.html", classified(), history=history(), curves=curves)
+        assert said in page.text
+
+    def test_date_duration_and_command(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("sys.argv", ["/x/videomamba/__main__.py", "finetune", "my videos", "--epochs", "3"])
+        facts = facts_of_run(3725.4)
+        assert facts["command"] == "videomamba finetune 'my videos' --epochs 3" and facts["duration"] == "1:02:05"
+        datetime.fromisoformat(facts["date"])
+        page = write(tmp_path / "report.html", classified(), facts=facts)
+        assert all(f"{name} {value}" in page.text for name, value in facts.items())
+        monkeypatch.setattr("sys.argv", [""])
+        assert set(facts_of_run(1.0)) == {"date", "duration"}
 
     def test_ids_are_unique_where_they_are_referred_to(self, written: Path) -> None:
         html = written.read_text(encoding="utf-8")

@@ -8,9 +8,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
+from tests.cli.test_main import run
 from tests.recipes.runs import (
     CLASSES,
     Killed,
@@ -30,14 +32,19 @@ from videomamba.data.loading.order import epoch_order
 from videomamba.data.sets.annotations import read_dataset
 from videomamba.recipes import classify
 from videomamba.recipes.classify import train
+from videomamba.recipes.config import TrainConfig
+from videomamba.recipes.load import load
 from videomamba.recipes.start import build_model
 from videomamba.recipes.testing import Result
 from videomamba.schema import VideoError, VideoMambaError
+from videomamba.serving.live import watch
 from videomamba.serving.predictor import Predictor
+from videomamba.serving.timeline import timeline
 from videomamba.training.checkpoint import checkpoints, load_checkpoint
 from videomamba.training.draws import Draws
 from videomamba.training.step import Stepper
 from videomamba.training.tracking import read_metrics
+from videomamba.video.encode import write_video
 from videomamba.weights.read import read_weights
 
 STEPS = 6
@@ -236,7 +243,9 @@ def test_best_is_of_the_epoch_that_validates_best(
 def test_a_bundle_says_what_it_is(videos: Path, reference: Path) -> None:
     bundle = read_weights(reference / "best.safetensors").bundle
     assert bundle is not None and bundle.labels == CLASSES
-    assert bundle.preprocess == tiny(videos, reference).clip
+    assert bundle.preprocess == load(TrainConfig, reference / "config.yaml").clip
+    covered = bundle.preprocess.clip_seconds
+    assert bundle.preprocess == tiny(videos, reference, clip={"clip_seconds": covered}).clip and covered is not None
     assert bundle.info["task"] == "classification" and bundle.info["steps"] == STEPS
     assert "top-1" in str(bundle.info["validation"]) and "softmax" in str(bundle.info["validation"])
     predictor = Predictor.from_pretrained(reference / "best.safetensors")
@@ -289,3 +298,27 @@ def test_regression_trains_resumes_and_is_no_classifier(
 
 def test_mixing_needs_classes(numbered: Path, tmp_path: Path) -> None:
     assert "augment.mixup" in complaint(tiny(numbered, tmp_path / "run"))
+
+
+def test_the_length_of_the_clips_travels_with_the_weights(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A preset says ten seconds; these videos have two, and so have the windows of timelines and live streams."""
+    for label, name in enumerate(CLASSES):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for i in range(3):
+            pictures = np.full((12, 32, 48, 3), 20 + 60 * label + 5 * i, np.uint8)
+            write_video(tmp_path / "data" / name / f"{i}.mp4", pictures, fps=6)
+    film = tmp_path / "film.mp4"
+    write_video(film, np.zeros((36, 32, 48, 3), np.uint8), fps=6)
+    small = {"optim": {"epochs": 1, "warmup_epochs": 0.0}, "augment": {"repeats": 1}}
+    trained = train(tiny(tmp_path / "data", tmp_path / "run", clip={"clip_seconds": 10.0}, **small))
+    assert load(TrainConfig, tmp_path / "run" / "config.yaml").clip.clip_seconds == 2.0
+    for weights_file in (trained.best, trained.last):
+        predictor = Predictor.from_pretrained(weights_file)
+        assert predictor.preprocess.clip_seconds == 2.0
+        assert (found := timeline(predictor, film)).window == 2.0 and found.as_dict()["window"] == 2.0
+        assert timeline(predictor, film, window=3).window == 3.0
+        assert watch(predictor, str(film)).windows.window == 2.0
+    model = ("--model", trained.last)
+    assert "of 2 s every 1 s)" in run(capsys, "timeline", film, *model)[1]
+    assert "of 3 s every 1.5 s)" in run(capsys, "timeline", film, "--window", 3, *model)[1]
+    assert "windows of 2 s every 1 s" in run(capsys, "live", film, "--drop", "all", *model)[2]

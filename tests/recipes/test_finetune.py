@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import videomamba
 from tests.cli.test_main import run
 from tests.recipes.runs import CLASSES
 from videomamba.evaluation.results import ClassificationResult
@@ -22,7 +23,7 @@ def test_from_a_folder_to_a_model(
 ) -> None:
     lines: list[str] = []
     out = tmp_path / "tuned"
-    tuned = finetune(videos, out, weights=PACKAGED, epochs=1, device="cpu", notify=lines.append)
+    tuned = videomamba.finetune(str(videos), out=out, weights=PACKAGED, epochs=1, device="cpu", notify=lines.append)
     assert (tuned.model, tuned.report, tuned.settings) == (
         out / "model.safetensors",
         out / "report.html",
@@ -32,7 +33,12 @@ def test_from_a_folder_to_a_model(
     assert lines[-1].startswith("training: 1 epoch, 24 clips")
     assert isinstance(tuned.result, ClassificationResult) and tuned.result.num_videos == 3
     assert Predictor.from_pretrained(tuned.model)(videos / CLASSES[0] / "0.mp4").top.label in CLASSES
-    assert "Fine-tuned on videos" in tuned.report.read_text() and tuned.settings.exists()
+    page = tuned.report.read_text()
+    assert "Fine-tuned on videos" in page and tuned.settings.exists()
+    assert "not comparable with the result above" in page and "model.safetensors, the last of the run" in page
+    assert all(f'<span class="faint">{fact}</span>' in page for fact in ("date", "duration", "command", "weights"))
+    measured = videomamba.evaluate(tuned.model, videos, views="2x3", device="cpu", precision="bf16")
+    assert isinstance(measured, ClassificationResult) and measured.as_dict() == tuned.result.as_dict()
 
     relabelled = shutil.copytree(videos, tmp_path / "relabelled")
     (relabelled / CLASSES[0] / "0.mp4").rename(relabelled / CLASSES[1] / "moved.mp4")

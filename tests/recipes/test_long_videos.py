@@ -22,6 +22,8 @@ from videomamba.cli.train import train_config
 from videomamba.data.clips.sampling import evaluation_clips
 from videomamba.data.clips.transforms import to_clip
 from videomamba.data.loading.record_video import open_record
+from videomamba.data.sets.annotations import read_dataset
+from videomamba.data.sets.durations import usual_clip_seconds
 from videomamba.evaluation.report import write_report
 from videomamba.evaluation.results import ClassificationResult, RegressionResult
 from videomamba.recipes.classify import train
@@ -120,9 +122,10 @@ def check_run(config: TrainConfig, trained: Trained) -> None:
     assert all(math.isfinite(loss) for _, loss in losses(out))
     resized = any("temporal_pos_embedding" in message for message in events(out))
     assert resized == (config.clip.num_frames != 32)
+    covered = usual_clip_seconds(config.clip, read_dataset(config.data, "train").records)
     for path in (trained.best, trained.last):
         kept = read_bundle_metadata(path)
-        assert kept.preprocess == config.clip
+        assert kept.preprocess == config.clip.model_copy(update={"clip_seconds": covered}) and covered is not None
         assert kept.config.num_classes == (len(kept.labels) or 1)
         assert (kept.info["task"] == "regression") == (config.data.task in TARGETS)
     assert len(checkpoints(out / CHECKPOINTS)) > 0
@@ -216,12 +219,16 @@ def test_the_commands(lvu: Path, start: Path, tmp_path: Path, capsys: pytest.Cap
     chosen = ["--preset", "lvu-scene-windows", "--data.root", lvu, "--run.out", out, "--model.weights", start, *SMALL]
     code, said, told = run(capsys, "train", *chosen)
     assert code == 0, told
-    assert "of 3 videos), top-5" in said and "4 clips x 3 crops, 32 frames" in said and "mean over windows" in said
+    assert (
+        "of 3 videos, 95% interval" in said and "4 clips x 3 crops, 32 frames" in said and "mean over windows" in said
+    )
     known = colour_network(out / "last.safetensors", tmp_path / "known.safetensors", {"red": 0, "green": 1, "blue": 5})
     format = ["--data.format", "lvu", "--data.task", "scene", "--data.window", "60", "--data.workers", "0"]
     options = [known, lvu, *format, "--views", "4x3", "--device", "cpu"]
     code, said, told = run(capsys, "evaluate", *options, "--report", report)
-    assert (code, told) == (0, "") and said.startswith("top-1 66.67% (2 of 3 videos), top-5")
+    assert (code, told) == (0, "") and said.startswith(
+        "top-1 66.67% (2 of 3 videos, 95% interval 20.8% to 93.9%), top-5"
+    )
     assert "Zx-1c1fPk2M" in report.read_text()
     code, said, _ = run(capsys, "evaluate", *options, "--split", "val", "--json")
     assert (json.loads(said)["num_videos"], json.loads(said)["top1"]) == (1, 1.0)

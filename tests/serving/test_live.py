@@ -80,6 +80,7 @@ class Camera:
 class Slow:
     """Takes `seconds` for an answer, and remembers the numbers of the pictures that it saw."""
 
+    name = "slow"
     preprocess = Preprocess(num_frames=4, image_size=(4, 4), mean=(0.0, 0.0, 0.0), std=(1 / 255,) * 3)
     labels = ("a", "b", "c")
 
@@ -188,7 +189,7 @@ def test_best_classes_over_a_threshold() -> None:
         assert answer.predictions == tuple(
             ScoredLabel(label, pytest.approx(scores["abc".index(label)])) for label in expected
         )
-    assert set(answer.as_dict()) == {"start", "end", "predictions", "delay", "dropped", "skipped"}
+    assert set(answer.as_dict()) == {"start", "end", "predictions", "delay", "dropped", "skipped", "model"}
 
 
 def test_damaged_weights_are_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -74,8 +74,11 @@ def macs(config: VideoMambaConfig, *, as_published: bool = False) -> dict[str, i
     return parts
 
 
-def bench_flops(config: VideoMambaConfig, *, as_published: bool) -> Iterator[Figure]:
-    """The lines of `videomamba bench flops`: each part and the total, in 1e9 MACs, which the paper calls GFLOPs."""
+def bench_flops(name: str, config: VideoMambaConfig, *, as_published: bool) -> Iterator[Figure]:
+    """The lines of `videomamba bench flops`: the network, then each part and the total, in 1e9 MACs, the paper's GFLOPs."""
+    height, width = config.image_size
+    network: dict[str, str | int] = {"model": name, "frames": config.num_frames, "size": f"{width}x{height}"}
+    yield Figure("network", {**network, "tokens": tokens(config), "classes": config.num_classes})
     parts = macs(config, as_published=as_published)
     total = sum(parts.values())
     table = "GMACs as published, without the state space model" if as_published else "GMACs"

@@ -47,7 +47,7 @@ def model(
 def flops(model: str, *, frames: int, size: int | None, as_published: bool) -> Iterator[Figure]:
     config = _checked(model, size, frames)
     yield _machine()
-    yield from bench_flops(config, as_published=as_published)
+    yield from bench_flops(model, config, as_published=as_published)
 
 
 def efficiency(

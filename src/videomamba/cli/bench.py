@@ -77,7 +77,7 @@ def model(
 
 def flops(
     *,
-    model: _Model = "videomamba_tiny",
+    model: Annotated[str, arg(help="architecture whose arithmetic is counted")] = "videomamba_tiny",
     frames: _Frames = 16,
     size: _Size = None,
     as_published: Annotated[bool, arg(help="count as the paper did, without the state space models")] = False,

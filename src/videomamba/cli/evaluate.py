@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -52,10 +53,11 @@ def evaluate(
     if confusion is not None:  # a missing package is an error now, not after the evaluation
         from videomamba.evaluation.plot import save_confusion
     if report is not None:
-        from videomamba.evaluation.report import write_report
+        from videomamba.evaluation.report import facts_of_run, write_report
+    started = time.monotonic()
     opened = open_pretrained(weights)
-    if opened.assumed:
-        note(opened.assumed)
+    for remark in filter(None, (opened.assumed, opened.knows)):
+        note(remark)
     said: list[str] = []
 
     def say(line: str) -> None:
@@ -75,7 +77,7 @@ def evaluate(
             notify=say,
         )
     if json:
-        print_json({**result.as_dict(), "videos": said[-1]})
+        print_json({"model": weights, **result.as_dict(), "videos": said[-1]})
     elif per_class and isinstance(result, ClassificationResult):
         rows = [
             [c.label, str(c.count), str(c.correct), str(c.missed), "-" if c.accuracy is None else f"{c.accuracy:.1%}"]
@@ -91,7 +93,6 @@ def evaluate(
             raise VideoMambaError("--confusion: a regression has no classes to confuse; try --report")
         save_confusion(confusion, result.confusion, result.labels)
     if report is not None:
-        write_report(
-            report, title=f"{weights} on {root}", config={"weights": weights, "videos": said[-1]}, result=result
-        )
+        config, facts = {"weights": weights, "videos": said[-1]}, facts_of_run(time.monotonic() - started)
+        write_report(report, title=f"{weights} on {root}", config=config, result=result, facts=facts)
     return 0

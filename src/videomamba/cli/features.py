@@ -101,11 +101,11 @@ def features(
     if done is None:
         note(f"{out}: this process has done its share; the last to end writes the manifest")
         return 0  # even with failures: at another code torchrun would end the processes that still work
-    end = f"{out}: features of {done.videos} videos in {len(done.files)} shard{'s' * (len(done.files) != 1)}"
+    end = f"{out}: features of {done.videos} videos in {len(done.files)} shard{'s' * (len(done.files) != 1)}, by {net.model}"
     if done.failed:
         end += f"; {done.failed} failed, see {Path(out) / FAILURES}; the exit code is 1"
     if json:
-        print_json({"out": out, **vars(done)})
+        print_json({"out": out, "model": net.model, **vars(done)})
     print(end, file=sys.stderr if json or rank else sys.stdout, flush=True)
     return 1 if done.failed else 0
 
@@ -160,10 +160,14 @@ def _print(config: FeatureConfig, videos: VideoList, *, json: bool) -> int:
             shown.videos(Progress(done, len(videos), errors))
             with shown.hidden():
                 if json:
-                    about = {"error": found.reason} if isinstance(found, VideoError) else found.as_dict()
-                    print_json({"path": str(path), **about})
+                    answer = (
+                        {"model": config.model, **found.as_dict()}
+                        if isinstance(found, Features)
+                        else {"error": found.reason}
+                    )
+                    print_json({"path": str(path), **answer})
                 elif not isinstance(found, VideoError):
-                    print(f"{path}  {_line(found)}", flush=True)
+                    print(f"{path}  {_line(found)}, by {config.model}", flush=True)
     return 1 if failed else 0
 
 
@@ -183,5 +187,5 @@ def _save(config: FeatureConfig, videos: VideoList, out: Path, *, json: bool) ->
     if json:
         print_json({"out": str(out), "shape": found.data.shape, **found.about})
     else:
-        print(f"{out}: features {' x '.join(map(str, found.data.shape))} of {name}")
+        print(f"{out}: features {' x '.join(map(str, found.data.shape))} of {name} by {config.model}")
     return 0

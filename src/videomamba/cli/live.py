@@ -36,7 +36,9 @@ def live(
 ) -> int:
     """Watch a camera, an address or a pipe, and show what happens in its latest seconds again and again.
 
-    Ends with the stream or with Ctrl-C, both with exit code 0. The last line, on stderr, counts answers, drops and skips.
+    Ends with the stream or with Ctrl-C, both with exit code 0. On stderr the first line names model and window, the last
+    one counts answers, drops and skips. An MP4 file is given by its name: a pipe cannot be read from its end, where most MP4
+    files have their index.
     """
     from videomamba.schema import VideoMambaError
     from videomamba.serving.live import watch
@@ -60,6 +62,9 @@ def live(
     with watched:
         try:
             for answer in waiting(watched, what=f"watching {watched.pictures.name}"):
+                if watched.answered == 1:
+                    windows = f"windows of {watched.windows.window:g} s every {watched.windows.stride:g} s"
+                    note(f"{watched.pictures.name}: {windows}, answers by {answer.model}")
                 if json:
                     print_json(answer.as_dict())
                 else:
@@ -71,6 +76,8 @@ def live(
     if broken is None or watched.answered:
         lost = f"{watched.pictures.dropped} pictures dropped, {watched.skipped} windows skipped"
         note(f"{watched.pictures.name}: {watched.answered} windows answered, {lost} (policy: {drop})")
+        if drop == "latest" and watched.skipped and watched.pictures.can_wait:
+            note("for a file, or a pipe from a file, --drop all answers every window")
     if broken is not None:
         raise broken
     return 0

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 from tyro.conf import Positional, arg
 
 from videomamba.cli.output import note, usable_device
+from videomamba.weights.zoo import zoo_entry, zoo_names
 
 if TYPE_CHECKING:
     from videomamba.schema import IgnoredFile, VideoError
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
+_PACKAGED = zoo_entry(zoo_names()[0])
 _TRAINED = "(default: what the model was trained with)"
 
 Weights = Annotated[Positional[str], arg(metavar="WEIGHTS", help="zoo name or weights file")]
@@ -37,7 +39,9 @@ Precision = Annotated[Literal["fp32", "bf16"], arg(help="of the matrix products;
 class NetworkOptions:
     """The network, and how it runs."""
 
-    model: Annotated[str, arg(help="zoo name (see `videomamba zoo`) or weights file")] = "videomamba_micro_synthetic"
+    model: Annotated[
+        str, arg(help=f"zoo name (see `videomamba zoo`) or weights file; the default knows {_PACKAGED.knows}")
+    ] = _PACKAGED.name
     frames: Annotated[int | None, arg(metavar="T", help="frames in a clip", help_behavior_hint=_TRAINED)] = None
     size: Annotated[int | None, arg(metavar="PIXELS", help="side of the picture", help_behavior_hint=_TRAINED)] = None
     device: AnyDevice = "auto"
@@ -50,8 +54,10 @@ class ModelOptions(NetworkOptions):
 
     labels: Labels = None
 
-    def open(self) -> Predictor:
-        """Raises WeightsError for weights that are absent or damaged, VideoMambaError for a device without support."""
+    def open(self, *, silent: bool = False) -> Predictor:
+        """The model, whose remarks are printed unless `silent`: for a command without a video to answer about.
+
+        Raises WeightsError for weights that are absent or damaged, VideoMambaError for a device without support."""
         from videomamba.serving.predictor import Predictor
 
         predictor = Predictor.from_pretrained(
@@ -62,8 +68,8 @@ class ModelOptions(NetworkOptions):
             device=usable_device(self.device),
             precision=self.precision,
         )
-        if predictor.assumed:
-            note(predictor.assumed)
+        for remark in () if silent else predictor.remarks:
+            note(remark)
         return predictor
 
 
@@ -109,6 +115,8 @@ def check_files(command: str, files: Sequence[str]) -> None:
         raise VideoMambaError(f"{command}: no file given; try `videomamba {command} clip.mp4`, or --help")
     if "" in files:
         raise VideoMambaError(f'{command}: "" names no file; is a variable in the command line empty?')
+    if "-" in files:
+        raise VideoMambaError(f"{command}: -: only `videomamba live -` reads a pipe; give the file itself")
 
 
 def find_files(command: str, files: Sequence[str]) -> list[Path | VideoError]:
@@ -134,6 +142,10 @@ def note_ignored(ignored: Sequence[IgnoredFile]) -> None:
 
     for line in describe_ignored(ignored):
         note(f"ignored {line}")
+
+
+def without_videos(paths: Sequence[Path | VideoError]) -> bool:
+    return not any(isinstance(path, Path) for path in paths)
 
 
 def each(paths: Sequence[Path | VideoError], look: Callable[[Path], Result]) -> Iterator[Result | VideoError]:

@@ -108,7 +108,7 @@ def print_table(columns: list[str], rows: list[list[str]], *, left: tuple[int, .
 
 def print_prediction(answer: Prediction, remark: str = "") -> None:
     """Prints the path of a video, the seconds it took, a `remark`, and its classes with a bar each."""
-    print(f"{answer.path}  ({answer.seconds:.2f} s)")
+    print(f"{answer.path}  ({answer.model}, {answer.seconds:.2f} s)")
     if remark:
         print(remark)
     rows = [[p.label, f"{100 * p.score:.1f} %", "#" * round(30 * p.score)] for p in answer.predictions]

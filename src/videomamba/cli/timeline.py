@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import arg
 
-from videomamba.cli.model_options import Files, Model, ModelOptions, Stride, Window, each, find_files
+from videomamba.cli.annotated import SaveVideo, annotated_files, save_annotated
+from videomamba.cli.model_options import Files, Model, ModelOptions, Stride, Window, each, find_files, without_videos
 from videomamba.cli.output import Json, clock, complain, counter, print_answers, print_table
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ def timeline(
         Path | None,
         arg(metavar="FOLDER", help="write NAME.timeline.json and NAME.timeline.png there", help_behavior_hint=""),
     ] = None,
+    save_video: SaveVideo = None,
     model: Model = ModelOptions(),
     json: Json = False,
 ) -> int:
@@ -40,10 +42,11 @@ def timeline(
     from videomamba.serving.timeline import timeline as look
 
     paths = find_files("timeline", files)
-    predictor = model.open()
+    predictor = model.open(silent=without_videos(paths))
     if out is not None:
         _prepare(out, [path for path in paths if isinstance(path, Path)])
     draws = out is None or _can_draw()
+    copies = annotated_files(save_video, paths)
 
     def answer(path: Path) -> Timeline:
         with counter(path.name) as tick:
@@ -59,6 +62,8 @@ def timeline(
             )
         if out is not None:
             found.write(out, picture=draws)
+        if path in copies:
+            save_annotated(found, copies[path])
         return found
 
     failed = print_answers(each(paths, answer), _print, json=json)
@@ -92,7 +97,7 @@ def _can_draw() -> bool:
 
 def _print(found: Timeline) -> None:
     print(
-        f"{found.path}  ({found.duration:.1f} s; {len(found.starts)} windows of {found.window:g} s "
+        f"{found.path}  ({found.model}, {found.duration:.1f} s; {len(found.starts)} windows of {found.window:g} s "
         f"every {found.stride:g} s)"
     )
     segments = found.segments()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import arg
 
-from videomamba.cli.model_options import Files, Model, ModelOptions, Top, check_top, each, find_files
+from videomamba.cli.model_options import Files, Model, ModelOptions, Top, check_top, each, find_files, without_videos
 from videomamba.cli.output import Json, print_answers, print_prediction, stages
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def whole(
 
     paths = find_files("whole", files)
     check_top(top)
-    predictor = model.open()
+    predictor = model.open(silent=without_videos(paths))
 
     def answer(path: Path) -> WholeVideo:
         with stages({"frames": f"reading {path.name}", "tokens": "running the model"}) as tick:

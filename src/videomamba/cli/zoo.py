@@ -41,6 +41,7 @@ def zoo(
             "reported_top1": e.top1,
             "zero_shot_recall_at_1": dict(e.zero_shot),
             "starts_from": e.init,
+            "knows": e.knows,
             "faults": list(e.faults),
             "notes": list(e.notes),
         }
@@ -52,10 +53,13 @@ def zoo(
     elif name:
         for key, value in facts[0].items():
             for item in value if isinstance(value, list) else [value]:
-                print(f"{key.replace('_', ' '):>22}  {item if item not in (None, {}) else '-'}")
+                print(f"{key.replace('_', ' '):>22}  {item if item not in (None, {}, '') else '-'}")
     else:
         columns = ("name", "frames", "resolution", "clips_x_crops", "reported_top1")
         rows = [[*(str(f[c] if f[c] is not None else "-") for c in columns), "!" if f["faults"] else ""] for f in facts]
         print_table([*(c.replace("_", " ") for c in columns), "faults"], rows)
+        for entry in entries:
+            if entry.knows:
+                print(f"{entry.name} knows {entry.knows}.")
         print("`videomamba zoo NAME` shows the faults and everything else.")
     return 0

@@ -40,7 +40,7 @@ def extract(
     The same call resumes. `retry` tries failed videos again. With the engine "local" this is process `rank` of `world`;
     "ray" uses the Ray cluster that this process can reach, or starts one on this machine: every node must see the same
     files under the same paths. `progress` is called as videos are done, `stages` during each whole-video pass here, and
-    `notify` with a line about settings that the weights file does not have.
+    `notify` with the remarks on the network (`ClipModel.remarks`).
 
     Returns None while other processes are still at work. Raises VideoMambaError when the folder has other settings, the
     files cannot be written or the engine is not installed; a video that cannot be read is listed instead.

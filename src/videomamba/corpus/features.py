@@ -76,13 +76,13 @@ class FeatureConfig:
             raise VideoMambaError("--per-frame reads all of the video in one pass; remove --views and --frames")
 
     def open(self, notify: Callable[[str], object] = lambda message: None) -> Embedder:
-        """`notify` gets the line `Pretrained.assumed`, if any. Raises WeightsError for weights that are missing or damaged."""
+        """`notify` gets each of the `ClipModel.remarks`. Raises WeightsError for weights that are missing or damaged."""
         from videomamba.serving.embedder import Embedder
 
         shape = {"num_frames": self.num_frames, "image_size": self.image_size}
         embedder = Embedder.from_pretrained(self.model, **shape, device=self.device, precision=self.precision)
-        if embedder.assumed:
-            notify(embedder.assumed)
+        for remark in embedder.remarks:
+            notify(remark)
         return embedder
 
     def weights_sha256(self) -> str:

@@ -21,12 +21,16 @@ NOT_FINITE = "the network's answer is not finite"
 
 @dataclass(frozen=True)
 class ScoredVideo:
-    """A video with one answer: the records whose scores are averaged, as indices into the VideoSet, and the truth."""
+    """A video with one answer: the records whose scores are averaged, as indices into the VideoSet, and the truth.
+
+    `span` in seconds where the answer is about that part of the video only.
+    """
 
     path: str
     records: tuple[int, ...]
     label: int | None
     target: float | None
+    span: tuple[float, float] | None = None
 
 
 def videos_of(video_set: VideoSet) -> tuple[ScoredVideo, ...]:
@@ -51,7 +55,10 @@ def videos_of(video_set: VideoSet) -> tuple[ScoredVideo, ...]:
                     f"{record.origin or video_set.name}: {record.path} has another label or target than in "
                     f"{video_set.records[first].origin or 'an earlier record'}; keep one of them, or give each its span"
                 )
-        return tuple(ScoredVideo(video_set.records[i].path, (i,), *truth) for i, truth in enumerate(truths))
+        return tuple(
+            ScoredVideo(record.path, (i,), *truth, record.span)
+            for i, (record, truth) in enumerate(zip(video_set.records, truths, strict=True))
+        )
     return tuple(ScoredVideo(path, tuple(group), *truths[group[0]]) for path, group in groups.items())
 
 
@@ -102,7 +109,7 @@ def classification_report(
     confusion = np.zeros((num_classes, num_classes), dtype=np.int64)
     np.add.at(confusion, (labels[answered], answers[answered]), 1)
     wrong = [
-        Mistake(videos[v].path, int(labels[v]), int(answers[v]), float(merged[v, answers[v]]))
+        Mistake(videos[v].path, int(labels[v]), int(answers[v]), float(merged[v, answers[v]]), videos[v].span)
         for v in np.flatnonzero(answered & ~right)
     ]
     of_class = [labels == i for i in range(num_classes)]
@@ -131,7 +138,7 @@ def regression_report(
         protocol=_extend(protocol, videos, len(video_set)),
         num_missed=int((~answered).sum()),
         estimates=tuple(
-            Estimate(video.path, float(video.target), float(value))
+            Estimate(video.path, float(video.target), float(value), video.span)
             for video, value, known in zip(videos, merged[:, 0], answered, strict=True)
             if known and video.target is not None
         ),

@@ -1,4 +1,4 @@
-"""Plots: growth with length, curves of a run, confusion, timelines. The only file that needs matplotlib (extra `plot`).
+"""Plots: growth with length, curves of a run, confusion, timelines. They need matplotlib (extra `plot`).
 
 Plots for a page are SVG without a background, with lines and letters in the colour of the surrounding text, so that they
 are readable on light and dark pages; equal input gives equal text.

@@ -1,19 +1,27 @@
 """One HTML file with the results of a test and the training curves: no scripts, nothing to download.
 
-Equal input gives equal bytes. All text from files (names, paths, settings) is escaped.
+Equal input gives equal bytes. All text from files (names, paths, settings) is escaped. Wrong answers have small pictures,
+which are part of the page, and links to their videos, relative to the page where that is possible.
 """
 
 from __future__ import annotations
 
+import base64
 import json
+import os
+import shlex
+import sys
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
 from html import escape
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 
 from videomamba.evaluation.plot import confusion_svg, curves_svg, estimates_svg
-from videomamba.evaluation.results import ClassificationResult, ClassScore, RegressionResult
+from videomamba.evaluation.results import ClassificationResult, ClassScore, Estimate, Mistake, RegressionResult
+from videomamba.evaluation.thumbnails import thumbnails
 from videomamba.files import write_atomically
 
 SHOWN = 30  # rows of the tables of mistakes and confusions
@@ -49,6 +57,8 @@ th, td { text-align: left; padding: 5px 12px 5px 0; border-bottom: 1px solid var
 th { font-weight: 500; }
 tr:last-child td { border-bottom: 0; }
 .number { text-align: right; padding-right: 22px; white-space: nowrap; font-variant-numeric: tabular-nums; }
+td img { display: block; height: 64px; border-radius: 4px; }
+a { color: var(--blue); }
 .file, code { font-family: ui-monospace, monospace; font-size: 13px; overflow-wrap: anywhere; }
 meter { width: 110px; height: 12px; }
 summary { cursor: pointer; }
@@ -63,30 +73,36 @@ def write_report(
     config: Mapping[str, object],
     result: ClassificationResult | RegressionResult,
     history: Sequence[Mapping[str, object]] = (),
+    curves: str = "",
     skipped: Sequence[tuple[str, str]] = (),
     note: str = "",
+    facts: Mapping[str, str] | None = None,
 ) -> None:
     """Writes the page: the numbers with their protocol, curves, confusion, classes, mistakes, failures, settings.
 
-    `config` may be nested, with JSON values; `history` are the records of the run's metrics; `skipped` are (path, reason)
-    of the videos that training skipped; `note` is a line under the title. Raises VideoMambaError when the file cannot be
+    `config` may be nested, with JSON values; `history` are the records of the run's metrics, and `curves` is the protocol of
+    the accuracies among them; `skipped` are (path, reason) of the videos that training skipped; `note` is a line under the
+    title, `facts` are lines below it, such as those of `facts_of_run`. Raises VideoMambaError when the file cannot be
     written, and on import without matplotlib.
     """
-    tiles, answers = _classification(result) if isinstance(result, ClassificationResult) else _regression(result)
+    path = Path(path)
+    if isinstance(result, ClassificationResult):
+        tiles, answers = _classification(result, path)
+    else:
+        tiles, answers = _regression(result, path)
     if result.num_missed:
         tiles.append(_tile("missed", str(result.num_missed), f"of {result.num_videos} videos"))
-    curves = curves_svg(history)
+    drawn = curves_svg(history)
     parts = [
         f"<h1>{_text(title)}</h1>",
         f'<p class="faint">{_text(note)}</p>' if note else "",
+        *(f'<p><span class="faint">{_text(name)}</span> {_text(value)}</p>' for name, value in (facts or {}).items()),
         f'<div class="tiles">{"".join(tiles)}</div>',
         f'<p><span class="faint">Protocol:</span> {_text(result.protocol)}</p>',
-        _section("Training", f'<div class="curves">{"".join(map(_curve, curves, curves.values()))}</div>')
-        if curves
-        else "",
+        _training(drawn, _compared(curves, result)) if drawn else "",
         *answers,
-        _failures("Missed in the test", "These could not be scored. " + _missed(result), result.failures),
-        _failures("Skipped in training", "These could not be read.", skipped),
+        _failures("Missed in the test", "These could not be scored. " + _missed(result), result.failures, path),
+        _failures("Skipped in training", "These could not be read.", skipped, path),
         _settings(config),
     ]
     page = (
@@ -98,7 +114,35 @@ def write_report(
     )
     # A name that is not valid Unicode becomes lone surrogates in Python, which UTF-8 cannot encode.
     data = page.encode("utf-8", "backslashreplace")
-    write_atomically(Path(path), lambda target: target.write_bytes(data))
+    write_atomically(path, lambda target: target.write_bytes(data))
+
+
+def facts_of_run(seconds: float) -> dict[str, str]:
+    """Date, duration and command of a run that took `seconds` and ends now, for `write_report`."""
+    program, *options = sys.argv or [""]
+    if Path(program).name == "__main__.py":  # python -m videomamba
+        program = Path(program).parent.name
+    facts = {
+        "date": datetime.now().astimezone().isoformat(" ", "minutes"),
+        "duration": str(timedelta(seconds=round(seconds))),
+    }
+    return facts | ({"command": shlex.join([Path(program).name, *options])} if program else {})
+
+
+def _training(drawn: Mapping[str, str], remark: str) -> str:
+    return _section("Training", remark + f'<div class="curves">{"".join(map(_curve, drawn, drawn.values()))}</div>')
+
+
+def _compared(curves: str, result: ClassificationResult | RegressionResult) -> str:
+    """Why the last point of a curve is not the headline."""
+    if not curves:
+        return ""
+    if curves == result.protocol:
+        return _hint("The curves of the validation split follow the protocol above.")
+    return _hint(
+        f"The curves of the validation split are not comparable with the result above. Curves: {curves}, as few views take "
+        f"little time during a run. Result: {result.protocol}."
+    )
 
 
 def _missed(result: ClassificationResult | RegressionResult) -> str:
@@ -108,9 +152,11 @@ def _missed(result: ClassificationResult | RegressionResult) -> str:
     return f"Videos without any answer: {result.num_missed}, {counted}."
 
 
-def _classification(result: ClassificationResult) -> tuple[list[str], list[str]]:
+def _classification(result: ClassificationResult, page: Path) -> tuple[list[str], list[str]]:
     """The tiles and the sections."""
-    tiles = [_tile("top-1", f"{result.top1:.2%}", f"{result.correct1} of {result.num_videos} videos")]
+    low, high = result.top1_interval
+    interval = f"95% interval {low:.1%} to {high:.1%}"
+    tiles = [_tile("top-1", f"{result.top1:.2%}", f"{result.correct1} of {result.num_videos} videos, {interval}")]
     if result.top5 is not None:
         tiles.append(_tile("top-5", f"{result.top5:.2%}", f"{result.correct5} of {result.num_videos} videos"))
     with_videos = sum(score.count > 0 for score in result.per_class)
@@ -131,8 +177,11 @@ def _classification(result: ClassificationResult) -> tuple[list[str], list[str]]
         [(labels[i], labels[j], str(n), f"{n / result.per_class[i].count:.0%}") for n, i, j in pairs[:SHOWN]],
     )
     mistakes = _table(
-        ("truth", "answer", "#confidence", "file"),
-        [(labels[m.label], labels[m.answer], f"{m.score:.0%}", _File(m.path)) for m in result.mistakes[:SHOWN]],
+        ("truth", "answer", "#confidence", "video", "file"),
+        [
+            (labels[m.label], labels[m.answer], f"{m.score:.0%}", _pictures(m), _link(m.path, page))
+            for m in result.mistakes[:SHOWN]
+        ],
     )
     return tiles, [
         confusion,
@@ -154,7 +203,7 @@ def _classes(scores: Sequence[ClassScore]) -> str:
     return _section("Classes, the weakest first", table)
 
 
-def _regression(result: RegressionResult) -> tuple[list[str], list[str]]:
+def _regression(result: RegressionResult, page: Path) -> tuple[list[str], list[str]]:
     """The tiles and the sections."""
     tiles = [
         _tile(name, "none" if value is None else f"{value:.4g}", f"{len(result.estimates)} videos")
@@ -164,17 +213,22 @@ def _regression(result: RegressionResult) -> tuple[list[str], list[str]]:
         return tiles, []
     figure = estimates_svg([e.target for e in result.estimates], [e.value for e in result.estimates])
     worst = sorted(result.estimates, key=lambda estimate: -abs(estimate.error))
-    rows = [(f"{e.target:.4g}", f"{e.value:.4g}", f"{e.error:+.4g}", _File(e.path)) for e in worst[:SHOWN]]
+    rows = [
+        (f"{e.target:.4g}", f"{e.value:.4g}", f"{e.error:+.4g}", _pictures(e), _link(e.path, page))
+        for e in worst[:SHOWN]
+    ]
     return tiles, [
         _section("Answers against the truth", f"<figure>{figure}</figure>"),
-        _section("Largest errors", _shown(len(worst)) + _table(("#true value", "#answer", "#error", "file"), rows)),
+        _section(
+            "Largest errors", _shown(len(worst)) + _table(("#true value", "#answer", "#error", "video", "file"), rows)
+        ),
     ]
 
 
-def _failures(title: str, text: str, failures: Sequence[tuple[str, str]]) -> str:
+def _failures(title: str, text: str, failures: Sequence[tuple[str, str]], page: Path) -> str:
     if not failures:
         return ""
-    table = _table(("file", "reason"), [(_File(path), reason) for path, reason in failures])
+    table = _table(("file", "reason"), [(_link(path, page), reason) for path, reason in failures])
     if len(failures) > SHOWN:
         table = f"<details><summary>all {len(failures)}</summary>{table}</details>"
     return _section(f"{title}: {len(failures)}", f'<p class="warn">{_text(text)}</p>{table}')
@@ -195,6 +249,23 @@ def _flat(config: Mapping[str, object], prefix: str = "") -> Iterable[tuple[str,
         else:
             plain = isinstance(value, str | Path)
             yield f"{prefix}{key}", str(value) if plain else json.dumps(value, default=str, ensure_ascii=False)
+
+
+def _pictures(about: Mistake | Estimate) -> _Markup:
+    """Small pictures of a video, and the times of a part of it."""
+    seen = thumbnails(about.path, about.span)
+    image = "" if seen is None else f'<img alt="" src="data:image/jpeg;base64,{base64.b64encode(seen).decode()}">'
+    times = "" if about.span is None else f"<br>{about.span[0]:g} to {about.span[1]:g} s"
+    return _Markup(image + times)
+
+
+def _link(path: str, page: Path) -> _Markup:
+    """A link to the file, relative to `page` except to another drive of Windows."""
+    try:
+        address = quote(os.fsencode(Path(os.path.relpath(path, page.parent)).as_posix()))
+    except ValueError:
+        address = Path(path).absolute().as_uri()
+    return _Markup(f'<a class="file" href="{escape(address)}">{escape(path)}</a>')
 
 
 class _Markup(str):

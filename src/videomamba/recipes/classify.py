@@ -15,6 +15,7 @@ from videomamba.data.augment.pipeline import check_augmentation
 from videomamba.data.loading.dataset import Batch
 from videomamba.data.loading.loader import TrainLoader
 from videomamba.data.sets.annotations import read_dataset
+from videomamba.data.sets.durations import usual_clip_seconds
 from videomamba.data.sets.fingerprint import TRAINED_ON, facts, trained_on
 from videomamba.evaluation.metrics import videos_of
 from videomamba.evaluation.results import ClassificationResult
@@ -43,6 +44,7 @@ def train(
     then resumes from the last checkpoint. Raises KeyboardInterrupt after a checkpoint on Ctrl-C or SIGTERM.
     """
     train_set, val_set = _data(config, notify)
+    config = _with_clip_seconds(config, train_set)
     with TrainingRun(
         config.run,
         config.optim,
@@ -127,6 +129,17 @@ def _data(config: TrainConfig, notify: Callable[[str], object]) -> tuple[VideoSe
         )
     videos_of(val_set)  # raises now where a video has two labels, not after an epoch
     return train_set, val_set
+
+
+def _with_clip_seconds(config: TrainConfig, train_set: VideoSet) -> TrainConfig:
+    """`config` with the seconds that clips of these videos cover: those of a preset are the seconds of its own data set.
+
+    Frames in folders have no times; for them the setting is kept.
+    """
+    measured = usual_clip_seconds(config.clip, train_set.records)
+    if measured is None:
+        return config
+    return config.model_copy(update={"clip": config.clip.model_copy(update={"clip_seconds": measured})})
 
 
 def _in_precision(network: VideoMamba, config: TrainConfig, device: torch.device) -> VideoMamba:

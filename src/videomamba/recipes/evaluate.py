@@ -26,7 +26,7 @@ Measured = Literal["auto", "all", "train", "val", "test"]
 
 def evaluate(
     weights: str | Path | Pretrained,
-    data: DataSettings,
+    data: DataSettings | str | Path,
     *,
     split: Measured = "auto",
     views: str | Views | None = None,
@@ -38,14 +38,16 @@ def evaluate(
 ) -> Result:
     """The result of a network on videos of a data set. Under torchrun the processes share the videos; each has the result.
 
-    `weights` is a zoo name or a weights file; `split` chooses the videos as `choose_videos` does; `views` None is the
-    published protocol. `labels` replaces the class names of the file. A data set that names its classes is matched by name,
-    in any order; some of the network's classes may be absent. `notify` gets a line that says which videos are measured and
-    why, and one for each kind of ignored file. Raises VideoMambaError when the classes are not the network's.
+    `weights` is a zoo name or a weights file; `data` are the settings of a data set, or its folder, whose format is known by
+    its files. `split` chooses the videos as `choose_videos` does; `views` None is the published protocol. `labels` replaces
+    the class names of the weights. A data set that names its classes is matched by name, in any order; some of the network's
+    classes may be absent. `notify` gets a line that says which videos are measured and why, and one for each kind of ignored
+    file. Raises VideoMambaError when the classes are not the network's.
     """
     opened = weights if isinstance(weights, Pretrained) else open_pretrained(weights)
     if labels is not None:
         opened = opened.with_labels(labels)
+    data = data if isinstance(data, DataSettings) else DataSettings(root=Path(data))
     video_set, reason = choose_videos(opened, data, split)
     _check_classes(opened, video_set)
     for line in (*(f"ignored {line}" for line in describe_ignored(video_set.ignored)), reason):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +13,13 @@ import torch
 from videomamba.data.sets.annotations import read_dataset
 from videomamba.data.sets.durations import usual_clip_seconds
 from videomamba.data.settings import Augmentation, DataSettings
+from videomamba.evaluation.results import RegressionResult, describe_protocol
 from videomamba.files import write_atomically
 from videomamba.recipes.config import Evaluation, ModelSettings, TrainConfig
 from videomamba.recipes.start import check_classes
 from videomamba.recipes.supervised import Counter, silent, train_and_evaluate
 from videomamba.recipes.testing import Result
-from videomamba.schema import VideoMambaError, VideoSet, WeightsError, counted
+from videomamba.schema import VideoMambaError, VideoSet, Views, WeightsError, counted
 from videomamba.training.folder import CONFIG, MODEL, REPORT
 from videomamba.training.settings import Optimisation, Run
 from videomamba.training.tracking import read_metrics
@@ -63,8 +65,8 @@ class Finetuned:
 
 
 def finetune(
-    folder: Path,
-    out: Path | None = None,
+    folder: str | Path,
+    out: str | Path | None = None,
     *,
     weights: str | None = None,
     epochs: int | None = None,
@@ -82,7 +84,10 @@ def finetune(
     each finding and choice as a line, `counter` shows progress (`supervised.Counter`). Raises VideoMambaError as `plan` and
     `classify.train` do.
     """
-    from videomamba.evaluation.report import write_report  # fails now, not after the training, without matplotlib
+    from videomamba.evaluation.report import (  # without matplotlib fails now, not after the training
+        facts_of_run,
+        write_report,
+    )
 
     if epochs is not None and epochs < 1:
         raise VideoMambaError(f"epochs {epochs}: give at least 1")
@@ -93,7 +98,12 @@ def finetune(
     planned = plan(folder, out, weights=weights, epochs=epochs, seed=seed, device=device)
     for reason in planned.reasons:
         notify(reason)
+    started, resumed = time.monotonic(), (out / CONFIG).exists() and not fresh
     measured = train_and_evaluate(planned.config, fresh=fresh, notify=notify, counter=counter)
+    facts = facts_of_run(time.monotonic() - started)
+    if resumed:
+        facts["duration"] += ", since the run was resumed"
+    chosen = "best of the validation split" if planned.config.eval.weights == "best" else "last of the run"
     model, report = out / MODEL, out / REPORT
     write_atomically(model, lambda target: shutil.copyfile(measured.weights, target))
     write_report(
@@ -102,8 +112,12 @@ def finetune(
         config=planned.config.model_dump(mode="json"),
         result=measured.result,
         history=read_metrics(out),
+        curves=describe_protocol(
+            planned.config.clip, Views(), regression=isinstance(measured.result, RegressionResult)
+        ),
         skipped=tuple(measured.progress.failed_videos.items()),
         note="; ".join(planned.reasons),
+        facts={**facts, "weights": f"{model.name}, the {chosen}"},
     )
     return Finetuned(model, report, out / CONFIG, measured.result)
 

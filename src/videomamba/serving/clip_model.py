@@ -24,7 +24,11 @@ VIEWS_AT_ONCE = 4
 
 
 class ClipModel:
-    """The common base of Predictor and Embedder. `model` is in evaluation mode, on `device`; for `assumed` see `Pretrained`."""
+    """The common base of Predictor and Embedder. `model` is in evaluation mode, on `device`.
+
+    `name` is the zoo name or the weights file, "" for a network from elsewhere; its answers carry it. `assumed` and `knows`
+    are those of `Pretrained`: what a user should read before the answers; `remarks` are those of them that say something.
+    """
 
     def __init__(
         self,
@@ -33,18 +37,24 @@ class ClipModel:
         *,
         device: str | torch.device = "cpu",
         precision: Precision = "fp32",
+        name: str = "",
         assumed: str = "",
+        knows: str = "",
     ) -> None:
         if (preprocess.num_frames, preprocess.image_size) != (model.config.num_frames, model.config.image_size):
             raise ValueError(f"the clips of {preprocess!r} do not fit the model: {model.config!r}")
         if precision not in ("fp32", "bf16"):
             raise ValueError(f"precision must be 'fp32' or 'bf16', got {precision!r}")
-        self.preprocess, self.assumed = preprocess, assumed
+        self.preprocess, self.name, self.assumed, self.knows = preprocess, name, assumed, knows
         self.device = torch.device(device)
         self.model = model.eval().to(self.device)
         if precision == "bf16":
             cast_products(self.model, torch.bfloat16)
         self.model.prepare_constants()
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        return tuple(remark for remark in (self.assumed, self.knows) if remark)
 
     def clips(self, path: str | Path, *, views: str | Views = "1x1") -> list[Clip]:
         """The input of the network: one Clip (3, t, h, w) for each view of a video, clips outermost. It is read once."""

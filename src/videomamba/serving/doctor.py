@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
-import importlib.util
 import platform
+import tempfile
 from dataclasses import asdict, dataclass
 from importlib import metadata
+from pathlib import Path
 
 import av
+import numpy as np
 import torch
 
 from videomamba.ops import dispatch
 from videomamba.schema import WeightsError
 from videomamba.serving.predictor import EMBEDDED_DEFAULT
+from videomamba.video.encode import write_video
+from videomamba.video.open import open_video
 from videomamba.weights.zoo import resolve_weights
 
 _CALLS = {"selective_scan": dispatch.ScanCall, "causal_conv1d": dispatch.ConvCall}
-_OPTIONAL = {"torchcodec": "a second decoder: pip install 'videomamba[torchcodec]'"}
+_OPTIONAL = {
+    "torchcodec": ("torchcodec", "a second decoder"),
+    "matplotlib": ("plot", "pictures of timelines, reports, annotated videos"),
+    "lightning-fabric": ("train", "training in several processes"),
+    "tensorboard": ("train", "events of a training"),
+    "transformers": ("peers", "networks to compare with in `bench efficiency`"),
+    "pyarrow": ("parquet", "features as Parquet"),
+    "ray": ("ray", "features on a cluster"),
+}
+"""package -> (our extra that installs it, its use)"""
 
 
 @dataclass(frozen=True)
@@ -39,6 +52,7 @@ def examine() -> list[Finding]:
         Finding("videomamba", f"{metadata.version('videomamba')}, {python}"),
         Finding("PyTorch", f"{torch.__version__}, {torch.get_num_threads()} threads"),
         Finding("PyAV", f"{av.__version__} (FFmpeg libavcodec {codec})"),
+        _decoding(),
         Finding("native kernels", native, ok=not native.startswith("absent")),
     ]
     for device in _devices():
@@ -51,14 +65,37 @@ def examine() -> list[Finding]:
                 topic = f"{op} on {device.type}, {str(dtype).removeprefix('torch.')}"
                 answer = f"{server} ({why})" if why else server
                 found.append(Finding(topic, answer, ok=not (why and device.type == "cpu")))
-    for package, use in _OPTIONAL.items():
-        there = importlib.util.find_spec(package) is not None
-        found.append(Finding(package, "installed" if there else f"not installed (optional; {use})"))
+    found += [_optional(package, extra, use) for package, (extra, use) in _OPTIONAL.items()]
     try:
         found.append(Finding("embedded model", str(resolve_weights(EMBEDDED_DEFAULT))))
     except WeightsError as error:
         found.append(Finding("embedded model", str(error), ok=False))
     return found
+
+
+def _decoding() -> Finding:
+    """Encodes a small video into a temporary file, opens it as any other, and looks at its pictures."""
+    shades = np.linspace(40, 200, 12).round().astype(np.uint8)
+    pictures = np.broadcast_to(shades[:, None, None, None], (12, 64, 64, 3))
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "clip.mp4"
+            write_video(path, np.ascontiguousarray(pictures), fps=12)
+            with open_video(path) as video:
+                seen = video.frames(range(video.info.num_frames)).data.float().mean(dim=(1, 2, 3))
+        if len(seen) != len(shades) or (seen - torch.from_numpy(shades)).abs().max() > 8:
+            raise ValueError(f"{len(seen)} of {len(shades)} pictures, or not those that were encoded")
+    except Exception as error:  # whatever is wrong with the installation is the finding
+        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+        return Finding("decoding", f"failed with PyAV {av.__version__}: {reason}", ok=False)
+    return Finding("decoding", f"works: {len(seen)} pictures of a new H.264 file came back as they were")
+
+
+def _optional(package: str, extra: str, use: str) -> Finding:
+    try:
+        return Finding(package, f"{metadata.version(package)} ({use})")
+    except metadata.PackageNotFoundError:
+        return Finding(package, f"not installed (optional: {use}; pip install 'videomamba[{extra}]')")
 
 
 def _devices() -> list[torch.device]:

@@ -21,12 +21,16 @@ _NOT_FINITE = "its embedding holds numbers that are not finite; the weights are 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Embedding:
-    """One video as a vector: `data` (d,) fp32 on the CPU. `num_frames` and `duration` (seconds) are the video's."""
+    """One video as a vector: `data` (d,) fp32 on the CPU. `num_frames` and `duration` (seconds) are the video's.
+
+    `model` is the name of the network that answered, "" where it has none.
+    """
 
     path: str
     data: Tensor
     num_frames: int
     duration: float
+    model: str = ""
 
     def __post_init__(self) -> None:
         if self.data.ndim != 1 or self.data.dtype != torch.float32:
@@ -54,7 +58,15 @@ class Embedder(ClipModel):
         Raises WeightsError for weights that are absent, damaged or incomplete.
         """
         opened = open_pretrained(name_or_path, num_frames=num_frames, image_size=image_size, needs_head=False)
-        return cls(opened.model, opened.preprocess, device=device, precision=precision, assumed=opened.assumed)
+        return cls(
+            opened.model,
+            opened.preprocess,
+            device=device,
+            precision=precision,
+            name=str(name_or_path),
+            assumed=opened.assumed,
+            knows=opened.knows,
+        )
 
     @property
     def dim(self) -> int:
@@ -102,4 +114,4 @@ class Embedder(ClipModel):
         data = self.features(clips).mean(dim=0)
         if not data.isfinite().all():
             raise VideoError(path, _NOT_FINITE)
-        return Embedding(str(path), data, info.num_frames, info.duration)
+        return Embedding(str(path), data, info.num_frames, info.duration, self.name)

@@ -34,7 +34,8 @@ class LiveAnswer:
     """The classes of one window that reach the threshold, best first.
 
     `start` and `end` are seconds of the stream. `delay` are the seconds from the decoding of the window's last picture to
-    the answer. `dropped` pictures and `skipped` windows are counted from the beginning.
+    the answer. `dropped` pictures and `skipped` windows are counted from the beginning. `model` is the name of the network
+    that answered, "" where it has none.
     """
 
     start: float
@@ -43,6 +44,7 @@ class LiveAnswer:
     delay: float
     dropped: int
     skipped: int
+    model: str = ""
 
     def as_dict(self) -> dict[str, object]:
         """The JSON form."""
@@ -197,4 +199,5 @@ class LiveWatch(Iterator[LiveAnswer]):
         predictions = tuple(scored for scored in best if scored.score >= self._threshold)
         self.answered += 1
         delay = self._clock() - last.arrived
-        return LiveAnswer(*self.windows.span(k), predictions, delay, self.pictures.dropped, self.skipped)
+        counts = (self.pictures.dropped, self.skipped)
+        return LiveAnswer(*self.windows.span(k), predictions, delay, *counts, self._predictor.name)

@@ -31,13 +31,15 @@ class Predictor(ClipModel):
         *,
         device: str | torch.device = "cpu",
         precision: Precision = "fp32",
+        name: str = "",
         assumed: str = "",
+        knows: str = "",
     ) -> None:
         if model.config.num_classes == 0:
             raise WeightsError("the model has no classification head and cannot predict; fine-tune it first")
         known = check_labels(labels, model.config.num_classes, "labels") if labels else ()
         self.labels = known or tuple(f"class {i}" for i in range(model.config.num_classes))
-        super().__init__(model, preprocess, device=device, precision=precision, assumed=assumed)
+        super().__init__(model, preprocess, device=device, precision=precision, name=name, assumed=assumed, knows=knows)
 
     @classmethod
     def from_pretrained(
@@ -65,7 +67,9 @@ class Predictor(ClipModel):
             opened.labels,
             device=device,
             precision=precision,
+            name=str(name_or_path),
             assumed=opened.assumed,
+            knows=opened.knows,
         )
 
     def __call__(self, path: str | Path, *, top: int = 5, views: str | Views = "1x1") -> Prediction:
@@ -98,7 +102,7 @@ class Predictor(ClipModel):
         clips, decoding = decoded
         started = time.perf_counter()
         best = best_labels(merge_views(self.logits(clips)), self.labels, top=top, of=path)
-        return Prediction(str(path), best, decoding + time.perf_counter() - started)
+        return Prediction(str(path), best, decoding + time.perf_counter() - started, self.name)
 
     def logits(self, clips: Sequence[Clip]) -> Tensor:
         """(number of clips, classes) fp32 on the CPU."""

@@ -55,7 +55,7 @@ class Timeline:
 
     A video of less than `window` seconds has one window, which is as long as the video. `duration` is from the first frame
     to the end of the last one in seconds, 0 for a single picture. `threshold`, `bridge` and `shortest` are the defaults of
-    `segments`.
+    `segments`. `model` is the name of the network that answered, "" where it has none.
     """
 
     video: VideoInfo
@@ -70,6 +70,7 @@ class Timeline:
     threshold: float = THRESHOLD
     bridge: float = 0.0
     shortest: float = 0.0
+    model: str = ""
 
     def __post_init__(self) -> None:
         _check_segments(self.threshold, self.bridge, self.shortest)
@@ -114,6 +115,7 @@ class Timeline:
         length = min(self.window, self.duration)
         return {
             "path": self.path,
+            "model": self.model,
             "seconds": round(self.duration, 6),
             "fps": self.video.fps,
             "frames": self.video.num_frames,
@@ -143,7 +145,9 @@ class Timeline:
         from videomamba.evaluation.plot import save_timeline
 
         name = Path(self.path).name.encode("utf-8", "backslashreplace").decode()  # it need not be valid text
-        title = f"{name}: windows of {self.window:g} s every {self.stride:g} s"
+        title = f"{name}: windows of {self.window:g} s every {self.stride:g} s" + (
+            f", {self.model}" if self.model else ""
+        )
         picture = (self.scores, self.edges, self.labels, self.segments(), self.thumbnails)
         write_atomically(Path(path), lambda target: save_timeline(target, *picture, title=title))
 
@@ -238,6 +242,7 @@ def timeline(
         threshold=threshold,
         bridge=bridge,
         shortest=shortest,
+        model=predictor.name,
     )
 
 

@@ -40,7 +40,7 @@ class WholeVideo:
     frames (T, d) fp32: an embedding for each step, the mean of its patch tokens; timestamps (T,) float64: seconds of the
     first frame of each. features (d,) and logits (classes,), the features again where there is no head, are of the whole
     video; `predictions` are its best classes, best first, none from an Embedder. `tokens` is the length of the sequence,
-    `note` describes the resizing of the temporal positions, `seconds` is the time of the pass.
+    `note` describes the resizing of the temporal positions, `seconds` is the time of the pass, `model` names the network.
     """
 
     path: str
@@ -53,6 +53,7 @@ class WholeVideo:
     predictions: tuple[ScoredLabel, ...]
     note: str
     seconds: float
+    model: str = ""
 
     def __repr__(self) -> str:
         return f"WholeVideo({self.path!r}, {self.num_frames} frames, {self.tokens} tokens)"
@@ -60,7 +61,7 @@ class WholeVideo:
     @property
     def prediction(self) -> Prediction:
         """The answer as a Predictor's."""
-        return Prediction(self.path, self.predictions, self.seconds)
+        return Prediction(self.path, self.predictions, self.seconds, self.model)
 
     def as_dict(self) -> dict[str, object]:
         """The JSON form: the answer and facts of the pass, no tensors."""
@@ -137,6 +138,7 @@ def whole(
         predictions=predictions,
         note=whole_pass.note,
         seconds=time.perf_counter() - started,
+        model=predictor.name,
     )
 
 

@@ -18,7 +18,7 @@ from videomamba.weights.bundle import save_bundle
 from videomamba.weights.load import load_weights
 from videomamba.weights.read import WeightsFile, read_weights, save_original
 from videomamba.weights.report import LoadReport
-from videomamba.weights.zoo import preprocess_of, resolve_weights
+from videomamba.weights.zoo import entry_for_file, preprocess_of, resolve_weights
 
 MOST_TOKENS = 4_000_000
 """Most tokens of a clip, far more than fit in memory: a larger number is a typing error."""
@@ -30,7 +30,8 @@ class Pretrained:
 
     `labels` is () where the class names are not known. `views` is the published protocol, clips x crops. `regression`: the
     output is a number. `info` is the open part of a bundle's metadata, for a released file its data set and views.
-    `assumed` is one line about the settings that a file without any leaves open, "" where they are known.
+    `assumed` is one line about the settings that a file without any leaves open, "" where they are known. `knows` is one
+    line about the small world that the network knows, if its answers about anything else mean nothing; otherwise "".
     """
 
     path: Path
@@ -42,6 +43,7 @@ class Pretrained:
     info: Mapping[str, object]
     report: LoadReport
     assumed: str = ""
+    knows: str = ""
 
     def with_labels(self, labels: Sequence[str]) -> Self:
         """The same network with `labels` instead of its own class names.
@@ -100,6 +102,7 @@ def open_pretrained(
         info=info,
         report=report,
         assumed=_assumed(path, model.config, preprocess) if file.bundle is None and file.entry is None else "",
+        knows=_knows(file),
     )
     return opened if labels is None else opened.with_labels(labels)
 
@@ -133,6 +136,8 @@ def convert(
         info = {**opened.info, "converted_from": str(name_or_path)}
         if opened.regression:
             info["task"] = "regression"
+        if opened.knows:
+            info["knows"] = opened.knows
         save_bundle(out, opened.model, opened.preprocess, opened.labels, info)
         if opened.assumed:
             notify(opened.assumed)
@@ -178,6 +183,17 @@ def _assumed(path: Path, config: VideoMambaConfig, preprocess: Preprocess) -> st
         f"{width}x{height}, crop {preprocess.crop_ratio:g} and pool {config.pool}; "
         "answers are wrong if it was trained otherwise"
     )
+
+
+def _knows(file: WeightsFile) -> str:
+    """The line of `Pretrained.knows`: from the metadata of a bundle, or from the zoo's entry for a file of that name."""
+    if file.bundle is not None and "knows" in file.bundle.info:
+        return str(file.bundle.info["knows"])
+    entry = entry_for_file(file.source)
+    if entry is None or not entry.knows:
+        return ""
+    classes = f"; its classes: {', '.join(file.labels)}" if file.labels else ""
+    return f"{entry.name} knows {entry.knows}{classes}"
 
 
 def _info(file: WeightsFile) -> Mapping[str, object]:

@@ -24,8 +24,9 @@ class ZooEntry:
     accuracy in percent over `clips` x `crops` views of each video; `zero_shot` the reported recall at 1, in percent,
     (text to video, video to text) for each data set. `init` names the weights that training started from, None where
     it started from scratch. `labels` is the key of its class names, None where they are not known. `faults` are errors
-    of the file or of its publication, `notes` hints for its use. `preprocess` is None for the packaged file, which has its
-    own (`preprocess_of` reads it).
+    of the file or of its publication, `notes` hints for its use. `knows` is said with every answer of a network that knows
+    only a small world: what it knows, and where its answers mean nothing. `preprocess` is None for the packaged file, which
+    has its own (`preprocess_of` reads it).
     """
 
     name: str
@@ -43,6 +44,7 @@ class ZooEntry:
     labels: str | None = None
     faults: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    knows: str = ""
     packaged: bool = False
 
 
@@ -266,6 +268,7 @@ _SYNTHETIC = ZooEntry(
     file="videomamba_micro_synthetic.safetensors",
     config={},
     preprocess=None,
+    knows="only moving shapes as `videomamba synth` renders them; its answers about real footage mean nothing",
     packaged=True,
 )
 

@@ -22,5 +22,9 @@ def test_the_median_of_what_can_be_opened(tmp_path: Path) -> None:
     assert usual_clip_seconds(Preprocess(), records) == 3.0
     assert usual_clip_seconds(Preprocess(), records[:1] * 30 + records[2:3] * 70) == 8.0  # seen all over the data set
     assert usual_clip_seconds(Preprocess(), records[3:]) is None is usual_clip_seconds(Preprocess(), [])
-    assert usual_clip_seconds(Preprocess(sampling="dense"), records) is None
+    dense = Preprocess(num_frames=4, sampling="dense", sampling_rate=2)  # 8 frames of 5 a second
+    assert usual_clip_seconds(dense, records) == 1.6
+    assert usual_clip_seconds(dense.model_copy(update={"sampling_rate": 3}), records[:1]) == 2.0  # all of a short video
+    assert usual_clip_seconds(dense, [VideoRecord(paths[0], ClassLabel(0), span=(0.0, 1.0))]) == 1.0
+    assert usual_clip_seconds(dense, records[3:]) is None
     assert usual_clip_seconds(Preprocess(), [VideoRecord("never_opened.mp4", ClassLabel(0), span=(1.0, 5.5))]) == 4.5

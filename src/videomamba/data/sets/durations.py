@@ -13,24 +13,27 @@ _OPENED = 15  # records, spread over the data set: enough for a median
 
 
 def usual_clip_seconds(preprocess: Preprocess, records: Sequence[VideoRecord]) -> float | None:
-    """The median length of the records' videos or spans, in seconds, rounded to hundredths; for `Preprocess`.
+    """The median of the seconds that a clip of a record covers, rounded to hundredths; for `Preprocess.clip_seconds`.
 
-    None if a clip covers only a part of its video (dense sampling), if no record has times (images), or if none of the
-    tried videos can be opened.
+    A clip covers its video or span; with dense sampling it is num_frames * sampling_rate frames, at most the video.
+    None if no record has times (images), or if none of the tried videos can be opened.
     """
-    if preprocess.sampling == "dense":
-        return None
     step = max(len(records) / _OPENED, 1)
     chosen = [records[int(i * step)] for i in range(min(_OPENED, len(records)))]
-    known = [seconds for seconds in map(_seconds, chosen) if seconds]
+    known = [seconds for record in chosen if (seconds := _covered(preprocess, record))]
     return round(median(known), 2) if known else None
 
 
-def _seconds(record: VideoRecord) -> float | None:
-    if record.span is not None:
-        return record.span[1] - record.span[0]
+def _covered(preprocess: Preprocess, record: VideoRecord) -> float | None:
+    dense, span = preprocess.sampling == "dense", record.span
+    if span is not None and not dense:
+        return span[1] - span[0]
     try:
         with open_record(record, threads=1) as opened:
-            return None if isinstance(opened.video, ImageVideo) else opened.video.info.duration
+            info = opened.video.info
+            if isinstance(opened.video, ImageVideo) or not info.fps:
+                return None
+            stretch = preprocess.num_frames * preprocess.sampling_rate / info.fps if dense else info.duration
+            return min(stretch, info.duration if span is None else span[1] - span[0])
     except VideoError:
         return None

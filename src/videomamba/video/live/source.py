@@ -51,7 +51,14 @@ _SEGMENTED = frozenset({"dash", "hls"})
 # Streams without an end: after the connection closes, it may return.
 _ENDLESS = frozenset({"mpjpeg", "rtsp"})
 
+_PIPE_ADVICE = "check what is piped in; a whole MP4 file is given by its name, or rewritten as Matroska or MPEG-TS"
+
 _CLOSED = "the connection was closed"
+
+_INDEX_AT_END = (
+    "is an MP4 with its index at the end, which cannot be read from a pipe; give the file itself, or rewrite it, for example "
+    "with ffmpeg -i IN.mp4 -c copy -movflags +faststart OUT.mp4 (or OUT.mkv, OUT.ts)"
+)
 
 
 class LiveSource:
@@ -106,6 +113,15 @@ class LiveSource:
     def name(self) -> str:
         """The source as it may be printed, without passwords."""
         return self._address.shown
+
+    @property
+    def _piped(self) -> bool:
+        return self.can_wait and not self._address.recorded and not self._follow
+
+    @property
+    def can_wait(self) -> bool:
+        """Whether it is a file or a pipe: such a source may be a recording, which loses nothing with the policy "all"."""
+        return self._address.format is None and not self._address.network
 
     @property
     def dropped(self) -> int:
@@ -178,6 +194,8 @@ class LiveSource:
             if self._stop.is_set():
                 return None
             if not self._decoded:
+                if kind == "mov" and self._piped:
+                    raise VideoError(self.name, _INDEX_AT_END)
                 why = f" ({broken})" if broken else ""
                 raise VideoError(self.name, f"not one picture could be decoded{why}; check the source with a player")
             if broken is None and address.network and kind in _ENDLESS and not known_length:
@@ -218,7 +236,8 @@ class LiveSource:
             reason = f"no answer within {self._timeout:g} s; check the address and the network, or allow more time"
             raise VideoError(self.name, reason) from None
         except (av.error.FFmpegError, OSError) as error:
-            reason = f"cannot be watched ({error.strerror}); {_advice(address)}"
+            advice = _PIPE_ADVICE if self._piped else _advice(address)
+            reason = f"cannot be watched ({error.strerror}); {advice}"
             raise VideoError(self.name, reason) from None
         except ValueError:
             reason = f"this PyAV was built without {address.format}; pipe the video in and give - as the source"
