@@ -226,8 +226,10 @@ def test_the_commands(lvu: Path, start: Path, tmp_path: Path, capsys: pytest.Cap
     format = ["--data.format", "lvu", "--data.task", "scene", "--data.window", "60", "--data.workers", "0"]
     options = [known, lvu, *format, "--views", "4x3", "--device", "cpu"]
     code, said, told = run(capsys, "evaluate", *options, "--report", report)
-    assert (code, told) == (0, "") and said.startswith(
-        "top-1 66.67% (2 of 3 videos, 95% interval 20.8% to 93.9%), top-5"
+    assert (
+        code == 0
+        and told.startswith("measuring the test split, 3 videos: ")
+        and said.startswith("top-1 66.67% (2 of 3 videos, 95% interval 20.8% to 93.9%), top-5")
     )
     assert "Zx-1c1fPk2M" in report.read_text()
     code, said, _ = run(capsys, "evaluate", *options, "--split", "val", "--json")
