@@ -3,10 +3,12 @@ PYTHON ?= python3
 # pip installs this PyTorch first. In an environment that already has PyTorch: make setup TORCH= VENV=$VIRTUAL_ENV
 TORCH ?= torch==2.13.0
 VENV ?= .venv
+# More options of `pip install`
+PIP_OPTIONS ?=
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo setup check test test-slow mutations bench ablation picture docs clean
+.PHONY: demo setup check test test-slow test-lowest test-newest mutations bench ablation picture docs clean
 
 demo: $(READY)
 	$(BIN)/python examples/demo.py --out demo
@@ -16,7 +18,7 @@ setup: $(READY)
 $(READY): pyproject.toml CMakeLists.txt $(wildcard csrc/*)
 	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
 	$(if $(TORCH),$(BIN)/python -m pip install --quiet $(TORCH))
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet $(PIP_OPTIONS) --editable '.[dev]'
 	$(BIN)/python -m videomamba doctor
 	touch $@
 
@@ -28,6 +30,21 @@ check: $(READY)
 
 test: $(READY)
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --quiet
+
+# The tests with every dependency at the lower bound of pyproject.toml, or at the versions of your own CONSTRAINTS=FILE.
+# PyPI's PyTorch for Linux is the build for CUDA: gigabytes.
+CONSTRAINTS ?= build/lowest.txt
+test-lowest:
+	mkdir -p build
+	$(PYTHON) -m tests.lowest_versions > build/lowest.txt
+	PIP_CONSTRAINT=$(CONSTRAINTS) PIP_BUILD_CONSTRAINT=$(CONSTRAINTS) $(MAKE) test VENV=.venv-lowest TORCH= \
+		PIP_OPTIONS='--config-settings=build-dir=build/lowest'
+
+# The tests with the newest release of every dependency: make test-newest PYTHON=python3.13
+test-newest:
+	rm -f .venv-newest/.ready
+	$(MAKE) test VENV=.venv-newest TORCH= \
+		PIP_OPTIONS='--config-settings=build-dir=build/newest --upgrade --upgrade-strategy eager'
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow
@@ -48,6 +65,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/embedded_default.py
 	$(BIN)/python benchmarks/augmentation.py
 	$(BIN)/python benchmarks/data_loading.py
+	$(BIN)/python benchmarks/busy_machine.py
 
 ablation: $(READY)
 	$(BIN)/python benchmarks/scan_orders.py --out runs/scan_orders
@@ -59,4 +77,4 @@ docs: $(READY)
 	$(BIN)/python -m mkdocs build --strict --quiet
 
 clean:
-	rm -rf build demo mutated site $(VENV)
+	rm -rf build demo mutated site $(VENV) .venv-lowest .venv-newest

@@ -1,6 +1,17 @@
 """`python -m videomamba` and the `videomamba` command."""
 
-from videomamba.cli import main
+import os
+from typing import NoReturn
+
+from videomamba import cli
+from videomamba.cli.threads import sleep_while_waiting
+
+
+def main() -> NoReturn:
+    """The command line in a process of its own, whose environment it may change. PyTorch is not imported before."""
+    sleep_while_waiting(os.environ)
+    cli.main()
+
 
 if __name__ == "__main__":
     main()

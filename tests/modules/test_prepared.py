@@ -100,6 +100,7 @@ def test_by_default_nothing_is_kept_so_that_writes_nobody_counts_are_seen() -> N
 
 
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*:FutureWarning")  # what it is since PyTorch 2.15
 def test_a_traced_network_has_its_weights_as_parameters() -> None:
     model = a_model()
     with torch.no_grad(), use_backend("chunked"):

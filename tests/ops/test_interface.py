@@ -243,6 +243,7 @@ def test_conv_gradients_by_finite_differences(backend: str) -> None:
         )
 
 
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")  # from the checks
 @pytest.mark.parametrize("lengths", [None, [9, 5]], ids=["whole", "padded"])
 @pytest.mark.parametrize("backend", ["chunked", "native"])
 def test_the_registered_ops_pass_pytorchs_own_checks(backend: str, lengths: list[int] | None) -> None:

@@ -339,9 +339,9 @@ def hub(no_network: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     thread.start()
     address = f"http://127.0.0.1:{server.server_port}"
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)
-    monkeypatch.setattr(
-        "huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/resolve/{revision}/{filename}"
-    )
+    for module in ("constants", "file_download"):  # early versions of the client have the address in both
+        name = f"huggingface_hub.{module}.HUGGINGFACE_CO_URL_TEMPLATE"
+        monkeypatch.setattr(name, address + "/{repo_id}/resolve/{revision}/{filename}", raising=False)
     yield
     server.shutdown()
     thread.join()

@@ -48,7 +48,7 @@ class Draws:
 
     def dropout(self, step: int, rank: int) -> int:
         """For `torch.manual_seed`, before the forward passes of a step."""
-        return int(np.random.SeedSequence([self.seed, step, rank, 2]).generate_state(1, np.uint64)[0] >> 1)
+        return int(np.random.SeedSequence([self.seed, step, rank, 2]).generate_state(1, np.uint64)[0]) >> 1
 
     def sheet(self, video: int, row: int) -> np.random.Generator:
         return np.random.default_rng([self.seed, video, row])
