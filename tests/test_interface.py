@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from pathlib import Path
 
 import pytest
 
@@ -11,8 +12,8 @@ import videomamba
 
 def test_the_names_of_the_package() -> None:
     assert set(videomamba.__all__) == {
-        *("ops", "create_model", "list_models", "load_weights", "Predictor", "Embedder", "timeline", "watch", "whole"),
-        *("finetune", "evaluate"),
+        *("ops", "create_model", "from_pretrained", "list_models", "load_weights", "save"),
+        *("Predictor", "Embedder", "timeline", "watch", "whole", "finetune", "evaluate"),
         *("Prediction", "Embedding", "Timeline", "LiveAnswer", "WholeVideo", "Preprocess", "VideoMambaError"),
         "__version__",
     }
@@ -69,3 +70,14 @@ def test_the_signatures_of_the_runs(name: str, first: list[str], options: set[st
 def test_every_public_name_says_what_it_is() -> None:
     for name in set(videomamba.__all__) - {"__version__"}:
         assert (getattr(videomamba, name).__doc__ or "").strip(), name
+
+
+def test_the_signatures_of_the_networks() -> None:
+    names = {name: inspect.signature(getattr(videomamba, name)).parameters for name in ("from_pretrained", "save")}
+    assert list(names["from_pretrained"]) == ["name_or_path", "num_classes", "num_frames", "image_size"]
+    assert list(names["save"]) == ["model", "path", "preprocess", "labels"]
+    assert names["save"]["preprocess"].default is inspect.Parameter.empty
+
+
+def test_type_checkers_find_the_types() -> None:
+    assert (Path(videomamba.__file__).parent / "py.typed").is_file()

@@ -7,6 +7,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+import torch
 
 from videomamba.cli import COMMANDS, main
 from videomamba.weights.zoo import zoo_names
@@ -63,3 +64,11 @@ def test_the_python_of_the_readme_runs(
     code = code.replace("demo/clip.mp4", str(clips / "clip0.mp4"))
     exec(compile(code, "README.md", "exec"), {})
     assert "Prediction(" in capsys.readouterr().out
+
+
+def test_the_python_of_the_page_on_networks_runs(clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = next(re.finditer(r"```python\n(.*?)```", (ROOT / "docs" / "models.md").read_text(), re.DOTALL))[1]
+    monkeypatch.chdir(tmp_path)
+    made: dict[str, torch.Tensor] = {}
+    exec(compile(code.replace("clip.mp4", str(clips / "clip0.mp4")), "models.md", "exec"), made)
+    assert (tmp_path / "mine.safetensors").is_file() and made["logits"].shape == (1, 4)

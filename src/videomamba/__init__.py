@@ -27,11 +27,15 @@ if TYPE_CHECKING:
     from videomamba.serving.whole import WholeVideo as WholeVideo
     from videomamba.serving.whole import whole as whole
     from videomamba.weights.create import create_model as create_model
+    from videomamba.weights.create import from_pretrained as from_pretrained
+    from videomamba.weights.create import save as save
     from videomamba.weights.load import load_weights as load_weights
 
 _HOME = {
     "ops": "videomamba.ops",
     "create_model": "videomamba.weights.create",
+    "from_pretrained": "videomamba.weights.create",
+    "save": "videomamba.weights.create",
     "list_models": "videomamba.models.registry",
     "load_weights": "videomamba.weights.load",
     "Predictor": "videomamba.serving.predictor",

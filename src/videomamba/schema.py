@@ -10,9 +10,9 @@ from __future__ import annotations
 import difflib
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -369,9 +369,13 @@ class Views:
 
 
 class Settings(BaseModel):
-    """Settings of one part of a run: frozen, and an unknown field is an error."""
+    """Settings of one part of a run: frozen, and an unknown field is an error.
+
+    `replaces` names, for a setting, those that a choice of it resets to None, unless they are chosen too.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    replaces: ClassVar[Mapping[str, tuple[str, ...]]] = {}
 
 
 class Preprocess(Settings):
@@ -399,7 +403,7 @@ class Preprocess(Settings):
     @model_validator(mode="after")
     def _positive(self) -> Self:
         if min(self.image_size) < 1 or min(self.std) <= 0:
-            raise ValueError(f"image_size and std must be positive, got {self.image_size} and {self.std}")
+            raise ValueError(f"image_size and std must be positive, got {list(self.image_size)} and {list(self.std)}")
         return self
 
 

@@ -191,6 +191,10 @@ def test_zoo_lists_every_file(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(name in table for name in zoo_names())
     code, one, _ = run(capsys, "zoo", "videomamba_middle_breakfast_mask_ft_f64_224")
     assert code == 0 and "32" in one
+    _, one, _ = run(capsys, "zoo", "videomamba_middle_5m_f8_224")
+    assert "MSRVTT: text to video 32.0 %, video to text 28.2 %" in one and "{" not in one
+    _, one, _ = run(capsys, "zoo", "videomamba_micro_synthetic")
+    assert "videomamba_micro with depth 5, tubelet_size 2, pool mean" in one
     code, _, err = run(capsys, "zoo", "videomamba_tiny_k401")
     assert code == 1 and "did you mean" in err
 
@@ -199,7 +203,7 @@ def test_convert_goes_there_and_back(bundle: Path, tmp_path: Path, capsys: pytes
     code, out, told = run(capsys, "convert", bundle, tmp_path / "square.safetensors", "--size", 32)
     assert code == 0 and out.strip() == str(tmp_path / "square.safetensors")
     assert "  loaded 41 with the head" in told and "  resized 1: pos_embed" in told
-    assert run(capsys, "convert", bundle, tmp_path / "their.pth", "--to", "video")[0] == 0
+    assert run(capsys, "convert", bundle, tmp_path / "their.pth")[0] == 0
     (tmp_path / "names.txt").write_text("\n".join(reversed(ACTIONS)) + "\n")
     back, named = tmp_path / "back.safetensors", ("--labels", tmp_path / "names.txt")
     assert run(capsys, "convert", tmp_path / "their.pth", back, "--size", 32, 48, *named)[0] == 0
@@ -213,12 +217,13 @@ def test_settings_that_a_file_does_not_have_are_mentioned(
     bare, clip = tmp_path / "bare.safetensors", clips / "clip0.mp4"
     run(capsys, "convert", bundle, tmp_path / "square.safetensors", "--size", 32)
     save_file(load_file(tmp_path / "square.safetensors"), bare)
-    expected = f"{bare}: has no settings; assuming those of the released models, with clips of "
+    expected = f"{bare}: has no settings; assuming those of the released models (scan_order spatial_first, "
     for command in (("predict", clip, "--model"), ("features", clip, "--model"), ("convert",)):
         after = (tmp_path / "new.safetensors",) if command == ("convert",) else ()
         code, _, err = run(capsys, *command, bare, *after)
-        assert code == 0 and err.count(expected) == 1
-        assert expected not in run(capsys, *command, tmp_path / "square.safetensors", *after)[2]
+        assert code == 0 and err.count(expected) == 1 and "pool cls" in err and "sampling uniform" in err
+        again = ("--overwrite",) if after else ()
+        assert expected not in run(capsys, *command, tmp_path / "square.safetensors", *after, *again)[2]
 
 
 def test_convert_refuses_in_one_line(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -231,7 +236,11 @@ def test_convert_refuses_in_one_line(bundle: Path, tmp_path: Path, capsys: pytes
             (tmp_path / "our.safetensors", "--labels", tmp_path / "twice.txt"),
             "twice.txt, line 2: 'one' is also in line 1",
         ),
-        ((tmp_path / "our.pth",), "end its name in .safetensors"),
+        ((tmp_path / "our.pth", "--to", "bundle"), "end its name in .safetensors"),
+        ((tmp_path / "our.xyz",), "end its name in .safetensors for a bundle or .pth for the original's format"),
+        ((tmp_path / "our.safetensors", "--to", "video"), "is no safetensors file; end its name in .pth"),
+        ((tmp_path / "few.txt",), "end its name in"),
+        ((bundle,), "exists; choose another name, or replace it with --overwrite"),
     ):
         code, out, err = run(capsys, "convert", bundle, *options)
         assert (code, out, len(err.splitlines())) == (1, "", 1) and reason in err

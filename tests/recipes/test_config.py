@@ -38,6 +38,28 @@ def test_the_network_of_a_run() -> None:
     assert (built.depth, built.dim, built.num_frames, built.image_size) == (3, 192, 4, (96, 112))
 
 
+TINY, PACKAGED = ("videomamba_tiny", None, None), (None, 128, 5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([], TINY),
+        (["--model.dim", "192", "--model.depth", "24"], TINY),
+        (["--model.dim", "384"], ("videomamba_small", None, None)),
+        (["--model.depth", "3"], (None, 192, 3)),
+        (["--model.name", "null", "--model.dim", "128", "--model.depth", "5"], PACKAGED),
+        (["--preset", "synthetic-actions"], PACKAGED),
+        (["--preset", "synthetic-actions", "--model.name", "videomamba_tiny"], TINY),
+        (["--preset", "synthetic-actions", "--model.name", "videomamba_tiny", "--model.depth", "2"], (None, 192, 2)),
+    ],
+)
+def test_a_network_of_another_size_has_not_the_name(arguments: list[str], expected: tuple[object, ...]) -> None:
+    model = train_config(arguments).model
+    assert (model.name, model.dim, model.depth) == expected
+    assert train_config(arguments) == TrainConfig.model_validate(train_config(arguments).model_dump(mode="json"))
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
@@ -54,6 +76,7 @@ def test_the_network_of_a_run() -> None:
             ["--model.tubelet-size", "3"],
             "model and clip: videomamba_tiny: num_frames 8 must be a multiple of tubelet_size 3",
         ),
+        (["--model.name", "null"], "model and clip: a network without a name needs dim and depth"),
         (["--eval.views", "4by3"], "eval.views: views '4by3': write clips x crops"),
         (["--data.format", "lvu"], "data.task: missing, with data.format lvu; "),
         (["--data.task", "scene"], "data.task: scene, with data.format auto; "),

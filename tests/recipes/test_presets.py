@@ -253,6 +253,14 @@ def test_notes_tell_what_is_wrong_with_the_original() -> None:
     assert all("2 clips" in notes[name] for name in notes if name.startswith("ssv2-"))
     assert all("own split" in notes[name] for name in notes if name.startswith("breakfast-"))
     assert all("self-distillation" in notes[name] for name in ("in1k-middle-224", "in1k-base-224"))
+    assert "orig_t 8" in notes["ssv2-middle-f16-288"]
+    fresh = {name for name, said in notes.items() if "dt_proj starts with Mamba's own" in said}
+    assert fresh == {f"in1k-{size}-224" for size in ("tiny", "small", "middle", "base")}
+    masked = {name for name, said in notes.items() if "model.final_norm legacy" in said}
+    assert (
+        masked == {name for name in preset_names() if "_mask_pt_" in (preset(name).config.model.weights or "")}
+        and len(masked) == 6
+    )
     assert "10 here" in notes["coin-middle-mask-f64"] and notes["k400-tiny-f8"] == ""
     assert "cannot start" in notes["lvu-like-ratio-windows"]
 

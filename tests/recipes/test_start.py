@@ -28,7 +28,7 @@ def video_set(*labels: str, number: int = 4) -> VideoSet:
 def weights(path: Path, *labels: str, classes: int = 3, task: str = "classification") -> str:
     config = tiny(HERE, HERE)
     torch.manual_seed(1)
-    model = create_model(config.model.name, **{**config.network(), "num_classes": classes})  # type: ignore[arg-type]
+    model = create_model("videomamba_micro", **{**config.network(), "num_classes": classes})  # type: ignore[arg-type]
     return str(save_bundle(path, model, config.clip, labels, {"task": task}))
 
 
@@ -84,6 +84,17 @@ def test_a_head_of_a_plain_file_goes_on_too(tmp_path: Path) -> None:
         torch.save(file, tmp_path / "plain.pth")
         found, _ = begun(tmp_path, str(tmp_path / "plain.pth"), data)
         assert torch.equal(found["head.weight"], file["module.head.weight"])
+
+
+@pytest.mark.parametrize("choice", ["file", "legacy"])
+def test_the_final_norm_after_masked_pretraining(choice: str, tmp_path: Path) -> None:
+    model = create_model("videomamba_micro", **{**tiny(HERE, HERE).network(), "num_classes": 0})
+    tensors = dict(model.state_dict())
+    tensors["norm.weight"] = 2 * tensors.pop("norm_f.weight")
+    torch.save(tensors, source := tmp_path / "mask_pt.pth")
+    found, report = begun(tmp_path, str(source), video_set(*CLASSES), final_norm=choice)
+    assert torch.equal(found["norm_f.weight"], torch.full((16,), 2.0 if choice == "file" else 1.0))
+    assert ("missing 1: norm_f.weight" in report) == (choice == "legacy")
 
 
 def test_longer_clips_resize_the_positions(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import pickle
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -127,8 +128,13 @@ class TestReleasedFormats:
     @pytest.mark.parametrize(
         ("wrapper", "prefix"),
         [
-            *((None, prefix) for prefix in ("", "module.", "backbone.", "encoder.", "_orig_mod.")),
-            *((wrapper, "module.backbone.") for wrapper in ("model", "module", "state_dict")),
+            *(
+                (None, prefix)
+                for prefix in ("", "module.", "backbone.", "encoder.", "_orig_mod.", "model.", "net.", "student.")
+            ),
+            (None, "model._orig_mod.module.net."),
+            (None, "module.student.model."),
+            *((wrapper, "module.backbone.") for wrapper in ("model", "module", "state_dict", "model_state_dict")),
         ],
     )
     def test_wrapped_and_prefixed(
@@ -144,6 +150,38 @@ class TestReleasedFormats:
         check_equal(model, source.state_dict())
         assert len(report.loaded) == len(report.entries)
         assert sorted(report.file_keys) == sorted(inner)
+
+    def test_two_networks_in_one_file(self, build: Build, weights_of: WeightsOf) -> None:
+        weights = weights_of(build())
+        both = {f"{name}.{key}": value for name in ("student", "teacher") for key, value in weights.items()}
+        with pytest.raises(
+            WeightsError, match=r"holds 2 networks, whose keys begin with student\. and teacher\.; keep one"
+        ):
+            load_weights(build(), both)
+        beside = {f"{name}.{key}": value for name in ("model", "teacher") for key, value in weights.items()}
+        with pytest.raises(WeightsError, match=r"no place in the model: teacher\."):
+            load_weights(build(), beside)
+        load_weights(build(), beside, allow_unexpected=["teacher.*"])
+
+    def test_wrappers_inside_one_another(self, build: Build, weights_of: WeightsOf) -> None:
+        source, model = build(seed=1), build(seed=2)
+        load_weights(model, {"state_dict": {"model": weights_of(source), "epoch": 1}, "step": 3})
+        check_equal(model, source.state_dict())
+
+    @pytest.mark.parametrize("name", ["weights.pth", "weights.bin", "weights"])
+    def test_the_content_counts_not_the_name(
+        self, build: Build, weights_of: WeightsOf, tmp_path: Path, name: str
+    ) -> None:
+        source = build(seed=1)
+        ours = save_bundle(tmp_path / "b.safetensors", source, Preprocess(num_frames=4, image_size=(32, 32)))
+        ours.rename(tmp_path / name)
+        assert read_weights(tmp_path / name).config() == source.config
+        for zipped in (True, False):
+            torch.save(
+                weights_of(source), wrong := tmp_path / "wrong.safetensors", _use_new_zipfile_serialization=zipped
+            )
+            load_weights(model := build(seed=2), wrong)
+            check_equal(model, source.state_dict())
 
     def test_image_into_image(self, build: Build, released: Released) -> None:
         source, model = build(seed=1, num_frames=1), build(seed=2, num_frames=1)
@@ -359,20 +397,37 @@ class TestTemporal:
         assert torch.equal(model.temporal_pos_embedding, resize_temporal(source.temporal_pos_embedding, 4))
         assert str(report.resized[0]) == "temporal_pos_embedding (1, 2, 32) -> (1, 4, 32)"
 
-    def test_an_image_model_has_none(self, build: Build, released: Released) -> None:
-        source, model = build(seed=1), build(seed=2, num_frames=1)
-        report = load_weights(model, file := released(source, "video"))
+    @pytest.mark.parametrize("size", [32, 48])
+    @pytest.mark.parametrize("slots", [8, 1])
+    def test_one_time_step_has_it_in_its_positions(self, build: Build, slots: int, size: int) -> None:
+        """The original resizes it to one slot and adds it to the patches."""
+        source, model = build(seed=1, num_frames=8).eval(), build(seed=2, num_frames=1, image_size=size).eval()
+        file = {**source.state_dict(), "temporal_pos_embedding": torch.randn(1, slots, 32)}
+        report = load_weights(model, file)
         check_account(report, model, file)
-        assert [str(entry) for entry in report.ignored] == [
-            "temporal_pos_embedding (a model of one time step has none)"
+        slot = resize_temporal(file["temporal_pos_embedding"], 1)
+        assert [str(entry) for entry in report.converted if entry.model_key is None] == [
+            f"temporal_pos_embedding ({slots} slots -> 1, added to pos_embed)"
         ]
+        changed = [e for fate in ("resized", "converted") for e in getattr(report, fate) if e.model_key == "pos_embed"]
+        assert len(changed) == 1 and changed[0].note.endswith("temporal embedding added") and not report.ignored
+        clip, grid = torch.randn(2, 3, 1, size, size), (size // 16, size // 16)
+        table = resize_positions(source.pos_embed, (2, 2), grid) if size != 32 else source.pos_embed
+        patches = source.patch_embed(clip) + table[:, None, 1:] + slot[:, None]
+        torch.testing.assert_close(model.embed(clip)[:, 1:], patches.flatten(1, 2))
+        torch.testing.assert_close(model.embed(clip)[:, :1], (source.cls_token + table[:, :1]).expand(2, -1, -1))
 
-    def test_a_single_slot_that_says_something_is_not_dropped(self, build: Build) -> None:
+    def test_zeros_are_ignored_and_nonsense_is_refused(self, build: Build) -> None:
         model = build(seed=2, num_frames=1)
         weights = build(seed=1, num_frames=1).state_dict()
-        load_weights(model, {**weights, "temporal_pos_embedding": torch.zeros(1, 1, 32)})
-        with pytest.raises(WeightsError, match="one slot and it is not zero"):
-            load_weights(model, {**weights, "temporal_pos_embedding": torch.ones(1, 1, 32)})
+        report = load_weights(model, {**weights, "temporal_pos_embedding": torch.zeros(1, 1, 32)})
+        assert [str(entry) for entry in report.ignored] == [
+            "temporal_pos_embedding (zero, and a model of one time step has none)"
+        ]
+        with pytest.raises(
+            WeightsError, match=r"temporal_pos_embedding has shape \(4, 32\) instead of \(1, slots, 32\)"
+        ):
+            load_weights(model, {**weights, "temporal_pos_embedding": torch.ones(4, 32)})
 
 
 class TestHead:
@@ -458,6 +513,13 @@ class TestRefusals:
             load_weights(build(), build(dim=48, depth=3).state_dict())
         assert "\n" not in str(caught.value) and len(str(caught.value)) < 500
 
+    def test_another_network_in_a_file_says_how_to_build_it(self, build: Build, tmp_path: Path) -> None:
+        torch.save(build(depth=3).state_dict(), path := tmp_path / "x.pth")
+        with pytest.raises(
+            WeightsError, match=r"; videomamba\.from_pretrained\('.*x\.pth'\) builds the file's own network"
+        ):
+            load_weights(build(), path)
+
     def test_the_same_tensor_twice(self, build: Build) -> None:
         weights = build().state_dict()
         with pytest.raises(WeightsError, match=r"norm_f.weight and module.norm_f.weight are both norm_f.weight"):
@@ -505,6 +567,23 @@ class TestReading:
             read_weights(tmp_path / name)
         assert str(caught.value).startswith(f"{tmp_path / name}: ") and "\n" not in str(caught.value)
 
+    @pytest.mark.parametrize(
+        ("content", "kind"),
+        [(b"version https://git-lfs.github.com/spec/v1", "pointer of Git LFS"), (b"\n<!DOCTYPE html>", "page of HTML")],
+    )
+    @pytest.mark.parametrize("name", ["x.pth", "x.safetensors"])
+    def test_says_what_the_file_is(self, tmp_path: Path, content: bytes, kind: str, name: str) -> None:
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(WeightsError, match=kind):
+            read_weights(tmp_path / name)
+
+    def test_archives_that_hold_no_weights(self, tmp_path: Path) -> None:
+        for inside, kind in (("a/constants.pkl", "TorchScript program"), ("photo.jpg", "is a zip archive")):
+            with zipfile.ZipFile(tmp_path / "x.pth", "w") as archive:
+                archive.writestr(inside, b"")
+            with pytest.raises(WeightsError, match=kind):
+                read_weights(tmp_path / "x.pth")
+
     @pytest.mark.parametrize("suffix", ["pth", "safetensors"])
     def test_a_file_cut_short_anywhere(self, build: Build, tmp_path: Path, suffix: str) -> None:
         whole = tmp_path / f"whole.{suffix}"
@@ -529,7 +608,7 @@ class TestReading:
             load_weights(build(), tmp_path)
 
     @settings(max_examples=30, deadline=None)
-    @given(st.lists(st.sampled_from(["module.", "backbone.", "encoder.", "vision_encoder.", "_orig_mod."]), max_size=3))
+    @given(st.lists(st.sampled_from(["module.", "backbone.", "encoder.", "model.", "net.", "_orig_mod."]), max_size=3))
     def test_any_stack_of_prefixes(self, prefixes: list[str]) -> None:
         assert strip_prefix("".join(prefixes) + "layers.0.norm.weight") == "layers.0.norm.weight"
 
@@ -584,7 +663,23 @@ def test_report_reads_as_a_summary(build: Build, released: Released) -> None:
         "  zero 1: temporal_pos_embedding (absent from image weights)",
         "  replaced 2: head.weight (5, 32) -> (3, 32) (random), head.bias (5,) -> (3,) (random)",
         "  ignored 3: distill_head.0.weight, distill_head.1.weight, distill_head.1.bias",
+        "  assumed: scan_order spatial_first, merge sum, discretization euler, pool cls, norm_eps 1e-05, as in the model; "
+        "the file does not say how it was trained",
     ]
+
+
+def test_the_report_says_what_the_tensors_do_not_show(build: Build, tmp_path: Path) -> None:
+    source, other = build(), build(scan_order="temporal_first", pool="mean")
+    bare = load_weights(other, source.state_dict()).assumed
+    assert "scan_order temporal_first" in bare and "pool mean" in bare
+    torch.save(source.state_dict(), released := tmp_path / "videomamba_t16_k400_f8_res224.pth")
+    assert load_weights(build(), released).assumed == ""
+    assert load_weights(other, released).assumed == (
+        "scan_order temporal_first instead of spatial_first, pool mean instead of cls, "
+        "with which the released network was trained"
+    )
+    path = save_bundle(tmp_path / "b.safetensors", other, Preprocess(num_frames=4, image_size=(32, 32)))
+    assert load_weights(other, path).assumed == ""
 
 
 def test_loaded_weights_give_the_same_answers(build: Build, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from videomamba.models.videomamba import VideoMamba
 from videomamba.modules.embed import resize_positions
 from videomamba.schema import Preprocess, VideoMambaError, WeightsError
 from videomamba.weights.bundle import read_bundle_metadata, save_bundle
-from videomamba.weights.pretrained import convert, open_pretrained
+from videomamba.weights.pretrained import convert, labels_beside, open_pretrained
 from videomamba.weights.read import read_weights, save_original
 from videomamba.weights.zoo import labels_of, zoo_entry
 
@@ -88,7 +88,7 @@ def test_a_released_file_brings_its_names_and_its_views(build: Build, tmp_path: 
         assert found.labels == labels_of(entry) and found.views == f"{entry.clips}x{entry.crops}" == "4x3"
         assert found.preprocess == entry.preprocess and not found.regression
     torch.save(build(**{**entry.config, "num_classes": 0}).state_dict(), tmp_path / entry.file)
-    convert(tmp_path / entry.file, tmp_path / "b.safetensors")
+    convert(tmp_path / entry.file, tmp_path / "b.safetensors", overwrite=True)
     assert read_bundle_metadata(tmp_path / "b.safetensors").labels == ()
 
 
@@ -103,6 +103,44 @@ def test_one_number_is_a_regression(build: Build, stated: bool, tmp_path: Path) 
     found = open_pretrained(tmp_path / "b.safetensors")
     assert found.regression and found.labels == () and found.info["task"] == "regression"
     assert found.info.get("preset") == ("lvu" if stated else None)
+
+
+@pytest.mark.parametrize("kind", ["image", "student", "video", "plain", "bundle", "one"])
+def test_class_names_for_every_kind_with_a_head(build: Build, released: Released, kind: str, tmp_path: Path) -> None:
+    names = ("smile",) if kind == "one" else LABELS
+    model = build(num_frames=1 if kind in ("image", "student") else 4, num_classes=len(names))
+    if kind == "bundle":
+        begun = save_bundle(tmp_path / "a.safetensors", model, SQUARE)
+    else:
+        begun = tmp_path / "a.pth"
+        torch.save(model.state_dict() if kind in ("plain", "one") else released(model, kind), begun)
+    convert(begun, tmp_path / "b.safetensors", labels=names)
+    found = open_pretrained(tmp_path / "b.safetensors")
+    assert found.labels == names and not found.regression
+    convert(begun, tmp_path / "b.pth", labels=names)
+    assert labels_beside(tmp_path / "b.pth").read_text().split() == list(names)
+    their = torch.load(tmp_path / "b.pth", weights_only=True)
+    assert ("model" in their) == (model.config.num_frames == 1)  # the image format
+
+
+def test_names_for_a_number_are_refused(build: Build, tmp_path: Path) -> None:
+    begun = save_bundle(tmp_path / "a.safetensors", build(num_classes=1), SQUARE, info={"task": "regression"})
+    with pytest.raises(WeightsError, match="its output is a number, not classes"):
+        convert(begun, tmp_path / "b.safetensors", labels=["x"])
+
+
+def test_nothing_is_overwritten_unasked(build: Build, tmp_path: Path) -> None:
+    begun = save_bundle(tmp_path / "a.safetensors", build(seed=1), SQUARE, LABELS)
+    before = begun.read_bytes()
+    for options in ({}, {"to": "bundle"}):
+        with pytest.raises(WeightsError, match=r"a\.safetensors: exists; choose another name, or replace it"):
+            convert(begun, begun, **options)
+    (tmp_path / "b.labels.txt").write_text("mine")
+    with pytest.raises(WeightsError, match=r"b\.labels\.txt: exists"):
+        convert(begun, tmp_path / "b.pth", labels=LABELS)
+    assert begun.read_bytes() == before and not (tmp_path / "b.pth").exists()
+    convert(begun, begun, labels="abcde", overwrite=True)
+    assert open_pretrained(begun).labels == tuple("abcde")
 
 
 def test_one_class_with_a_name_or_a_task_is_none(build: Build, tmp_path: Path) -> None:
@@ -123,14 +161,12 @@ def test_given_names_replace_those_of_the_file(build: Build, tmp_path: Path) -> 
     ("fields", "options", "message"),
     [
         ({}, {"labels": ["one", "two"]}, r"2 class names for a model with 5 classes; give one name per class"),
-        ({}, {"labels": LABELS, "to": "video"}, "the original's video format has no class names; write a bundle"),
         ({"num_classes": 0}, {"labels": LABELS}, "its output is features, without a head, not classes"),
-        ({"num_classes": 1}, {"labels": ["x"]}, "its output is a number, not classes"),
         ({"image_size": (32, 48)}, {}, "6 patches, not a square; give the height and width of the images"),
         ({"image_size": (32, 48)}, {"image_size": 64}, "6 patches, not the grid 4x4"),
         ({}, {"image_size": 50}, "must be a multiple of patch_size 16"),
         ({}, {"num_frames": 10**9}, "tokens, more than 4000000; use fewer frames"),
-        ({"image_size": 64}, {"to": "image"}, "several frames is no image model"),
+        ({}, {"to": "image"}, "the original's image format is no safetensors file; end its name in .pth"),
     ],
 )
 def test_what_cannot_be_converted_is_one_line(

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from videomamba.models.registry import ARCHITECTURES
+from videomamba.models.registry import ARCHITECTURES, build_config
 from videomamba.models.videomamba import VideoMamba
 from videomamba.schema import Preprocess, WeightsError
 from videomamba.weights import zoo
@@ -24,6 +24,7 @@ from videomamba.weights.load import load_weights
 from videomamba.weights.read import read_weights
 from videomamba.weights.zoo import (
     FOLDER_VARIABLE,
+    architecture_of,
     entry_for_file,
     labels_of,
     preprocess_of,
@@ -387,3 +388,13 @@ def test_import_is_light() -> None:
     )
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
     assert result.stdout.strip() == "[]"
+
+
+def test_the_packaged_entry_states_the_network_of_its_file() -> None:
+    entry = zoo_entry(zoo_names()[0])
+    assert (
+        entry.packaged
+        and build_config(entry.architecture, entry.config) == read_weights(resolve_weights(entry.name)).config()
+    )
+    assert architecture_of(entry) == "videomamba_micro with depth 5, tubelet_size 2, pool mean, init fan_in"
+    assert {architecture_of(zoo_entry(name)) for name in RELEASED} <= set(ARCHITECTURES)

@@ -18,7 +18,7 @@ def zoo(
     """List the released weights: frames, resolution, protocol, reported accuracy, known faults."""
     from videomamba.schema import Preprocess, WeightsError
     from videomamba.weights.released import ZooEntry
-    from videomamba.weights.zoo import preprocess_of, zoo_entry, zoo_names
+    from videomamba.weights.zoo import architecture_of, preprocess_of, zoo_entry, zoo_names
 
     def known_preprocess(entry: ZooEntry) -> Preprocess | None:
         """None if the packaged file is missing or damaged: the other entries are still listed."""
@@ -32,6 +32,7 @@ def zoo(
         {
             "name": e.name,
             "architecture": e.architecture,
+            "config": dict(e.config),
             "kind": e.kind,
             "dataset": e.dataset,
             "file": e.file,
@@ -51,9 +52,12 @@ def zoo(
         for fact in facts:
             print_json(fact)
     elif name:
-        for key, value in facts[0].items():
-            for item in value if isinstance(value, list) else [value]:
-                print(f"{key.replace('_', ' '):>22}  {item if item not in (None, {}, '') else '-'}")
+        shown = {**facts[0], "architecture": architecture_of(entries[0])}
+        del shown["config"]
+        rows = [[key.replace("_", " "), line] for key, value in shown.items() for line in _lines(value)]
+        width = max(len(key) for key, _ in rows)
+        for i, (key, line) in enumerate(rows):  # no table: notes are longer than a line of it
+            print(f"{'' if i and rows[i - 1][0] == key else key:>{width}}  {line}")
     else:
         columns = ("name", "frames", "resolution", "clips_x_crops", "reported_top1")
         rows = [[*(str(f[c] if f[c] is not None else "-") for c in columns), "!" if f["faults"] else ""] for f in facts]
@@ -63,3 +67,14 @@ def zoo(
                 print(f"{entry.name} knows {entry.knows}.")
         print("`videomamba zoo NAME` shows the faults and everything else.")
     return 0
+
+
+def _lines(value: object) -> list[str]:
+    """A fact as the lines that a person reads."""
+    if isinstance(value, dict):  # of each data set, text to video and back
+        shown = [f"{name}: text to video {there} %, video to text {back} %" for name, (there, back) in value.items()]
+    elif isinstance(value, list):
+        shown = [str(item) for item in value]
+    else:
+        shown = [] if value is None else [str(value)]
+    return shown or ["-"]

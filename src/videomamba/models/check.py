@@ -4,12 +4,43 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 from videomamba.models.config import VideoMambaConfig
+from videomamba.ops import dispatch
+
+_BRIGHT = 32.0
+"""Above every normalised pixel: with the statistics of ImageNet the largest is 2.7."""
+_NORMALISE = (
+    "normalise it by the model's Preprocess, (video / 255 - mean) / std for each channel, as `Predictor.clips` does"
+)
+
+
+def check_pixels(video: Tensor) -> None:
+    """Raises ValueError for pixels 0..255 (b, 3, t, h, w) where the network expects them normalised.
+
+    Of integers always. Floating point is recognised by a few hundred pixels of the first clip, on a CPU and where no graph is
+    traced: reading a value elsewhere would wait for the device, or become part of the graph.
+    """
+    if not video.dtype.is_floating_point:
+        kind = str(video.dtype).removeprefix("torch.")
+        raise ValueError(f"video must be floating point and normalised, got {kind}; {_NORMALISE}")
+    traced = torch.compiler.is_compiling() or is_in_torch_dispatch_mode() or dispatch.is_transformed((video,))
+    if traced or torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+        return
+    if video.ndim != 5 or type(video) is not Tensor or video.device.type != "cpu":
+        return
+    with torch.no_grad():
+        seen = video[:1, :, :, ::16, ::16]
+        if seen.numel() and seen.min() >= 0 and seen.max() > _BRIGHT:
+            raise ValueError(
+                f"video has pixels from 0 to 255 ({seen.max():g} among them), not normalised ones; {_NORMALISE}"
+            )
 
 
 def check_video(config: VideoMambaConfig, video: Tensor, num_frames: Tensor | None) -> None:
     """Raises ValueError unless video (b, 3, t, h, w) and, with padding, num_frames (b,) int64 are of the config's clips."""
+    check_pixels(video)
     size = ", ".join(map(str, (3, config.num_frames, *config.image_size)))
     fits = video.ndim == 5 and (video.shape[1], *video.shape[3:]) == (3, *config.image_size)
     if num_frames is None:

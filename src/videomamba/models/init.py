@@ -31,6 +31,20 @@ from videomamba.models.config import VideoMambaConfig
 from videomamba.modules.block import RMSNorm
 
 
+def new_head(like: torch.Tensor, num_classes: int) -> nn.Linear:
+    """A head for features (..., d) with the width, dtype and device of `like`, drawn like those of new networks."""
+    head = nn.Linear(like.shape[-1], num_classes, device="meta", dtype=like.dtype).to_empty(device=like.device)
+    init_linear(head)
+    return head
+
+
+def init_linear(module: nn.Linear) -> None:
+    """Draws the weight from PyTorch's global generator, std 0.02, and sets the bias to 0."""
+    nn.init.trunc_normal_(module.weight, std=0.02)
+    if module.bias is not None:
+        nn.init.zeros_(module.bias)
+
+
 @torch.no_grad()
 def init_parameters(model: nn.Module, config: VideoMambaConfig) -> None:
     """Draws every parameter of a VideoMamba from PyTorch's global generator; none on the meta device, which has no values."""
@@ -43,9 +57,7 @@ def init_parameters(model: nn.Module, config: VideoMambaConfig) -> None:
         elif isinstance(module, RMSNorm):
             nn.init.ones_(module.weight)
         elif isinstance(module, nn.Linear):
-            nn.init.trunc_normal_(module.weight, std=0.02)
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
+            init_linear(module)
         if config.init == "fan_in" and name.endswith(("in_proj", "x_proj", "x_proj_b")):
             nn.init.kaiming_uniform_(module.weight, a=math.sqrt(5))
         elif name.endswith("out_proj"):

@@ -22,18 +22,28 @@ def list_models() -> list[str]:
     return list(ARCHITECTURES)
 
 
-def build_config(name: str, overrides: Mapping[str, object]) -> VideoMambaConfig:
-    """The config of architecture `name` with `overrides`. Raises ValueError, with the nearest name, for an unknown one."""
-    if name not in ARCHITECTURES:
+def name_of_size(dim: int, depth: int) -> str | None:
+    """The architecture of this width and number of blocks, None where there is none."""
+    return next((name for name, size in ARCHITECTURES.items() if (size["dim"], size["depth"]) == (dim, depth)), None)
+
+
+def build_config(name: str | None, overrides: Mapping[str, object]) -> VideoMambaConfig:
+    """The config of architecture `name` with `overrides`; without a name, of the `overrides`, which must have dim and depth.
+
+    Raises ValueError, with the nearest name, for an unknown one.
+    """
+    if name is not None and name not in ARCHITECTURES:
         raise ValueError(f"unknown model {name!r}; {_advice(name, ARCHITECTURES)}")
+    if name is None and not {"dim", "depth"} <= overrides.keys():
+        raise ValueError("a network without a name needs dim and depth")
     fields = list(VideoMambaConfig.model_fields)
     for key in overrides:
         if key not in fields:
-            raise ValueError(f"unknown option {key!r} for {name}; {_advice(key, fields)}")
+            raise ValueError(f"unknown option {key!r}{f' for {name}' if name else ''}; {_advice(key, fields)}")
     try:
-        return make_config({**ARCHITECTURES[name], **overrides})
+        return make_config({**(ARCHITECTURES[name] if name else {}), **overrides})
     except ValueError as error:
-        raise ValueError(f"{name}: {error}") from None
+        raise ValueError(f"{name}: {error}" if name else str(error)) from None
 
 
 def _advice(name: str, known: Collection[str]) -> str:

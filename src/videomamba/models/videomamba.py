@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from videomamba.models.check import check_tokens, check_video
-from videomamba.models.config import VideoMambaConfig
-from videomamba.models.init import init_parameters
+from videomamba.models.config import VideoMambaConfig, make_config
+from videomamba.models.init import init_parameters, new_head
 from videomamba.modules.block import Block, RMSNorm
 from videomamba.modules.embed import PatchEmbed
 from videomamba.modules.mixer import BiMamba
@@ -31,7 +31,8 @@ class VideoMamba(nn.Module):
     """A plain vision transformer whose self-attention is a bidirectional selective scan. An image is a clip of one frame.
 
     `forward(video)` is `classify(pool(encode(embed(video))))`. Parameter names are those of the released weights. Like the
-    released image models, a network of one time step has no `temporal_pos_embedding`.
+    released image models, a network of one time step has no `temporal_pos_embedding`. A batch without clips has a result
+    without rows; it passes no layer, so the layers get no gradient from it.
     """
 
     def __init__(self, config: VideoMambaConfig) -> None:
@@ -114,7 +115,7 @@ class VideoMamba(nn.Module):
         equals `forward_tokens`. Raises ValueError for a layer that does not exist.
         """
         _, tapped = self.encode(self.embed(video), taps=list(indices))
-        size = (len(video), *self.config.grid, self.config.dim)
+        size = (video.shape[0], *self.config.grid, self.config.dim)
         maps = [self.layout.patches(tokens).reshape(size) for tokens in tapped]
         return [self.norm_f(patches) for patches in maps] if norm else maps
 
@@ -124,10 +125,10 @@ class VideoMamba(nn.Module):
         steps = video.shape[2] // self.config.tubelet_size
         temporal = self.temporal_pos_embedding[:, :steps] if self.config.grid[0] > 1 else None
         patches = self.embed_patches(video, temporal).flatten(1, 2)
-        tokens = torch.cat((self.embed_class().expand(len(patches), -1, -1), patches), dim=1).float()
+        tokens = torch.cat((self.embed_class().expand(patches.shape[0], -1, -1), patches), dim=1).float()
         if not self.config.num_registers:
             return tokens
-        return self.layout.insert(self.register_tokens.expand(len(patches), -1, -1), tokens)
+        return self.layout.insert(self.register_tokens.expand(patches.shape[0], -1, -1), tokens)
 
     def embed_class(self) -> Tensor:
         """(1, 1, d): the class token with its position in the picture; it has none in time."""
@@ -177,7 +178,9 @@ class VideoMamba(nn.Module):
                     assert temporal is not None
                     stream = take(stream, temporal[0])
                 call = partial(_recomputed, layer) if i < recomputed else layer
-                stream = call(stream, each, lengths)
+                stream = (
+                    call(stream, each, lengths) if stream.shape[0] else stream
+                )  # the operators refuse an empty batch
                 if i in wanted:
                     tapped[i] = stream if temporal is None or i < switch else take(stream, temporal[1])
         if temporal is not None and switch < depth:
@@ -200,6 +203,14 @@ class VideoMamba(nn.Module):
         dtype = self.head.weight.dtype if isinstance(self.head, nn.Linear) else torch.float32
         logits: Tensor = self.head(self.head_drop(features).to(dtype))
         return logits
+
+    def reset_classifier(self, num_classes: int) -> None:
+        """A new head of `num_classes` outputs: weight of std 0.02 from PyTorch's global generator, bias 0; 0 removes the head.
+
+        It has the device and dtype of the class token, and is trainable. Raises ValueError for a negative number.
+        """
+        self.config = make_config({**self.config.model_dump(), "num_classes": num_classes})
+        self.head = new_head(self.cls_token, num_classes) if num_classes else nn.Identity()
 
     def init_weights(self) -> None:
         """Draws every parameter from PyTorch's global generator, see `models.init`; none on the meta device."""

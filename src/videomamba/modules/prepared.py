@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
+from videomamba.ops import dispatch
+
 T = TypeVar("T")
 
 _last_step = object()
@@ -47,6 +49,8 @@ class Prepared(Generic[T]):
             return make()
         if any(parameter.is_inference() for parameter in parameters):
             return make()  # PyTorch does not count writes to these
+        if dispatch.is_transformed(parameters):
+            return make()  # the value has a tangent, or belongs to a transform
         marks: list[object] = [_last_step]
         for parameter in parameters:
             marks += [parameter.data_ptr(), parameter._version]

@@ -13,11 +13,12 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
-from videomamba.ops import choice, reference, registered
+from videomamba.ops import choice, derivatives, reference, registered
 from videomamba.ops.choice import PREFERENCE as PREFERENCE
 from videomamba.ops.choice import explain as explain
 from videomamba.ops.choice import use_backend as use_backend
 from videomamba.ops.choice import why_not as why_not
+from videomamba.ops.derivatives import is_transformed as is_transformed
 from videomamba.ops.halves import FirstHalf as FirstHalf
 from videomamba.ops.halves import SecondHalf as SecondHalf
 from videomamba.ops.layout import ConvCall as ConvCall
@@ -46,7 +47,8 @@ def call_scan(
         out, final_state = inline.scan(inputs, flags._replace(save_states=False), lengths)[:2]
         return out, final_state
     backend = choice.for_a_node(registered.scan_call(inputs, flags, lengths))
-    out, final_state, _ = registered.scan(*inputs, lengths, *flags, backend)
+    with _checked(inputs):
+        out, final_state, _ = registered.scan(*inputs, lengths, *flags, backend)
     return out, final_state
 
 
@@ -65,8 +67,13 @@ def call_conv(
         out: Tensor = inline.conv(*_for_inline(inline, (x, weight, bias, initial_state)), flags, lengths)
         return out
     backend = choice.for_a_node(registered.conv_call(x, weight, flags, lengths))
-    out = registered.conv(x, weight, bias, initial_state, lengths, *flags, backend)
+    with _checked((x, weight, bias, initial_state)):
+        out = registered.conv(x, weight, bias, initial_state, lengths, *flags, backend)
     return out
+
+
+def _checked(tensors: Iterable[Tensor | None]) -> contextlib.AbstractContextManager[None]:
+    return contextlib.nullcontext() if torch.compiler.is_compiling() else derivatives.checked(tensors)
 
 
 def _check_values(lengths: Tensor | None, sequence: Tensor) -> None:
@@ -78,7 +85,11 @@ def _for_inline(backend: ModuleType, tensors: Iterable[Tensor | None]) -> tuple[
     """The tensors of an inline call, detached where autograd cannot differentiate the code of `backend`."""
     tensors = tuple(tensors)
     needed = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
-    if backend is reference or not needed:
+    if backend is reference:
+        return tensors
+    if not torch.compiler.is_compiling() and derivatives.in_forward_mode(tensors):
+        raise derivatives.missing("forward-mode derivative (jvp)")
+    if not needed:
         return tensors
     if not torch.compiler.is_exporting():
         raise RuntimeError(f"the plain code of {backend.__name__} has no gradients: call it under torch.no_grad()")
@@ -95,8 +106,11 @@ def reused_buffers() -> contextlib.AbstractContextManager[None]:
 
 def fuses_layer(residual: Tensor, parameters: Iterable[Tensor], call: LayerCall) -> bool:
     """Whether `call_layer` may replace the modular layer with these `parameters`: a backend fuses `call`, and there is no
-    gradient, no autocast and no tracing, which need the single steps."""
+    gradient, no autocast, no tracing and no transform of `torch.func`, which need the single steps."""
     if torch.compiler.is_compiling() or residual.numel() == 0 or residual.dtype != torch.float32:
+        return False
+    parameters = tuple(parameters)
+    if derivatives.is_transformed((residual, *parameters)):
         return False
     if torch.is_grad_enabled() and (residual.requires_grad or any(p.requires_grad for p in parameters)):
         return False

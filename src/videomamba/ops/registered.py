@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from videomamba.ops import choice
+from videomamba.ops import choice, derivatives
 from videomamba.ops.layout import (
     ConvCall,
     ConvFlags,
@@ -53,6 +53,10 @@ def _where_given(grads: Iterable[Tensor], inputs: Iterable[Tensor | None]) -> tu
     return tuple(None if t is None else grad for t, grad in zip(inputs, grads, strict=True))
 
 
+def _no_second_derivative(*_: Any) -> None:
+    raise derivatives.missing("second derivative")
+
+
 # --- selective scan -------------------------------------------------------------------------------------------------
 
 _SCAN_INPUTS = (
@@ -79,6 +83,7 @@ def _scan_parts(*arguments: Any) -> tuple[ScanInputs, Tensor | None, ScanFlags, 
 
 @scan.register_fake
 def _(*arguments):
+    derivatives.check_trace()
     inputs, lengths, flags, backend = _scan_parts(*arguments)
     u, states = inputs.u, inputs.A.shape[1]
     kept = (0,)
@@ -109,6 +114,9 @@ def _scan_backward(grad_out, grad_state, *arguments):
 def _(grad_out, grad_state, *arguments):
     inputs = arguments[:9]
     return _present((None if t is None else _like(t) for t in inputs), inputs[0])
+
+
+_scan_backward.register_autograd(_no_second_derivative)
 
 
 def _scan_save(ctx, inputs, output):
@@ -148,6 +156,7 @@ def conv(x, weight, bias, initial_state, lengths, activation, reverse, backend):
 
 @conv.register_fake
 def _(x, *_):
+    derivatives.check_trace()
     return _like(x)
 
 
@@ -166,6 +175,9 @@ def _conv_backward(grad_out, x, weight, bias, initial_state, lengths, activation
 def _(grad_out, *arguments):
     inputs = arguments[:4]
     return _present((None if t is None else _like(t) for t in inputs), inputs[0])
+
+
+_conv_backward.register_autograd(_no_second_derivative)
 
 
 def _conv_save(ctx, inputs, output):

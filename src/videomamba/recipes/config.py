@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from videomamba.data.settings import Augmentation, DataSettings
 from videomamba.models.config import Discretization, ScanOrder
+from videomamba.models.registry import ARCHITECTURES, build_config, name_of_size
 from videomamba.schema import Preprocess, Settings, VideoMambaError, Views
 from videomamba.training.settings import Optimisation, Run
 
@@ -16,10 +17,21 @@ REGRESSION_TASKS = ("like_ratio", "view_count")
 
 
 class ModelSettings(Settings):
-    """The network and its first weights. A field that is None has the value of the architecture."""
+    """The network and its first weights.
 
-    name: str = Field(default="videomamba_tiny", description="architecture; `videomamba.list_models()`")
+    `name` is the architecture of this width and depth: with another `dim` or `depth` it becomes None and both are stated, so
+    that no record gives a network the name of another. Where `name` is given, `dim` and `depth` of None are those of it.
+    """
+
+    replaces: ClassVar = {"name": ("dim", "depth")}
+
+    name: str | None = Field(
+        default="videomamba_tiny", description="architecture; `videomamba.list_models()`; null: of dim and depth"
+    )
     weights: str | None = Field(default=None, description="zoo name or weights file to start from")
+    final_norm: Literal["file", "legacy"] = Field(
+        default="file", description="after masked pretraining; file: that of the weights; legacy: 1, as in the original"
+    )
     drop_path: float = Field(default=0.1, ge=0, lt=1, description="probability that the last block is skipped")
     head_dropout: float = Field(default=0.0, ge=0, lt=1, description="on the feature that the head reads")
     scan_order: ScanOrder = Field(default="spatial_first", description="order in which the patches are read")
@@ -33,6 +45,20 @@ class ModelSettings(Settings):
     num_registers: int = Field(default=0, ge=0, description="learned tokens besides the patches")
     dim: int | None = Field(default=None, ge=1, description="width")
     depth: int | None = Field(default=None, ge=1, description="number of blocks")
+
+    @model_validator(mode="after")
+    def _true_name(self) -> Self:
+        size = {field: value for field in ("dim", "depth") if (value := getattr(self, field)) is not None}
+        if not size or self.name not in (None, *ARCHITECTURES):
+            return self
+        named = {} if self.name is None else {field: ARCHITECTURES[self.name][field] for field in ("dim", "depth")}
+        full = {**named, **size}
+        if len(full) == 2:
+            name = name_of_size(full["dim"], full["depth"])
+            stated = full if name is None else {"dim": None, "depth": None}
+            for field, value in {"name": name, **stated}.items():
+                object.__setattr__(self, field, value)  # it is frozen
+        return self
 
 
 class Evaluation(Settings):
@@ -64,8 +90,8 @@ class TrainConfig(Settings):
     run: Run = Run()
 
     def network(self) -> dict[str, object]:
-        """The fields of VideoMambaConfig that this run sets, for `create_model`: all but the number of classes."""
-        chosen = self.model.model_dump(exclude={"name", "weights"}, exclude_none=True)
+        """The fields of VideoMambaConfig that this run sets, for `build_config`: all but the number of classes."""
+        chosen = self.model.model_dump(exclude={"name", "weights", "final_norm"}, exclude_none=True)
         return {**chosen, "num_frames": self.clip.num_frames, "image_size": self.clip.image_size}
 
 
@@ -74,12 +100,10 @@ def check_config(config: TrainConfig) -> None:
 
     It reads no file; faults that depend on the data set are found when that is read.
     """
-    from videomamba.models.registry import build_config, list_models  # need PyTorch, which the settings alone do not
-
     try:
         build_config(config.model.name, config.network())
     except ValueError as error:
-        where = "model and clip" if config.model.name in list_models() else "model.name"
+        where = "model and clip" if config.model.name in (None, *ARCHITECTURES) else "model.name"
         raise VideoMambaError(f"{where}: {error}") from None
     try:
         Views.parse(config.eval.views)

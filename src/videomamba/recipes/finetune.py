@@ -212,7 +212,7 @@ def _network(opened: Pretrained, name: str) -> ModelSettings:
     """The settings that build the network of a weights file."""
     config = opened.model.config
     known = {field: getattr(config, field) for field in ModelSettings.model_fields if hasattr(config, field)}
-    return ModelSettings.model_validate({**known, "weights": name, "drop_path": 0.1})
+    return ModelSettings.model_validate({**known, "name": None, "weights": name, "drop_path": 0.1})
 
 
 def _found(train_set: VideoSet, val_set: VideoSet, test_set: VideoSet, *, held_out: bool) -> str:

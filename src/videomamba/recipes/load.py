@@ -9,12 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import ValidationError
 
 from videomamba.schema import Settings, VideoMambaError, nearest_name
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 Config = TypeVar("Config", bound=Settings)
 
@@ -59,6 +62,11 @@ def assemble(
     tree: dict[str, Any] = begin.model_dump()
     for name, one in given.items():
         section, _, leaf = name.rpartition(".")
+        if one.value is not None:
+            replaced = (getattr(begin, section) if section else begin).replaces.get(leaf, ())
+            (tree[section] if section else tree).update(dict.fromkeys(replaced))
+    for name, one in given.items():
+        section, _, leaf = name.rpartition(".")
         (tree[section] if section else tree)[leaf] = one.value
     try:
         return kind.model_validate(tree)
@@ -69,10 +77,46 @@ def assemble(
         origins = [one.origin for name, one in given.items() if name == where or name.startswith(f"{where}.")]
         reason = first["msg"].removeprefix("Value error, ")
         if where in given:
-            value = given[where].value
-            shown = " ".join(map(str, value)) if isinstance(value, list) else value
-            reason = f"{shown!r} does not fit: {reason[0].lower()}{reason[1:]}"
+            reason = _misfit(given[where], fields(kind)[where], first, usual=_get(begin.model_dump(), where))
         raise VideoMambaError(f"{', '.join(origins)}: {reason}") from None
+
+
+_WANTED = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "string": "one word",
+    "path": "a path",
+}
+"""What fits, by the first part of pydantic's name of an error."""
+
+
+def _get(tree: Mapping[str, Any], name: str) -> Any:
+    section, _, leaf = name.rpartition(".")
+    return (tree[section] if section else tree)[leaf]
+
+
+def _misfit(given: Given, annotation: object, error: ErrorDetails, *, usual: object) -> str:
+    """Why a value does not fit its setting, in the terms of YAML or of a command line, not of Python."""
+    value, reason = given.value, error["msg"].removeprefix("Value error, ")
+    shown = str(value)
+    if isinstance(value, list):
+        shown = f"[{', '.join(map(str, value))}]" if given.file else " ".join(map(str, value))
+    elif isinstance(value, str) and not value:
+        shown = "no value"
+    size = len(get_args(annotation)) if get_origin(annotation) is tuple else 0
+    wanted = _WANTED.get(error["type"].partition("_")[0])
+    if size and error["type"] in ("tuple_type", "too_long", "too_short", "missing"):
+        found = value if isinstance(value, list) else [value]
+        single = len(found) == 1 and str(found[0]).isdecimal()
+        example = found * size if single else list(usual) if isinstance(usual, tuple) else []
+        listed = f"[{', '.join(map(str, example))}]" if given.file else " ".join(map(str, example))
+        reason = f"write {size} values, such as {listed}"
+    elif wanted is not None and error["type"].endswith(("_type", "_parsing", "_from_float")):
+        reason = f"write {wanted}"
+        if size:
+            reason += f" for each of its {size} values"
+    return f"{shown!r} does not fit: {reason[0].lower()}{reason[1:]}"
 
 
 def read_yaml(path: Path, kind: type[Settings]) -> dict[str, Given]:

@@ -23,6 +23,8 @@ from videomamba.recipes.published import (
     COIN,
     DATA_NOTES,
     DISTILLED,
+    FINAL_NORM,
+    FRESH_STEPS,
     IN1K,
     K400,
     LVU,
@@ -116,6 +118,8 @@ def _videos(data: str, rows: tuple[VideoRun, ...]) -> Iterator[Preset]:
             run=Run(out=Path("runs") / name, precision="bf16", micro_batch=max(2, row.videos)),
         )
         notes = DATA_NOTES[data] + ((RUN_NOTES[name],) if name in RUN_NOTES else ())
+        if entry.init is not None and zoo_entry(entry.init).kind == "masked":
+            notes += (FINAL_NORM,)
         protocol = f"{views} views of every video, mean of their probabilities"
         yield Preset(name, config, Published(top1=entry.top1, protocol=protocol, source=_SOURCE, notes=notes))
 
@@ -183,7 +187,7 @@ def _images() -> Iterator[Preset]:
             run=Run(out=Path("runs") / name, precision="bf16", micro_batch=row.images),
         )
         distilled = row.pixels == 224 and row.size in ("middle", "base")
-        notes = (PER_EPOCH, DISTILLED) if distilled else (PER_EPOCH,)
+        notes = (PER_EPOCH, *((DISTILLED,) if distilled else ()), *((FRESH_STEPS,) if entry.init is None else ()))
         protocol = f"centre crop, shorter side {int(row.pixels / clip.crop_ratio)}"
         yield Preset(name, config, Published(top1=entry.top1, protocol=protocol, source=_SOURCE, notes=notes))
 

@@ -118,6 +118,14 @@ DISTILLED = (
     "the published accuracy needs the features of in1k-small-224 as second targets (self-distillation); this is the "
     "supervised part alone, of which no number is published"
 )
+FINAL_NORM = (
+    "the final norm starts as in the weights of the pretraining; the original, which looks for it under another name, started "
+    "it at 1, and so did the published accuracy: model.final_norm legacy does that"
+)
+FRESH_STEPS = (
+    "dt_proj starts with Mamba's own initialisation; the original overwrites it by accident with normal weights of std 0.02 "
+    "and a bias of 0"
+)
 _SELF_MIXED = "the original mixes the one video of a pass with itself; here two videos are mixed"
 _ZERO_TIME = "the original starts its temporal embedding at zero by mistake; here it is resized from the 32 frames"
 
@@ -135,6 +143,7 @@ RUN_NOTES: Mapping[str, str] = {
     "k400-middle-f64-384": _SELF_MIXED,
     "k400-middle-mask-f64-384": _SELF_MIXED,
     "ssv2-tiny-f16-288": "the original's script builds the small network with 64 frames by mistake; tiny with 16 here",
+    "ssv2-middle-f16-288": "the original's script says orig_t 8 of its 16-frame start, without effect; 16 here",
     "ssv2-middle-mask-f8": "the original's script names its starting weights by a variable that is not set; set here",
     "ssv2-middle-mask-f16": "the original's script names its starting weights by a variable that is not set; set here",
     "ssv2-middle-mask-f16-288": "the original's script flips videos and samples them as Kinetics; neither here",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import yaml
@@ -37,11 +38,12 @@ def build_model(config: TrainConfig, video_set: VideoSet, *, fresh: bool) -> tup
     if config.model.weights is None or not fresh:
         return model, None
     weights = read_weights(resolve_weights(config.model.weights))
+    rename = config.model.final_norm == "file"
+    load = partial(load_weights, model, weights, rename_norm=rename, allow_missing=() if rename else ("norm_f.weight",))
     rows = _known_rows(weights, video_set, outputs)
     if rows is None:
-        return model, load_weights(model, weights, head="replace", rename_norm=True)
-    kept = None if rows == list(range(weights.outputs)) else rows
-    return model, load_weights(model, weights, head_rows=kept, rename_norm=True)
+        return model, load(head="replace")
+    return model, load(head_rows=None if rows == list(range(weights.outputs)) else rows)
 
 
 def _known_rows(weights: WeightsFile, video_set: VideoSet, outputs: int) -> list[int] | None:

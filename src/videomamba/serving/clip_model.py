@@ -69,6 +69,8 @@ class ClipModel:
         """(number of clips, ...) fp32 on the CPU: `forward` of (b, 3, t, h, w), a few clips at a time."""
         data = [clip.data for clip in clips]
         batches = (torch.stack(data[i : i + VIEWS_AT_ONCE]) for i in range(0, len(data), VIEWS_AT_ONCE))
+        if not data:
+            batches = (torch.empty(0, 3, self.preprocess.num_frames, *self.preprocess.image_size) for _ in range(1))
         return torch.cat([forward(batch.to(self.device)).float().cpu() for batch in batches])
 
 

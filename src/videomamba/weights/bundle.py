@@ -23,6 +23,7 @@ from videomamba.models.config import VideoMambaConfig
 from videomamba.models.videomamba import VideoMamba
 from videomamba.schema import Preprocess, WeightsError, check_labels
 from videomamba.weights.convert import infer_config
+from videomamba.weights.kind import unreadable
 
 FORMAT_FAMILY = "videomamba-"
 FORMAT = FORMAT_FAMILY + "1"
@@ -104,22 +105,6 @@ def read_safetensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str
             return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
         raise unreadable(path) from error
-
-
-def unreadable(path: str | Path) -> WeightsError:
-    """The error, one line, for a file that cannot be opened or is not a weights file."""
-    path = Path(path)
-    try:  # the readers' own errors do not tell these causes apart
-        if path.is_dir():
-            return WeightsError(f"{path}: is a folder; give the weights file inside it")
-        path.open("rb").close()
-    except FileNotFoundError:
-        return WeightsError(f"{path}: no such file")
-    except PermissionError:
-        return WeightsError(f"{path}: permission denied")
-    except OSError as refused:
-        return WeightsError(f"{path}: cannot be opened ({refused.strerror})")
-    return WeightsError(f"{path}: not a readable weights file, incomplete or of another kind; download it again")
 
 
 def _parse(path: str | Path, metadata: Mapping[str, str]) -> BundleMetadata:

@@ -19,11 +19,14 @@ from videomamba.schema import WeightsError
 
 Inflation = Literal["center", "average"]
 
-WRAPPERS = ("model", "module", "state_dict")
+WRAPPERS = ("model", "module", "state_dict", "model_state_dict", "net", "network")
 """The keys under which training scripts save the weights, in the order of the search."""
 
-PREFIXES = ("module.", "_orig_mod.", "backbone.", "encoder.", "vision_encoder.")
-"""Prefixes of other programs before the names of the trunk."""
+PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.", "backbone.", "encoder.", "vision_encoder.")
+"""Prefixes of other programs (DDP, torch.compile, Lightning, ...) before the names of the trunk, in any number and order."""
+
+UNSEEN = ("scan_order", "merge", "discretization", "pool", "norm_eps")
+"""Fields of VideoMambaConfig that change the result and do not show in the tensors."""
 
 OTHER_PARTS = (
     "distill_head.*",
@@ -44,13 +47,16 @@ _LAYER = re.compile(r"layers\.(\d+)\.")
 
 
 def unwrap(content: object, *, source: str = "state dict") -> dict[str, Tensor]:
-    """The weights inside a loaded file: those under "model", "module" or "state_dict", else the dictionary itself.
+    """The weights inside a loaded file: those under one of WRAPPERS, also one inside another, else the dictionary itself.
 
     Tensors are returned detached, in their own dtype. Raises WeightsError when there is no dictionary of tensors.
     """
     weights = content
-    if isinstance(content, Mapping):
-        weights = next((content[key] for key in WRAPPERS if isinstance(content.get(key), Mapping)), content)
+    while isinstance(weights, Mapping):
+        inner = next((weights[key] for key in WRAPPERS if isinstance(weights.get(key), Mapping)), None)
+        if inner is None:
+            break
+        weights = inner
     if not isinstance(weights, Mapping) or not weights:
         raise WeightsError(
             f"{source}: expected a dictionary of tensors, found {type(weights).__name__}; give a weights file"
@@ -70,14 +76,31 @@ def strip_prefix(key: str) -> str:
 
 
 def trunk_names(keys: Iterable[str], *, source: str = "state dict") -> dict[str, str]:
-    """{name in a VideoMamba: key in the file}. Raises WeightsError when two keys give the same name."""
+    """{name in a VideoMamba: key in the file}. Where no name is that of a trunk without PREFIXES, the only other prefix
+    before one is removed too, e.g. "student.". Raises WeightsError when two keys give the same name, and for two networks."""
     names: dict[str, str] = {}
+    keys = list(keys)
+    prefix = _other_prefix(keys, source)
     for key in keys:
-        name = strip_prefix(key)
+        name = strip_prefix(strip_prefix(key).removeprefix(prefix))
         if name in names:
             raise WeightsError(f"{source}: {names[name]} and {key} are both {name}; keep only one of the two models")
         names[name] = key
     return names
+
+
+_FIRST = "patch_embed.proj.weight"
+
+
+def _other_prefix(keys: Iterable[str], source: str) -> str:
+    """The prefix that is not one of PREFIXES and stands before the names of the only network, "" where there is none."""
+    found = sorted({name.removesuffix(_FIRST) for key in keys if (name := strip_prefix(key)).endswith(_FIRST)})
+    if "" in found or not found:
+        return ""
+    if len(found) > 1:
+        listed = " and ".join(found)
+        raise WeightsError(f"{source}: holds {len(found)} networks, whose keys begin with {listed}; keep one of them")
+    return found[0] if found[0].endswith(".") else ""
 
 
 def square_grid(positions: int) -> tuple[int, int] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from pathlib import Path
@@ -11,10 +11,12 @@ from typing import Literal, Self
 import torch
 from torch import Tensor
 
+from videomamba.files import write_atomically
 from videomamba.models.config import VideoMambaConfig, make_config
 from videomamba.models.videomamba import VideoMamba
 from videomamba.schema import Preprocess, WeightsError, check_labels
 from videomamba.weights.bundle import save_bundle
+from videomamba.weights.convert import UNSEEN
 from videomamba.weights.load import load_weights
 from videomamba.weights.read import WeightsFile, read_weights, save_original
 from videomamba.weights.report import LoadReport
@@ -30,8 +32,8 @@ class Pretrained:
 
     `labels` is () where the class names are not known. `views` is the published protocol, clips x crops. `regression`: the
     output is a number. `info` is the open part of a bundle's metadata, for a released file its data set and views.
-    `assumed` is one line about the settings that a file without any leaves open, "" where they are known. `knows` is one
-    line about the small world that the network knows, if its answers about anything else mean nothing; otherwise "".
+    `assumed`, also in the `report`, is one line about the settings that the file leaves open, "" where they are known. `knows`
+    is one line about the small world that the network knows, if its answers about anything else mean nothing; otherwise "".
     """
 
     path: Path
@@ -42,18 +44,24 @@ class Pretrained:
     regression: bool
     info: Mapping[str, object]
     report: LoadReport
-    assumed: str = ""
     knows: str = ""
+
+    @property
+    def assumed(self) -> str:
+        return self.report.assumed
 
     def with_labels(self, labels: Sequence[str]) -> Self:
         """The same network with `labels` instead of its own class names.
 
-        Raises VideoMambaError where their number is not that of the classes, or the network has no classes.
+        A file that does not say whether its only output is a number or a class becomes one of a class. Raises VideoMambaError
+        where their number is not that of the classes, or the network has no classes.
         """
-        if self.regression or not self.model.config.num_classes:
-            output = "a number" if self.regression else "features, without a head"
+        stated = self.info.get("task") == "regression"
+        if stated or not self.model.config.num_classes:
+            output = "a number" if stated else "features, without a head"
             raise WeightsError(f"{self.path}: its output is {output}, not classes; give no class names")
-        return replace(self, labels=check_labels(labels, self.model.config.num_classes, str(self.path)))
+        named = check_labels(labels, self.model.config.num_classes, str(self.path))
+        return replace(self, labels=named, regression=False)
 
 
 def open_pretrained(
@@ -91,6 +99,8 @@ def open_pretrained(
     if keep_dtype:
         model.to(_widest(file.tensors.values()))
     report = load_weights(model, file, rename_norm=True)
+    if report.assumed:  # of the preprocessing too
+        report = replace(report, assumed=_assumed(path, model.config, preprocess))
     info = _info(file)
     opened = Pretrained(
         path=path,
@@ -101,49 +111,82 @@ def open_pretrained(
         regression=file.regression,
         info=info,
         report=report,
-        assumed=_assumed(path, model.config, preprocess) if file.bundle is None and file.entry is None else "",
         knows=_knows(file),
     )
     return opened if labels is None else opened.with_labels(labels)
+
+
+Format = Literal["bundle", "video", "image"]
+_TORCH = (".pth", ".pt", ".bin")
 
 
 def convert(
     name_or_path: str | Path,
     out: str | Path,
     *,
-    to: Literal["bundle", "video", "image"] = "bundle",
+    to: Format | None = None,
     labels: Sequence[str] | None = None,
     num_frames: int | None = None,
     image_size: int | tuple[int, int] | None = None,
-    notify: Callable[[str], object] = lambda message: None,
+    overwrite: bool = False,
 ) -> LoadReport:
     """Writes a zoo name or a weights file to `out` as a bundle, or as the original's `video` or `image` .pth file.
 
-    Weights without a head and those of a regression are converted too. The tensors keep their bits, except those that
-    `num_frames` or `image_size` resize; the report names them. A bundle keeps the `info` of its source; unknown class names
-    stay empty. `labels`, `num_frames` and `image_size` are as in `open_pretrained`. `notify` gets the line about
-    settings that a bundle takes over by assumption, if any.
+    Without `to` the ending of `out` decides: .safetensors is a bundle, .pth, .pt and .bin the original's format, `image` for a
+    model of one frame. Weights without a head and those of a regression are converted too. The tensors keep their bits,
+    except those that `num_frames` or `image_size` resize; the report names them, and the settings that a bundle takes over by
+    assumption. A bundle keeps the `info` of its source; unknown class names stay empty. `labels`, `num_frames` and
+    `image_size` are as in `open_pretrained`; the original's formats hold only tensors, so that `labels` then are written next
+    to `out`, a line each, to the file `labels_beside(out)`.
 
-    Raises WeightsError where the file cannot be read or written, VideoMambaError for `labels` that do not fit, or with the
-    original's formats, which hold only tensors.
+    Raises WeightsError where the file cannot be read or written, exists without `overwrite`, or its name does not fit `to`;
+    VideoMambaError for `labels` that do not fit.
     """
-    if labels is not None and to != "bundle":
-        raise WeightsError(f"{out}: the original's {to} format has no class names; write a bundle or give none")
+    out = Path(out)
+    bundle = _is_bundle(out, to)
+    written = (out,) if labels is None or bundle else (out, labels_beside(out))
+    for path in written:
+        if not overwrite and path.exists():
+            raise WeightsError(f"{path}: exists; choose another name, or replace it with --overwrite (overwrite=True)")
     opened = open_pretrained(
         name_or_path, labels=labels, num_frames=num_frames, image_size=image_size, needs_head=False, keep_dtype=True
     )
-    if to == "bundle":
+    if bundle:
         info = {**opened.info, "converted_from": str(name_or_path)}
         if opened.regression:
             info["task"] = "regression"
         if opened.knows:
             info["knows"] = opened.knows
         save_bundle(out, opened.model, opened.preprocess, opened.labels, info)
-        if opened.assumed:
-            notify(opened.assumed)
-    else:
-        save_original(opened.model, out, to)
+        return opened.report
+    save_original(opened.model, out, to if to == "video" or to == "image" else _kind(opened.model))
+    if labels is not None:
+        names = "".join(f"{name}\n" for name in opened.labels)
+        write_atomically(
+            labels_beside(out), lambda target: target.write_text(names, encoding="utf-8"), error=WeightsError
+        )
     return opened.report
+
+
+def labels_beside(out: Path) -> Path:
+    """The text file for the class names of weights in a format without any: a.pth has a.labels.txt."""
+    return out.with_suffix(".labels.txt")
+
+
+def _is_bundle(out: Path, to: Format | None) -> bool:
+    """Whether `out` becomes a bundle. Raises WeightsError for a name that does not fit `to` or tells no format."""
+    bundle = out.suffix == ".safetensors"
+    if to is None and not bundle and out.suffix not in _TORCH:
+        raise WeightsError(
+            f"{out}: end its name in .safetensors for a bundle or .pth for the original's format, or give --to"
+        )
+    if bundle and to in ("video", "image"):
+        raise WeightsError(f"{out}: the original's {to} format is no safetensors file; end its name in .pth")
+    return bundle if to is None else to == "bundle"
+
+
+def _kind(model: VideoMamba) -> Literal["video", "image"]:
+    return "image" if model.config.num_frames == 1 else "video"
 
 
 def _resized(config: VideoMambaConfig, shape: Mapping[str, object], path: Path) -> VideoMambaConfig:
@@ -177,11 +220,12 @@ def _preprocess(file: WeightsFile, config: VideoMambaConfig) -> Preprocess:
 
 
 def _assumed(path: Path, config: VideoMambaConfig, preprocess: Preprocess) -> str:
+    network = ", ".join(f"{name} {getattr(config, name)}" for name in UNSEEN)
     height, width = config.image_size
     return (
-        f"{path}: has no settings; assuming those of the released models, with clips of {config.num_frames} frames of "
-        f"{width}x{height}, crop {preprocess.crop_ratio:g} and pool {config.pool}; "
-        "answers are wrong if it was trained otherwise"
+        f"{path}: has no settings; assuming those of the released models ({network}), with clips of {config.num_frames} "
+        f"frames of {width}x{height}, sampling {preprocess.sampling}, {preprocess.interpolation}, crop "
+        f"{preprocess.crop_ratio:g} and the mean and std of ImageNet; answers are wrong if it was trained otherwise"
     )
 
 

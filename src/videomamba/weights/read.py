@@ -16,10 +16,14 @@ from videomamba.files import write_atomically
 from videomamba.models.config import VideoMambaConfig, make_config
 from videomamba.models.videomamba import VideoMamba
 from videomamba.schema import WeightsError
-from videomamba.weights.bundle import FORMAT_FAMILY, BundleMetadata, check_bundle, read_safetensors, unreadable
+from videomamba.weights.bundle import FORMAT_FAMILY, BundleMetadata, check_bundle, read_safetensors
 from videomamba.weights.convert import infer_config, to_image_format, to_video_format, trunk_names, unwrap
+from videomamba.weights.kind import content_of, unreadable
 from videomamba.weights.released import ZooEntry
 from videomamba.weights.zoo import entry_for_file, labels_of
+
+STATE_DICT = "state dict"
+"""The `source` of tensors that come from no file."""
 
 
 @dataclass(frozen=True)
@@ -65,20 +69,21 @@ class WeightsFile:
 
 
 def read_weights(path: str | Path) -> WeightsFile:
-    """Reads a .safetensors (ours or plain) or anything that `torch.save` wrote, without running code from the file.
+    """Reads safetensors (ours or plain) or anything that `torch.save` wrote, without running code from the file.
 
-    Raises WeightsError when the file is absent, damaged, or holds objects other than tensors, plain containers and the
-    `argparse.Namespace` of the original's training.
+    The content counts, not the ending of the name. Raises WeightsError when the file is absent, damaged, or holds objects
+    other than tensors, plain containers and the `argparse.Namespace` of the original's training.
     """
     path = Path(path)
-    if path.suffix == ".safetensors":
+    if content_of(path) == "safetensors":
         tensors, metadata = read_safetensors(path)
         ours = metadata.get("format", "").startswith(FORMAT_FAMILY)
         bundle = check_bundle(path, tensors, metadata) if ours else None
         return WeightsFile(str(path), unwrap(tensors, source=str(path)), bundle)
     try:
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            content = torch.load(path, map_location="cpu", weights_only=True)
+        # An open file: PyTorch would choose another reader by the ending of the name.
+        with path.open("rb") as file, torch.serialization.safe_globals([argparse.Namespace]):
+            content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged pickle makes torch.load raise anything: AssertionError, struct.error, ...
         unsafe = re.search(r"Unsupported (?:global|class): (?:GLOBAL )?(\S+)", str(error))
         if unsafe is None:

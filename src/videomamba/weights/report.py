@@ -31,7 +31,11 @@ class LoadReport:
 
     From the file: `loaded` unchanged, `resized` to other positions, `inflated` from 2-D to 3-D, `converted` (another
     name, or chosen rows of the head). Not from the file: `zero`, `replaced` (a new, random head), `missing` (allowed; the
-    model's values stay). Only in the file: `ignored` (known, but not part of this model), `unexpected` (allowed).
+    model's values stay). Only in the file: `ignored` (known, but not part of this model), `unexpected` (allowed); and a
+    temporal embedding that was added to the positions of a model of one time step (`converted`).
+
+    `assumed` is one line about settings of the network that its tensors do not show: the model's, where the file does not
+    state its own, or a difference from the released network; "" where the file states them.
     """
 
     source: str
@@ -44,6 +48,7 @@ class LoadReport:
     missing: tuple[KeyReport, ...] = ()
     ignored: tuple[KeyReport, ...] = ()
     unexpected: tuple[KeyReport, ...] = ()
+    assumed: str = ""
 
     @property
     def entries(self) -> tuple[KeyReport, ...]:
@@ -66,10 +71,12 @@ class LoadReport:
             if entries:
                 names = kept if fate == "loaded" else ": " + shortened(map(str, entries))
                 lines.append(f"  {fate} {len(entries)}{names}")
+        if self.assumed:
+            lines.append(f"  assumed: {self.assumed}")
         return "\n".join(lines)
 
 
-FATES = tuple(field.name for field in fields(LoadReport) if field.name != "source")
+FATES = tuple(field.name for field in fields(LoadReport) if field.name not in ("source", "assumed"))
 
 
 def shortened(items: Iterable[str], limit: int = 4) -> str:

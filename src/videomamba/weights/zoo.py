@@ -72,6 +72,13 @@ def preprocess_of(entry: ZooEntry) -> Preprocess:
     return _packaged(entry).preprocess if entry.preprocess is None else entry.preprocess
 
 
+def architecture_of(entry: ZooEntry) -> str:
+    """The network of its weights, as "videomamba_micro with depth 5, ...": name and whatever is not that of the name."""
+    given = ("num_classes", "num_frames", "image_size")  # of its data
+    different = [f"{field} {value}" for field, value in entry.config.items() if field not in given]
+    return entry.architecture + (f" with {', '.join(different)}" if different else "")
+
+
 def _packaged(entry: ZooEntry) -> BundleMetadata:
     from videomamba.weights.bundle import read_bundle_metadata
 

@@ -65,6 +65,19 @@ class TestUniform:
         assert uniform_test(300, 8, 3, 4) == (29, 66, 104, 141, 179, 216, 253, 291)
         assert evaluation_clips(Preprocess(num_frames=8), 300) == [(18, 55, 93, 130, 168, 205, 242, 280)]
 
+    def test_the_shift_is_rounded_as_the_original_rounds_it(self) -> None:
+        """Where the shift is a whole number, the original's order of operations can fall just below it."""
+        differ = 0
+        for num_frames in range(1, 700):
+            for n in (8, 12, 24):
+                seg = max(0, (num_frames - 1) / n)
+                for clips in (2, 3, 4, 10):
+                    for k in range(clips):
+                        shift = int(seg / (clips + 1) * (k + 1))
+                        differ += shift != int(seg * (k + 1) / (clips + 1))
+                        assert uniform_test(num_frames, n, k, clips)[0] == shift
+        assert differ  # so that the order of operations is tested
+
     def test_halves_go_to_even(self) -> None:
         assert uniform_test(13, 8, 0, 1) == (0, 2, 3, 4, 6, 8, 9, 10)  # 1.5 i: 0 1.5 3 4.5 6 7.5 9 10.5
 

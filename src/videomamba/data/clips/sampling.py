@@ -68,10 +68,14 @@ def uniform_train(num_frames: int, n: int, generator: np.random.Generator) -> In
 
 
 def uniform_test(num_frames: int, n: int, clip: int, num_clips: int) -> Indices:
-    """round(seg i) + int(seg (k + 1) / (K + 1)) with seg = (V - 1) / n: the grid of the segments, shifted evenly."""
+    """round(seg i) + int(seg / (K + 1) (k + 1)) with seg = (V - 1) / n: the grid of the segments, shifted evenly.
+
+    The division comes first, as in the original: where the shift is a whole number, rounding may make it one frame less, and
+    the published accuracies were measured on those frames.
+    """
     _check(num_frames, n, clip, num_clips)
     segment = (num_frames - 1) / n
-    shift = int(segment * (clip + 1) / (num_clips + 1))
+    shift = int(segment / (num_clips + 1) * (clip + 1))
     return _within(np.round(segment * np.arange(n)).astype(np.int64) + shift, num_frames)
 
 
