@@ -4,12 +4,12 @@ import os
 from typing import NoReturn
 
 from videomamba import cli
-from videomamba.cli.threads import sleep_while_waiting
+from videomamba.cli.threads import wait_briefly
 
 
 def main() -> NoReturn:
     """The command line in a process of its own, whose environment it may change. PyTorch is not imported before."""
-    sleep_while_waiting(os.environ)
+    wait_briefly(os.environ)
     cli.main()
 
 

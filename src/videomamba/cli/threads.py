@@ -9,14 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, MutableMapping
 
-WAITING: Mapping[str, str] = {"OMP_WAIT_POLICY": "passive"}
-"""The standard's variable, which GNU's, LLVM's and Intel's runtimes read: a waiting thread sleeps at once."""
+WAITING: Mapping[str, str] = {"GOMP_SPINCOUNT": "10000"}
+"""A waiting thread spins for about 0.1 ms, then sleeps. Only GNU's runtime, that of PyTorch for Linux, reads this variable.
+
+To sleep at once (OMP_WAIT_POLICY=passive) costs a quarter on a quiet machine: `benchmarks/busy_machine.py`.
+"""
 
 CHOICES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "KMP_LIBRARY")
 """The variables by which a user chooses otherwise."""
 
 
-def sleep_while_waiting(environment: MutableMapping[str, str]) -> None:
+def wait_briefly(environment: MutableMapping[str, str]) -> None:
     """Adds WAITING to `environment`, unless it holds one of CHOICES. Processes that this one starts inherit it."""
     if not any(name in environment for name in CHOICES):
         environment.update(WAITING)
