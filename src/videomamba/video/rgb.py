@@ -66,7 +66,7 @@ def orientation_of(frame: av.VideoFrame) -> Orientation:
 def _display_matrix(frame: av.VideoFrame) -> NDArray[np.int32] | None:
     # PyAV's side data and its frame refer to each other, so reading it keeps the frame until Python looks for cycles:
     # tens of megabytes each. A copy of four pixels has the same side data.
-    small = frame.reformat(width=2, height=2, format="gray", interpolation="POINT")
+    small = VideoReformatter().reformat(frame, width=2, height=2, format="gray", interpolation="POINT", threads=1)
     for _ in range(_MOST_KINDS):
         try:
             matrix: Any = small.side_data.get("DISPLAYMATRIX")  # has the buffer protocol, undeclared
