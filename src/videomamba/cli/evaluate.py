@@ -93,6 +93,7 @@ def evaluate(
             raise VideoMambaError("--confusion: a regression has no classes to confuse; try --report")
         save_confusion(confusion, result.confusion, result.labels)
     if report is not None:
-        config, facts = {"weights": weights, "videos": said[-1]}, facts_of_run(time.monotonic() - started)
-        write_report(report, title=f"{weights} on {root}", config=config, result=result, facts=facts)
+        facts = {"videos": said[-1], **({"model": opened.knows} if opened.knows else {})}
+        facts |= facts_of_run(time.monotonic() - started)
+        write_report(report, title=f"{weights} on {root}", config={"weights": weights}, result=result, facts=facts)
     return 0

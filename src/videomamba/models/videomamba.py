@@ -207,10 +207,12 @@ class VideoMamba(nn.Module):
     def reset_classifier(self, num_classes: int) -> None:
         """A new head of `num_classes` outputs: weight of std 0.02 from PyTorch's global generator, bias 0; 0 removes the head.
 
-        It has the device and dtype of the class token, and is trainable. Raises ValueError for a negative number.
+        It has the device and dtype of the class token, and is trainable. Raises ValueError for a negative number, TypeError
+        for what is no whole number; the network then stays as it is.
         """
-        self.config = make_config({**self.config.model_dump(), "num_classes": num_classes})
-        self.head = new_head(self.cls_token, num_classes) if num_classes else nn.Identity()
+        config = make_config({**self.config.model_dump(), "num_classes": as_index(num_classes)})
+        self.head = new_head(self.cls_token, config.num_classes) if num_classes else nn.Identity()
+        self.config = config
 
     def init_weights(self) -> None:
         """Draws every parameter from PyTorch's global generator, see `models.init`; none on the meta device."""

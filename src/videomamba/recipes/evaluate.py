@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 
@@ -42,8 +42,12 @@ def evaluate(
     its files. `split` chooses the videos as `choose_videos` does; `views` None is the published protocol. `labels` replaces
     the class names of the weights. A data set that names its classes is matched by name, in any order; some of the network's
     classes may be absent. `notify` gets a line that says which videos are measured and why, and one for each kind of ignored
-    file. Raises VideoMambaError when the classes are not the network's.
+    file. Raises VideoMambaError when the classes are not the network's, ValueError for another `split`.
     """
+    if split not in get_args(Measured):
+        raise ValueError(f"split must be one of {', '.join(get_args(Measured))}, got {split!r}")
+    if isinstance(weights, torch.nn.Module):
+        raise TypeError("weights is a name or a file: write the network to one with videomamba.save")
     opened = weights if isinstance(weights, Pretrained) else open_pretrained(weights)
     if labels is not None:
         opened = opened.with_labels(labels)
@@ -72,7 +76,16 @@ def choose_videos(opened: Pretrained, data: DataSettings, split: Measured) -> tu
     alone = "test" not in own and "val" not in own
     chosen: Selection = ("all" if alone else "test") if split == "auto" else split
     # A video that cannot be read is a miss, and a class without videos is no fault here.
-    video_set = read_dataset(data.model_copy(update={"on_error": "skip"}), chosen, labels=opened.labels or None)
+    try:
+        video_set = read_dataset(data.model_copy(update={"on_error": "skip"}), chosen, labels=opened.labels or None)
+    except VideoMambaError as error:
+        if not opened.labels:
+            raise
+        read_dataset(
+            data.model_copy(update={"on_error": "skip"}), chosen
+        )  # a fault of the data set itself is reported as one
+        known_classes = f"{opened.path} knows {counted(len(opened.labels), 'class', 'classes')}"
+        raise VideoMambaError(f"{known_classes}, others than the data set has; fine-tune it ({error})") from error
     if not video_set.records:
         raise VideoMambaError(f"{data.root}: has no videos to measure in {chosen}")
     known = training_files(opened.info)

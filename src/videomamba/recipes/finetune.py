@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from videomamba.data.loading.order import steps_per_epoch
 from videomamba.data.sets.annotations import read_dataset
 from videomamba.data.sets.durations import usual_clip_seconds
 from videomamba.data.settings import Augmentation, DataSettings
@@ -223,5 +224,6 @@ def _found(train_set: VideoSet, val_set: VideoSet, test_set: VideoSet, *, held_o
 
 
 def _length(config: TrainConfig, train_set: VideoSet) -> str:
-    clips = config.optim.epochs * len(train_set) * config.augment.repeats
+    steps = config.optim.epochs * steps_per_epoch(len(train_set), config.optim.batch_size)
+    clips = steps * min(len(train_set), config.optim.batch_size) * config.augment.repeats
     return f"training: {counted(config.optim.epochs, 'epoch')}, {clips} clips of {config.clip.num_frames} frames"
