@@ -123,6 +123,15 @@ def remux(source: Path, target: Path, change: Callable[[int, av.Packet], av.Pack
     return target
 
 
+def damage_the_header(source: Path, target: Path) -> Path:
+    """A copy of an MP4 file of HEVC in which the codec's header is damaged: no decoder can be opened for it."""
+    content = bytearray(source.read_bytes())
+    header = content.index(b"hvcC") + 28
+    content[header : header + 60] = b"\xff" * 60
+    target.write_bytes(content)
+    return target
+
+
 def replaced(packet: av.Packet, content: bytes) -> av.Packet:
     """A packet like `packet` with other bytes in it."""
     new = av.Packet(content)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.video.clips import RECIPES, Picture, Recipe, draw, encode, read_plainly, remux, replaced
+from tests.video.clips import RECIPES, Picture, Recipe, damage_the_header, draw, encode, read_plainly, remux, replaced
 from videomamba.schema import VideoError, VideoMambaError
 from videomamba.video import pyav as decode_pyav
 from videomamba.video import walk
@@ -357,6 +357,10 @@ class TestDamage:
                 assert "\n" not in str(error)
                 outcomes["refused"] += 1
         assert min(outcomes.values()) > 0, outcomes
+
+    def test_header_of_the_codec(self, clip: Clip, tmp_path: Path) -> None:
+        with pytest.raises(VideoError, match=r"header\.mp4: frame 0 of 30 is damaged"):
+            open_video(damage_the_header(clip("hevc.mp4"), tmp_path / "header.mp4"))
 
     def test_first_picture(self, clip: Clip, tmp_path: Path) -> None:
         path = remux(clip("vp9.webm"), tmp_path / "late.webm", lambda number, packet: packet if number >= 3 else None)

@@ -34,6 +34,9 @@ _WORTH_THREADS = 500_000
 # PyAV's demuxer raises IndexError if FFmpeg finds another stream in a damaged file.
 READ_ERRORS = (av.error.FFmpegError, IndexError)
 
+# Asked again after a decoder could not be opened, PyAV 19 calls its codec unknown: a ValueError.
+DECODE_ERRORS = (av.error.FFmpegError, ValueError)
+
 Packets: TypeAlias = "Iterator[tuple[int, Packet[VideoStream]]]"
 """Packets with their numbers; the last one is empty and flushes the decoder."""
 
@@ -161,8 +164,9 @@ class PacketSource:
     def _describe_layout(self) -> Layout:
         stream, format_name = self.stream, self.container.format.name
         reorders = bool(stream.codec_context.has_b_frames)
+        unit, rate = stream.time_base or 1, stream.average_rate or stream.guessed_rate or 25  # PyAV 19: no Fractions
         return Layout(
-            unit=stream.time_base or Fraction(1),
+            unit=Fraction(unit.numerator, unit.denominator),
             can_seek=self._seeks and (self.codec in ENTRY_AT_KEY or stream.codec.intra_only),
             reorders=reorders,
             # AVI stores no presentation times, raw streams none at all; FFmpeg guesses them, wrong if pictures are reordered.
@@ -171,7 +175,7 @@ class PacketSource:
             ),
             even=format_name in _CLOCK_OF_33_BITS,
             longest_pause=_LONGEST_PAUSE_33_BITS if format_name in _CLOCK_OF_33_BITS else _LONGEST_PAUSE,
-            rate=Fraction(stream.average_rate or stream.guessed_rate or 25),
+            rate=Fraction(rate.numerator, rate.denominator),
         )
 
     def _describe(self, packet: Packet[VideoStream]) -> PacketInfo:

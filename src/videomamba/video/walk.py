@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import av
-import av.error
 from av.packet import Packet
 from av.video.frame import PictureType
 from av.video.stream import VideoStream
 
 from videomamba.video.frame_table import MOST_REORDERED, FrameTable
-from videomamba.video.packets import READ_ERRORS, Packets, is_flush
+from videomamba.video.packets import DECODE_ERRORS, READ_ERRORS, Packets, is_flush
 
 DAMAGED = "is damaged and cannot be decoded; copy or download the file again, or re-encode it"
 
@@ -123,5 +122,5 @@ def decode(stream: VideoStream, packet: Packet[VideoStream]) -> tuple[list[av.Vi
         return [], False  # a dropped frame in AVI; the decoder would treat it as the end of the stream
     try:
         return stream.decode(packet), packet.is_corrupt
-    except av.error.FFmpegError:
+    except DECODE_ERRORS:
         return [], True

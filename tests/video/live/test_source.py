@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.video.clips import RECIPES, draw, encode, read_plainly
+from tests.video.clips import RECIPES, damage_the_header, draw, encode, read_plainly
 from videomamba.schema import VideoError
 from videomamba.video.live import source as live
 from videomamba.video.live.address import mask_secrets, parse_address
@@ -416,6 +416,12 @@ def test_a_file_that_is_still_being_written(clip: Clip, tmp_path: Path) -> None:
 def test_nothing_to_watch(source: str, message: str) -> None:
     with pytest.raises(VideoError, match=message):
         LiveSource(source)
+
+
+def test_a_decoder_that_cannot_be_opened(clip: Clip, tmp_path: Path) -> None:
+    source = str(damage_the_header(clip("hevc.mp4"), tmp_path / "header.mp4"))
+    with LiveSource(source) as watched, pytest.raises(VideoError, match="not one picture could be decoded"):
+        watched.take()
 
 
 def test_sources_that_are_no_video(tmp_path: Path) -> None:

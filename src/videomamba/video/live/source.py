@@ -31,7 +31,7 @@ from videomamba.video.container import choose_stream, open_container, use_thread
 from videomamba.video.live.address import Address, parse_address
 from videomamba.video.live.buffer import Drop, LiveBuffer, LivePicture
 from videomamba.video.live.clock import StreamClock
-from videomamba.video.packets import READ_ERRORS, is_flush
+from videomamba.video.packets import DECODE_ERRORS, READ_ERRORS, is_flush
 from videomamba.video.rgb import RgbWriter, orientation_of
 
 __all__ = ["MAX_LAG", "Drop", "LivePicture", "LiveSource"]
@@ -289,7 +289,7 @@ class _Decoder:
             return []
         try:
             frames = [frame for frame in self.stream.decode(packet) if not frame.is_corrupt]
-        except av.error.FFmpegError:
+        except DECODE_ERRORS:
             frames = []
         self.fruitless = 0 if frames else self.fruitless + 1
         return frames
