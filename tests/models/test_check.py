@@ -48,6 +48,7 @@ def test_what_may_be_normalised_is_not_refused(video: Tensor) -> None:
     check_pixels(video)
 
 
+@pytest.mark.filterwarnings("ignore:There is a performance drop:UserWarning")  # vmap's, since PyTorch 2.15
 def test_the_check_is_not_in_a_graph(build: Build) -> None:
     model, clip = build(depth=1).eval(), pixels(1)
     with torch.no_grad():

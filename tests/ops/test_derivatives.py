@@ -109,6 +109,7 @@ def _dual_through(compiled: Callable[[Tensor], Tensor]) -> None:
         compiled(forward_ad.make_dual(clip(), clip()))
 
 
+@pytest.mark.filterwarnings("ignore:There is a performance drop:UserWarning")  # vmap's, since PyTorch 2.15
 def test_what_needs_no_derivative_of_the_operators_goes_on() -> None:
     """A frozen network inside the gradient of something else; and vmap alone."""
     features = scan(clip())
