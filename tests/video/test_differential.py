@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -17,6 +18,11 @@ from videomamba.video.base import Video
 from videomamba.video.open import open_video
 
 Made = Callable[[str], tuple[Path, list[Picture]]]
+# PyAV 18.0 does not tell FFmpeg the rate of copied packets: it refuses MXF, and MP4 loses the last picture.
+NEED_A_RATE = {
+    *("h264.mxf", "copied h264.mp4", "copied mpeg4.mp4", "copied hevc.mp4", "equal h264.mp4", "equal h264 b.mp4"),
+    *("equal last, no b", "pause mp4", "uneven mp4", "fields in one packet.mp4"),
+}
 PAGE = Path(__file__).parents[2] / "docs" / "decoding_tests.md"
 
 
@@ -26,6 +32,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
 
     @cache
     def make(name: str) -> tuple[Path, list[Picture]]:
+        if name in NEED_A_RATE and av.__version__.startswith("18.0."):
+            pytest.skip(f"PyAV {av.__version__} cannot write this file")
         kind = KINDS[name]
         path = kind.make(tmp_path_factory.mktemp("made"))
         stored = read_in_order(path, kind.track)
