@@ -30,7 +30,7 @@ def test_from_a_folder_to_a_model(
         out / "config.yaml",
     )
     assert [line.partition(":")[0] for line in lines] == ["data", "weights", "training"]
-    assert lines[-1].startswith("training: 1 epoch, 24 clips")
+    assert lines[-1].startswith("training: 1 epoch, 16 clips")  # one step of 8 of the 12 videos, two clips of each
     assert isinstance(tuned.result, ClassificationResult) and tuned.result.num_videos == 3
     assert Predictor.from_pretrained(tuned.model)(videos / CLASSES[0] / "0.mp4").top.label in CLASSES
     settings, page = tuned.settings.read_text(), tuned.report.read_text()

@@ -9,8 +9,9 @@ from pathlib import Path
 import av
 import pytest
 
-from tests.video.clips import Picture
+from tests.video.clips import RECIPES, Picture, Recipe, encode
 from tests.video.made import KINDS
+from tests.video.making import repack
 from tests.video.reference import read_in_order
 from tests.video.test_differential import differences
 from videomamba.schema import VideoError
@@ -101,3 +102,24 @@ def test_more_bytes_at_the_end_are_harmless(whole: Whole, tmp_path: Path, name: 
     with open_video(path) as video:
         assert video.info.num_frames == len(truth)
         assert differences(video, truth, list(range(len(truth)))) == []
+
+
+def test_digital_video_that_ends_within_a_frame(tmp_path: Path) -> None:
+    """FFmpeg makes up the rest of the last frame."""
+    recipe = Recipe(".dv", "dvvideo", frames=3, size=(576, 720), pix_fmt="yuv420p")
+    path = encode(tmp_path / "whole.dv", recipe)
+    with open_video(path) as video:
+        assert video.info.num_frames == 3
+    cut = tmp_path / "cut.dv"
+    cut.write_bytes(path.read_bytes()[:-70000])
+    with pytest.raises(VideoError, match=r"cut\.dv: cut short"):
+        open_video(cut)
+
+
+def test_a_second_part_of_another_codec_is_not_passed_over(tmp_path: Path) -> None:
+    first = encode(tmp_path / "first.ts", RECIPES["mpeg2.ts"])
+    second = repack(encode(tmp_path / "hevc.mp4", RECIPES["hevc.mp4"]), tmp_path / "second.ts")
+    path = tmp_path / "both.ts"
+    path.write_bytes(first.read_bytes() + second.read_bytes())
+    with pytest.raises(VideoError, match=r"both\.ts: "), open_video(path) as video:
+        video.frames(range(video.info.num_frames))

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from videomamba.video.frame_table import FrameTable, Layout, PacketInfo
+from videomamba.video.frame_table import FrameTable, Layout, PacketInfo, longest_silence
 
 LAYOUT = Layout(unit=Fraction(1, 100), can_seek=True, reorders=True)
 
@@ -178,3 +178,29 @@ class TestCounted:
     def test_without_times_at_a_constant_rate(self) -> None:
         table = FrameTable.from_decoder(at(None, None, None), [0, 1, 2], LAYOUT, sound=3)
         np.testing.assert_allclose(table.seconds, [0, 0.04, 0.08])
+
+
+class TestMissingTimes:
+    def test_filled_at_the_usual_step(self) -> None:
+        """As in program streams, where a packet of bytes with several pictures has one time."""
+        steady = replace(LAYOUT, reorders=False)
+        table = FrameTable.forecast(at(None, 4, None, None, 16, None, 500, 504, None), steady)
+        assert table is not None
+        np.testing.assert_allclose(table.seconds, [0, 0.04, 0.08, 0.12, 0.16, 0.2, 5.0, 5.04, 5.08])
+        assert FrameTable.forecast(at(0, None, 8), replace(LAYOUT, reorders=True)) is None
+
+    def test_each_part_by_itself(self) -> None:
+        steady = replace(LAYOUT, reorders=False)
+        table = FrameTable.forecast(at(6000, 6004, None, 6012, 0, 10, None), steady)
+        assert table is not None
+        np.testing.assert_allclose(np.diff(table.seconds), [0.04, 0.04, 0.04, 0.04, 0.1, 0.1])
+
+    def test_too_few(self) -> None:
+        assert FrameTable.forecast(at(0, *[None] * 30), replace(LAYOUT, reorders=False)) is None
+
+
+def test_packets_in_a_row_without_a_picture() -> None:
+    large = [PacketInfo(t, t, True, True, size=100) for t in range(9)]
+    assert longest_silence(large, [1, 2, 4, 8]) == 3
+    assert longest_silence(large, [0, None]) == 0
+    assert longest_silence([replace(packet, size=7) for packet in large], [0]) == 0

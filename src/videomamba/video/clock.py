@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
+_MOST_MISSING = 15 / 16
+
 
 def parts_of(clock: Sequence[int | None], *, unit: Fraction, longest_pause: int) -> Ints:
     """The part of each packet (P,): 0, and one more wherever the `clock` (in ticks, None: unknown) restarts.
@@ -32,6 +34,17 @@ def parts_of(clock: Sequence[int | None], *, unit: Fraction, longest_pause: int)
     usual = int(np.median(forward)) if len(forward) else 1
     parts[known[1:][(steps <= -usual) | (steps > int(longest_pause / unit))]] = 1
     return np.cumsum(parts)
+
+
+def filled(times: Sequence[int | None], parts: Ints) -> Ints | None:
+    """`times` (V,) in presentation order, with missing ones at the usual step after the known one before, in the same part.
+
+    None if more than _MOST_MISSING of them are missing, or all but one of a part.
+    """
+    known = np.array([time is not None for time in times], dtype=bool)
+    ticks = np.array([0 if time is None else time for time in times], dtype=np.int64)
+    if known.all():
+        return ticks
 
 
 def seconds_of(times: Sequence[int] | Ints, parts: Sequence[int] | Ints, *, unit: Fraction) -> Floats:

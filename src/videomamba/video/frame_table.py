@@ -18,7 +18,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from videomamba.video.clock import parts_of, seconds_of
+from videomamba.video.clock import filled, parts_of, seconds_of
 
 Ints = NDArray[np.int64]
 
@@ -27,6 +27,9 @@ _MOST_JOINTS = 16
 
 # No codec delays more pictures than this for reordering (H.264 and HEVC: 16).
 MOST_REORDERED = 16
+
+# More packets in a row without a picture are no fields: the decoder passes over them. Smaller ones say "as before" (MPEG-4).
+MOST_SILENT, _SMALL = 16, 20
 
 _COUNTED = "its packets do not tell the pictures: these were counted by decoding all of them"
 _JOINED = "its clock restarts: the joined parts follow one another without a gap"
@@ -89,12 +92,18 @@ class FrameTable:
 
     @classmethod
     def forecast(cls, packets: Sequence[PacketInfo], layout: Layout) -> Self | None:
-        """The table from the times of the packets; None if they are missing or ambiguous, or nothing is shown."""
-        shown = [(number, packet.pts) for number, packet in enumerate(packets) if packet.shown]
-        if not shown or not layout.timed or any(pts is None for _, pts in shown):
+        """The table from the times of the packets; None if they are missing or ambiguous, or nothing is shown.
+
+        Missing times are filled if the codec does not reorder pictures (MPEG program streams have one time a packet of bytes).
+        """
+        numbers = np.array([number for number, packet in enumerate(packets) if packet.shown], dtype=np.int64)
+        stored = [packets[number].pts for number in numbers]
+        if not stored or not layout.timed or (layout.reorders and None in stored):
             return None
-        numbers, times = np.array(shown, dtype=np.int64).T
         parts = _parts(packets, layout)[numbers]
+        times = filled(stored, parts)
+        if times is None:
+            return None
         order = np.lexsort((times, parts))  # stable: equal times in decode order
         times, parts, numbers = times[order], parts[order], numbers[order]
         joints = np.flatnonzero(np.diff(parts)) + 1
@@ -168,6 +177,21 @@ class FrameTable:
         )
 
 
+def longest_silence(packets: Sequence[PacketInfo], numbers: Sequence[int | None]) -> int:
+    """The most packets in a row, after the first picture, that hold none although they should; `numbers` are those with one.
+
+    0 where the decoder does not tell the packet of a picture.
+    """
+    known = {number for number in numbers if number is not None}
+    if len(known) < len(numbers):
+        return 0
+    longest = run = 0
+    for number in range(min(known), len(packets)):
+        run = 0 if number in known else run + (packets[number].shown and packets[number].size > _SMALL)
+        longest = max(longest, run)
+    return longest
+
+
 def _parts(packets: Sequence[PacketInfo], layout: Layout) -> Ints:
     """The part of each packet. The clock is that of decoding, but for key frames that would be shown before: where two
     recordings meet, FFmpeg sometimes continues the old one.
@@ -230,7 +254,7 @@ def _seconds_of_decoded(
         shown = [packets[number].pts if layout.timed else None for number in numbers]
         decoded = [packets[number].dts for number in numbers]
         for times in (shown, decoded):
-            known = [time for time in times if time is not None]
-            if len(known) == len(times):
-                return seconds_of(known, parts, unit=layout.unit), bool(np.diff(parts).any())
+            ticks = filled(times, parts)
+            if ticks is not None:
+                return seconds_of(ticks, parts, unit=layout.unit), bool(np.diff(parts).any())
     return ranks / float(layout.rate), False

@@ -157,6 +157,8 @@ class PacketSource:
         # The length in the header of AVI is often wrong; its count of pictures is not.
         if self.container.format.name != "avi" or len(infos) < self.stream.frames:
             _check_length(self.path)
+        if self.container.format.name == "dv" and infos and self.path.stat().st_size % infos[0].size:
+            raise VideoError(self.path, f"cut short: its last frame is not whole; {advice}")  # FFmpeg makes it up
         self.infos = tuple(infos)
         self._joints = _joints(infos)
         self._number_of.pop(None, None)

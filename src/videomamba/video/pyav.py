@@ -16,7 +16,7 @@ import torch
 
 from videomamba.schema import VideoError, VideoInfo
 from videomamba.video.base import Video
-from videomamba.video.frame_table import MOST_REORDERED, FrameTable
+from videomamba.video.frame_table import MOST_REORDERED, MOST_SILENT, FrameTable, longest_silence
 from videomamba.video.packets import READ_ERRORS, PacketSource
 from videomamba.video.rgb import RgbWriter, orientation_of
 from videomamba.video.walk import DAMAGED, BrokenWalkError, ContradictionError, Walk, decode
@@ -32,6 +32,7 @@ class PyavVideo(Video):
     def __init__(self, path: Path, *, threads: int | None = None) -> None:
         self._source = PacketSource(path, threads=threads)
         self._threads = self._source.threads
+        self._track: int = self._source.stream.index
         self._walk: Walk | None = None
         self._trust_keys = True
         self._opened = False
@@ -55,7 +56,7 @@ class PyavVideo(Video):
     @property
     def track(self) -> int:
         """Index of the video track in the file."""
-        return self._source.stream.index
+        return self._track
 
     def close(self) -> None:
         self._walk = None
@@ -76,6 +77,10 @@ class PyavVideo(Video):
             raise VideoError(self._source.path, f"cannot be read ({error}); copy or download it again") from error
         if not numbers:
             raise VideoError(self._source.path, "not one picture can be decoded; copy the file again or re-encode it")
+        silent = longest_silence(self._source.infos, numbers)
+        if sound is None and silent > MOST_SILENT:
+            reason = f"{silent} packets in a row give no picture, as where another codec begins; split the file there"
+            raise VideoError(self._source.path, reason)
         sound = len(numbers) if sound is None else sound
         return FrameTable.from_decoder(self._source.infos, numbers, self._source.layout, sound=sound)
 

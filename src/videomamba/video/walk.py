@@ -10,6 +10,8 @@ from av.video.stream import VideoStream
 from videomamba.video.frame_table import MOST_REORDERED, FrameTable
 from videomamba.video.packets import DECODE_ERRORS, READ_ERRORS, Packets, is_flush
 
+_ENOUGH = 64
+
 DAMAGED = "is damaged and cannot be decoded; copy or download the file again, or re-encode it"
 
 
@@ -57,9 +59,9 @@ class Walk:
         return not self._contradicted
 
     def agrees_about_reordering(self) -> bool:
-        """The same up to the first picture that is predicted from both sides; without one, up to the end."""
+        """The same up to the first picture that is predicted from both sides, if one of the first _ENOUGH pictures is."""
         seen = False
-        while not (seen or self._contradicted) and self._step(keep=self._next):
+        while not (seen or self._contradicted or self._next > _ENOUGH) and self._step(keep=self._next):
             seen = any(frame.pict_type == PictureType.B for frame in self._kept.values())
             self._kept.clear()
         return self.agrees_up_to(self._number)
