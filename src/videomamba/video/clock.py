@@ -45,6 +45,19 @@ def filled(times: Sequence[int | None], parts: Ints) -> Ints | None:
     ticks = np.array([0 if time is None else time for time in times], dtype=np.int64)
     if known.all():
         return ticks
+    if known.sum() < (1 - _MOST_MISSING) * len(times):
+        return None
+    for part in np.unique(parts[~known]):
+        rows = np.flatnonzero(parts == part)
+        places, missing = rows[known[rows]], rows[~known[rows]]
+        if len(places) < 2:
+            return None
+        steps = np.diff(ticks[places]) / np.diff(places)
+        usual = float(np.median(steps))
+        before = np.maximum(np.searchsorted(places, missing) - 1, 0)  # the known one before, or the first
+        step = np.minimum(np.append(steps, usual)[before], usual)
+        ticks[missing] = np.round(ticks[places[before]] + (missing - places[before]) * step)
+    return ticks
 
 
 def seconds_of(times: Sequence[int] | Ints, parts: Sequence[int] | Ints, *, unit: Fraction) -> Floats:

@@ -118,7 +118,7 @@ class FrameTable:
             _settled(len(packets), numbers),
             seconds_of(times, parts, unit=layout.unit),
             sound=len(numbers),
-            doubtful=(*(int(rank) for rank in joints), *_odd_steps(times, parts, long=layout.even)),
+            doubtful=(*(int(rank) for rank in joints), *_odd_steps(times, parts, layout)),
             notes=(_JOINED,) if len(joints) else (),
         )
 
@@ -228,15 +228,16 @@ def _starts(packets: Sequence[PacketInfo], number: Ints) -> Ints:
     return np.where(place <= 0, 0, keys[place])
 
 
-def _odd_steps(times: Ints, parts: Ints, *, long: bool) -> tuple[int, ...]:
+def _odd_steps(times: Ints, parts: Ints, layout: Layout) -> tuple[int, ...]:
     """The ranks after the first step of no length and the first of half the usual one, as between two packets with a field of
-    one picture each, and, with `long`, after the first longer step.
+    one picture each, and after the first long one, where packets may be lost or a table of times broken.
     """
     steps = np.diff(times)[np.diff(parts) == 0]
     ranks = np.flatnonzero(np.diff(parts) == 0) + 1
     lengths, counts = np.unique(steps[steps > 0], return_counts=True)
     usual = lengths[counts.argmax()] if len(lengths) else 1
-    odd = (steps == 0, (steps > 0) & (steps <= 0.55 * usual), long & (steps >= 1.5 * usual))
+    longer = 1.5 if layout.even else 8 if layout.reorders else np.inf
+    odd = (steps == 0, (steps > 0) & (steps <= 0.55 * usual), steps >= longer * usual)
     return tuple(int(ranks[which][0]) for which in odd if which.any())
 
 
