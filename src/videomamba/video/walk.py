@@ -107,6 +107,8 @@ class Walk:
             self._next if self._table.by_order else self._table.rank_of.get(-1 if frame.pts is None else frame.pts, -1)
         )
         if rank < self._lowest:
+            # A picture from before the start is skipped; but it cannot come after the one at the start.
+            self._contradicted |= rank >= 0 and self._next > self._lowest and not self.damaged
             return
         if frame.is_corrupt:
             self.damaged.append(int(self._table.number[rank]))
