@@ -118,7 +118,7 @@ class FrameTable:
             _settled(len(packets), numbers),
             seconds_of(times, parts, unit=layout.unit),
             sound=len(numbers),
-            doubtful=(*(int(rank) for rank in joints), *_odd_steps(times, parts, layout)),
+            doubtful=(*(int(rank) for rank in joints), *_odd_steps(times, parts, layout), *_odd_order(numbers, layout)),
             notes=(_JOINED,) if len(joints) else (),
         )
 
@@ -236,9 +236,15 @@ def _odd_steps(times: Ints, parts: Ints, layout: Layout) -> tuple[int, ...]:
     ranks = np.flatnonzero(np.diff(parts) == 0) + 1
     lengths, counts = np.unique(steps[steps > 0], return_counts=True)
     usual = lengths[counts.argmax()] if len(lengths) else 1
-    longer = 1.5 if layout.even else 8 if layout.reorders else np.inf
+    longer = 1.5 if layout.even else 4 if layout.reorders else np.inf
     odd = (steps == 0, (steps > 0) & (steps <= 0.55 * usual), steps >= longer * usual)
     return tuple(int(ranks[which][0]) for which in odd if which.any())
+
+
+def _odd_order(number: Ints, layout: Layout) -> tuple[int, ...]:
+    """The rank of the first picture that is shown after one that is decoded later, if the codec does not do that."""
+    late = np.flatnonzero(np.diff(number) < 0)[:1] + 1
+    return () if layout.reorders else tuple(int(rank) for rank in late)
 
 
 def _seconds_of_decoded(

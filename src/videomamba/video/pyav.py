@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import av
+import av.error
 import torch
 
 from videomamba.schema import VideoError, VideoInfo
@@ -151,7 +152,11 @@ class PyavVideo(Video):
                 height, width = self._stored_size
                 change = f"from {width}x{height} to {frame.width}x{frame.height} by frame {rank}"
                 raise VideoError(self.info.path, f"the picture size changes {change}; re-encode it with one size")
-            self._rgb.write(frame, self._orientation, data[rows[rank]])
+            try:
+                self._rgb.write(frame, self._orientation, data[rows[rank]])
+            except av.error.FFmpegError as error:  # a damaged header may ask for any format
+                reason = f"frame {rank} cannot be converted to RGB ({error.strerror}); re-encode the file"
+                raise VideoError(self.info.path, reason) from error
 
     def _picture(self, rank: int) -> av.VideoFrame:
         problem = DAMAGED
