@@ -90,7 +90,7 @@ def test_copies_that_do_not_fit_are_one_line(
     for files, out, said in (
         ((video, twin), tmp_path / "out.mp4", "holds one video, here are 2; give a folder"),
         ((video, twin), tmp_path / "out", "clip0.mkv: its copy would replace that of"),
-        ((twin,), twin, "is the video itself"),
+        ((twin,), twin, "is there already; remove it or give another name"),
         ((video,), tmp_path / "out.txt", "out.txt: cannot be written"),
     ):
         code, printed, err = run(capsys, "predict", *files, "--model", bundle, "--save-video", out)

@@ -166,7 +166,7 @@ def test_all_of_a_folder_that_was_never_trained_on(reference: Path, videos: Path
     assert run(weights, tmp_path, split="auto", notify=lines.append).num_videos == 3
     assert lines == [
         f"ignored {tmp_path / CLASSES[0] / 'notes.txt'}: does not end like a video (.txt)",
-        f"measuring all 3 videos: none of them was in the training of {weights}",
+        f"measuring all 3 videos: none of them is known to have been in the training of {weights}",
     ]
 
 
@@ -280,3 +280,10 @@ def test_classes_that_do_not_fit(named: Path, videos: Path, tmp_path: Path) -> N
 def test_what_is_not_there(named: Path, videos: Path, tmp_path: Path) -> None:
     assert "gone" in complaint(named, tmp_path / "gone")
     assert "gone.safetensors" in complaint(tmp_path / "gone.safetensors", videos)
+
+
+def test_arguments_of_another_kind() -> None:
+    with pytest.raises(ValueError, match="split must be one of auto, all, train, val, test, got 'tets'"):
+        evaluate("videomamba_micro_synthetic", "folder", split="tets")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"write the network to one with videomamba\.save"):
+        evaluate(torch.nn.Linear(1, 1), "folder")  # type: ignore[arg-type]

@@ -68,3 +68,9 @@ def test_a_mistake_is_one_line(wrong: dict[str, int], tmp_path: Path) -> None:
     (name, value), *_ = wrong.items()
     with pytest.raises(VideoMambaError, match=rf"^{name} {value}: give "):
         finetune(tmp_path, **wrong)  # type: ignore[arg-type]
+
+
+def test_a_run_does_not_lie_in_its_own_data(videos: Path) -> None:
+    with pytest.raises(VideoMambaError, match=r"lies in the data set .*; give --out another folder$"):
+        finetune(videos, videos / "runs", weights=PACKAGED, epochs=1, device="cpu")
+    assert not (videos / "runs").exists()

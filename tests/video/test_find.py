@@ -123,6 +123,14 @@ class TestIgnored:
             "up: is a link back to a folder above it",
         ]
 
+    def test_links_back_to_a_folder_above_the_class(self, tmp_path: Path) -> None:
+        touch(tmp_path, "train/run/a.mp4", "train/jump/b.mp4")
+        for name, target in (("up", ".."), ("top", "../..")):
+            (tmp_path / "train" / "run" / name).symlink_to(target)
+        found = search_videos(tmp_path / "train" / "run", within=tmp_path)
+        assert found.videos == (tmp_path / "train" / "run" / "a.mp4",)
+        assert [one.reason for one in found.ignored] == ["is a link back to a folder above it"] * 2
+
     def test_a_broken_link_to_a_video_fails_by_its_name(self, tmp_path: Path) -> None:
         (tmp_path / "a.mp4").symlink_to("/nowhere/a.mp4")
         (tmp_path / "loop.mp4").symlink_to(tmp_path / "loop.mp4")

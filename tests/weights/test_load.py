@@ -714,3 +714,13 @@ def test_a_model_made_on_the_meta_device_can_be_loaded(build: Build) -> None:
     torch.testing.assert_close(model.eval()(clip), source.eval()(clip))
     model.init_weights()
     assert all(parameter.isfinite().all() for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("change", [Tensor.to_sparse, lambda tensor: tensor.to("meta")])
+def test_tensors_without_values_of_their_own(change: Callable[[Tensor], Tensor], build: Build) -> None:
+    model = build()
+    state = {key: value.detach().clone() for key, value in model.state_dict().items()}
+    broken = {**state, "norm_f.weight": change(state["norm_f.weight"])}
+    with pytest.raises(WeightsError, match=r"norm_f\.weight has no values or is sparse; save dense tensors"):
+        load_weights(model, broken)
+    assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())

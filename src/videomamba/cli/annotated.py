@@ -28,7 +28,8 @@ SaveVideo = Annotated[
 def annotated_files(out: Path | None, paths: Sequence[Path | VideoError]) -> Mapping[Path, Path]:
     """The file for the annotated copy of each video; empty without `out`. A folder is created.
 
-    Raises VideoMambaError for one file and several videos, for two videos of one name, and without matplotlib.
+    Raises VideoMambaError for one file and several videos, for two videos of one name, for a file that is there already, and
+    without matplotlib.
     """
     from videomamba.files import make_folder
     from videomamba.schema import VideoMambaError
@@ -44,7 +45,7 @@ def annotated_files(out: Path | None, paths: Sequence[Path | VideoError]) -> Map
             raise VideoMambaError(
                 f"--save-video {out}: holds one video, here are {len(paths)}; give a folder without a dot"
             )
-        return {videos[0]: out}
+        return _new({videos[0]: out})
     make_folder(out, option="--save-video")
     copies = {path: out / f"{timeline_name(path)}.labelled.mp4" for path in videos}
     owners: dict[Path, Path] = {}
@@ -52,6 +53,15 @@ def annotated_files(out: Path | None, paths: Sequence[Path | VideoError]) -> Map
         other = owners.setdefault(copy, path)
         if other is not path:
             raise VideoMambaError(f"{path}: its copy would replace that of {other}; give each its own --save-video")
+    return _new(copies)
+
+
+def _new(copies: Mapping[Path, Path]) -> Mapping[Path, Path]:
+    from videomamba.schema import VideoMambaError
+
+    for copy in copies.values():
+        if copy.exists():
+            raise VideoMambaError(f"--save-video: {copy} is there already; remove it or give another name")
     return copies
 
 

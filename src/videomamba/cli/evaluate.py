@@ -10,6 +10,7 @@ from tyro.conf import Positional, arg
 
 from videomamba.cli.model_options import AnyDevice, Labels, Precision, Weights, class_names
 from videomamba.cli.output import Json, complain, counter, note, print_json, print_table
+from videomamba.cli.targets import check_target
 from videomamba.data.settings import DataSettings
 
 
@@ -54,6 +55,9 @@ def evaluate(
         from videomamba.evaluation.plot import save_confusion
     if report is not None:
         from videomamba.evaluation.report import facts_of_run, write_report
+    read = (root, weights, labels)
+    check_target("--report", report, endings=(".html", ".htm"), inputs=read)
+    check_target("--confusion", confusion, endings=(".png", ".svg", ".pdf"), inputs=read)
     started = time.monotonic()
     opened = open_pretrained(weights)
     for remark in filter(None, (opened.assumed, opened.knows)):

@@ -22,6 +22,7 @@ from videomamba.cli.model_options import (
     without_videos,
 )
 from videomamba.cli.output import Json, print_answers, print_prediction, progress
+from videomamba.cli.targets import check_target
 
 if TYPE_CHECKING:
     from videomamba.schema import Prediction, VideoError
@@ -55,6 +56,7 @@ def predict(
     paths = find_files("predict", files)
     check_top(top)
     parsed = Views.parse(views)
+    check_target("--csv", csv, endings=(".csv",), inputs=(*files, *paths, model.model, model.labels))
     copies = annotated_files(save_video, paths)
     predictor = model.open(silent=without_videos(paths))
     found = predictor.predict_many([path for path in paths if isinstance(path, Path)], top=top, views=parsed)

@@ -107,7 +107,7 @@ def choose_videos(opened: Pretrained, data: DataSettings, split: Measured) -> tu
     elif trained:
         remark = f"{len(trained)} of them were in the training of {opened.path}, so the accuracy is too high"
     else:
-        remark = f"none of them was in the training of {opened.path}"
+        remark = f"none of them is known to have been in the training of {opened.path}"
     return video_set, f"measuring {names[shown]}: {remark}"
 
 

@@ -80,10 +80,9 @@ def finetune(
     """Fine-tunes on the data set in `folder`: chooses settings, trains, evaluates, writes model.safetensors and report.html.
 
     `out` is runs/finetune/<name of the folder> by default; an interrupted run in it is resumed, and `fresh` replaces it.
-    `weights` is a zoo name or a
-    weights file, by default the best that can be found; `epochs` by default depends on the size of the data. `notify` gets
-    each finding and choice as a line, `counter` shows progress (`supervised.Counter`). Raises VideoMambaError as `plan` and
-    `classify.train` do.
+    `weights` is a zoo name or a weights file, by default the best that can be found; `epochs` by default depends on the size
+    of the data. `notify` gets each finding and choice as a line, `counter` shows progress (`supervised.Counter`). Raises
+    VideoMambaError as `plan` and `classify.train` do, and for an `out` within `folder`.
     """
     from videomamba.evaluation.report import (  # without matplotlib fails now, not after the training
         facts_of_run,
@@ -96,6 +95,10 @@ def finetune(
         raise VideoMambaError(f"seed {seed}: give 0 or more")
     folder, name = Path(folder), Path(folder).absolute().name
     out = Path("runs/finetune") / name if out is None else Path(out)
+    if out.resolve().is_relative_to(folder.resolve()):
+        raise VideoMambaError(
+            f"{out}: lies in the data set {folder}, whose folders are classes; give --out another folder"
+        )
     planned = plan(folder, out, weights=weights, epochs=epochs, seed=seed, device=device)
     for reason in planned.reasons:
         notify(reason)

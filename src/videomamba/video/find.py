@@ -13,8 +13,9 @@ from videomamba.video.open import IMAGE_SUFFIXES, VIDEO_SUFFIXES, broken_link, e
 
 SYSTEM_NAMES = frozenset(
     {"@eadir", "@recycle", "@recently-snapshot", "@sharebin", "@tmp", "#recycle", "#snapshot"}  # NAS: thumbnails, bins
-    | {"$recycle.bin", "system volume information", "thumbs.db", "ehthumbs.db", "desktop.ini"}  # Windows
-    | {"__macosx", "lost+found"}
+    | {"@transcode", "@__thumb", "@sharesnap", "@app", "~snapshot"}
+    | {"$recycle.bin", "system volume information", "found.000", "thumbs.db", "ehthumbs.db", "desktop.ini"}  # Windows
+    | {"__macosx", "network trash folder", "temporary items", "lost+found"}
 )
 """Files and folders that systems put beside those of a user, in lower case. As hidden ones they are never mentioned."""
 
@@ -34,12 +35,13 @@ def find_videos(path: str | Path) -> list[Path]:
     return list(search_videos(path).videos)
 
 
-def search_videos(path: str | Path, *, may_be_empty: bool = False) -> FoundVideos:
+def search_videos(path: str | Path, *, may_be_empty: bool = False, within: str | Path | None = None) -> FoundVideos:
     """The videos at `path`: itself if it is a file, else all video files below the folder, sorted by path.
 
     A folder that holds images, but neither video files nor folders, is one video. A link with the name of a video whose
     target is missing counts as a video, so that it fails by its name. Hidden names and SYSTEM_NAMES are skipped; every
-    other file is in `ignored`, with the reason.
+    other file is in `ignored`, with the reason. Links back to the folder, or to one of those between it and `within`, are not
+    followed.
 
     Raises VideoError when there is no such file or folder, or no video in it, unless it `may_be_empty`.
     """
@@ -49,7 +51,7 @@ def search_videos(path: str | Path, *, may_be_empty: bool = False) -> FoundVideo
     if not path.is_dir():
         raise VideoError(path, "is neither a file nor a folder; give a video file")
     try:
-        found = list(_below(path, frozenset()))
+        found = list(_below(path, _folders_between(path, within)))
     except OSError as error:
         reason = f"cannot be listed ({error.strerror}: {error.filename}); check its permissions"
         raise VideoError(path, reason) from error
@@ -118,6 +120,13 @@ def _below(folder: Path, above: frozenset[Path]) -> Iterator[Path | IgnoredFile]
             yield IgnoredFile(str(below), "is a link back to a folder above it")
         else:
             yield from _below(below, above)
+
+
+def _folders_between(path: Path, within: str | Path | None) -> frozenset[Path]:
+    if within is None:
+        return frozenset()
+    top = Path(within).resolve()
+    return frozenset({top, *(above for above in path.resolve().parents if above.is_relative_to(top))})
 
 
 def _kind(entry: os.DirEntry[str]) -> Kind:

@@ -62,6 +62,9 @@ def load_weights(
     if any(tensor.is_meta for tensor in target.values()):
         raise ValueError("the model is on the meta device, without values: call model.to_empty(device=...) first")
 
+    unusable = [key for key, value in weights.tensors.items() if value.is_meta or value.layout != torch.strided]
+    if unusable:
+        raise WeightsError(f"{weights.source}: {unusable[0]} has no values or is sparse; save dense tensors")
     _same_network(weights, model)
     plan = Plan(weights, model)
     plan.final_norm(rename=rename_norm, allow_missing=allow_missing)

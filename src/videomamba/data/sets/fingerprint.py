@@ -89,7 +89,8 @@ def trained_on(video_set: VideoSet, before: str = "") -> dict[str, str]:
 def training_files(info: Mapping[str, object]) -> frozenset[str] | None:
     """The `file_keys` that the `info` of a bundle records, None where it records none."""
     text = info.get(TRAINED_ON)
-    return frozenset(key.hex() for key in _unpacked(text)) if isinstance(text, str) else None
+    keys = _unpacked(text) if isinstance(text, str) else []
+    return frozenset(key.hex() for key in keys) or None
 
 
 def _unpacked(text: str) -> list[bytes]:
@@ -98,6 +99,8 @@ def _unpacked(text: str) -> list[bytes]:
     except ValueError:  # edited by hand: nothing is known
         return []
     width = _DIGITS // 2
+    if len(data) % width:
+        return []
     return [data[i : i + width] for i in range(0, len(data), width)]
 
 

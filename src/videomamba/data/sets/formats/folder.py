@@ -159,7 +159,7 @@ def _classes(folder: Path) -> Sequence[str]:
 def _videos(folder: Path) -> _Listing:
     listing = _Listing([], _beside_classes(folder))
     for name in _classes(folder):
-        found = search_videos(folder / name, may_be_empty=True)
+        found = search_videos(folder / name, may_be_empty=True, within=folder.parent)
         videos, ignored = found.videos, found.ignored
         if videos == (folder / name,):  # only images, neither videos nor folders
             videos = tuple(folder / name / image for image in _image_names(folder / name))
