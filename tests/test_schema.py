@@ -17,6 +17,7 @@ from videomamba.schema import (
     VideoRecord,
     VideoSet,
     Views,
+    check_labels,
 )
 
 QUESTION = Question("What is it?", ("a cat",))
@@ -103,3 +104,14 @@ class TestViews:
     def test_at_least_one(self) -> None:
         with pytest.raises(ValueError, match="at least 1"):
             Views(0, 3)
+
+
+def test_views_have_a_bound() -> None:
+    assert len(Views.parse("100x10")) == 1000
+    with pytest.raises(VideoMambaError, match="views '100000x3': are 300000 clips of a video; give at most 1000"):
+        Views.parse("100000x3")
+
+
+def test_class_names_are_text() -> None:
+    with pytest.raises(VideoMambaError, match=r"a\.safetensors: a class name is text, got 1"):
+        check_labels(["a", 1], 2, "a.safetensors")  # type: ignore[list-item]

@@ -340,6 +340,10 @@ class Prediction:
         return {"path": self.path, "model": self.model, "predictions": best}
 
 
+MOST_VIEWS = 1000
+"""The most views of one video; the paper's tests use up to 12."""
+
+
 @dataclass(frozen=True)
 class Views:
     """The views of a test: `clips` in time by `crops` in space. Printed and parsed as clips x crops: "4x3"."""
@@ -365,7 +369,10 @@ class Views:
         found = re.fullmatch(r"\s*([1-9][0-9]*)\s*x\s*([1-9][0-9]*)\s*", text, re.IGNORECASE | re.ASCII)
         if found is None:
             raise VideoMambaError(f"views {text!r}: write clips x crops as two whole numbers, for example 4x3 or 1x1")
-        return cls(int(found[1]), int(found[2]))
+        views = cls(int(found[1]), int(found[2]))
+        if len(views) > MOST_VIEWS:
+            raise VideoMambaError(f"views {text!r}: are {len(views)} clips of a video; give at most {MOST_VIEWS}")
+        return views
 
 
 class Settings(BaseModel):
@@ -409,6 +416,9 @@ class Preprocess(Settings):
 
 def check_labels(labels: Sequence[str], num_classes: int, source: str) -> tuple[str, ...]:
     """`labels` as a tuple in `one_form`, or VideoMambaError when their number is not the model's number of classes."""
+    others = [label for label in labels if not isinstance(label, str)]
+    if others:
+        raise VideoMambaError(f"{source}: a class name is text, got {others[0]!r}")
     if len(labels) != num_classes:
         raise VideoMambaError(
             f"{source}: {len(labels)} class names for a model with {num_classes} classes; give one name per class"

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils.flop_counter import FlopCounterMode
 
+from videomamba import create_model
 from videomamba.models.check import check_pixels
 from videomamba.models.videomamba import VideoMamba
 from videomamba.schema import Clip
@@ -93,3 +94,18 @@ def test_the_number_of_clips_of_an_exported_graph_is_free(build: Build) -> None:
     exported = torch.export.export(model, (pixels(1),), dynamic_shapes=({0: torch.export.Dim("b")},)).module()
     three = torch.randn(3, 3, 4, 32, 32)
     torch.testing.assert_close(exported(three), model(three))
+
+
+@pytest.mark.parametrize(
+    ("video", "error", "said"),
+    [
+        ([1], TypeError, "must be a tensor"),
+        (torch.zeros(3, 4, 32, 32), ValueError, r"add the dimension of the clips: video\[None\]$"),
+        (torch.zeros(1, 4, 32, 32, 3), ValueError, "its three channels come before time, height and width$"),
+        (torch.zeros(1, 3, 5, 32, 32), ValueError, "create the model with that num_frames"),
+    ],
+)
+def test_advice_about_other_inputs(video: object, error: type[Exception], said: str) -> None:
+    model = create_model("videomamba_micro", num_classes=4, num_frames=4, image_size=32)
+    with pytest.raises(error, match=said):
+        model(video)

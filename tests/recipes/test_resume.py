@@ -190,7 +190,10 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(videos: Path, referenc
     newest = checkpoints(tmp_path / "run" / "checkpoints")[-1]
     newest.write_bytes(newest.read_bytes()[:1000])
     text = complaint(tiny(videos, tmp_path / "run"))
-    assert text.startswith(f"{newest}: is damaged") and "remove it to resume from another" in text
+    assert (
+        text.startswith(f"{newest}: is damaged")
+        and "remove it to resume from an earlier one, or begin anew with --fresh" in text
+    )
     newest.unlink()
     train(tiny(videos, tmp_path / "run"))
     assert losses(tmp_path / "run") == losses(reference) and same_weights(tmp_path / "run", reference)

@@ -17,11 +17,15 @@ _NORMALISE = (
 
 
 def check_pixels(video: Tensor) -> None:
-    """Raises ValueError for pixels 0..255 (b, 3, t, h, w) where the network expects them normalised.
+    """Raises TypeError for no tensor, ValueError for pixels 0..255 (b, 3, t, h, w) where the network expects them normalised.
 
     Of integers always. Floating point is recognised by a few hundred pixels of the first clip, on a CPU and where no graph is
     traced: reading a value elsewhere would wait for the device, or become part of the graph.
     """
+    if not isinstance(video, Tensor):
+        raise TypeError(
+            f"video must be a tensor (b, 3, t, h, w), got {type(video).__name__}; torch.as_tensor makes one"
+        )
     if not video.dtype.is_floating_point:
         kind = str(video.dtype).removeprefix("torch.")
         raise ValueError(f"video must be floating point and normalised, got {kind}; {_NORMALISE}")
@@ -38,6 +42,14 @@ def check_pixels(video: Tensor) -> None:
             )
 
 
+def _advice(video: Tensor) -> str:
+    if video.ndim == 4:
+        return "add the dimension of the clips: video[None]"
+    if video.ndim == 5 and video.shape[1] != 3:
+        return "its three channels come before time, height and width"
+    return "create the model with that num_frames and image_size and load the weights into it"
+
+
 def check_video(config: VideoMambaConfig, video: Tensor, num_frames: Tensor | None) -> None:
     """Raises ValueError unless video (b, 3, t, h, w) and, with padding, num_frames (b,) int64 are of the config's clips."""
     check_pixels(video)
@@ -45,10 +57,7 @@ def check_video(config: VideoMambaConfig, video: Tensor, num_frames: Tensor | No
     fits = video.ndim == 5 and (video.shape[1], *video.shape[3:]) == (3, *config.image_size)
     if num_frames is None:
         if not (fits and video.shape[2] == config.num_frames):
-            raise ValueError(
-                f"video must be (b, 3, t, h, w) = (b, {size}), got {tuple(video.shape)}; "
-                "create the model with that num_frames and image_size and load the weights into it"
-            )
+            raise ValueError(f"video must be (b, 3, t, h, w) = (b, {size}), got {tuple(video.shape)}; {_advice(video)}")
         return
     tubelet = config.tubelet_size
     if not (fits and video.shape[2] <= config.num_frames and video.shape[2] % tubelet == 0):

@@ -119,7 +119,9 @@ def load_checkpoint(path: Path) -> RunState:
         content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         return RunState(**{**content, "progress": Progress(**content["progress"])})
     except Exception as error:  # torch.load raises anything on a damaged file
-        raise VideoMambaError(f"{path}: is damaged or of another version; remove it to resume from another") from error
+        raise VideoMambaError(
+            f"{path}: is damaged or of another version; remove it to resume from an earlier one, or begin anew with --fresh"
+        ) from error
 
 
 def check_same(state: RunState, config: str, data: Mapping[str, object], path: Path) -> None:

@@ -131,7 +131,7 @@ def _decoded(path: str | Path, metadata: Mapping[str, str], key: str) -> object:
         raise WeightsError(f"{path}: metadata {key!r} is absent; save the file again")
     try:
         return json.loads(metadata[key])
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, RecursionError) as error:
         raise WeightsError(f"{path}: metadata {key!r} is not JSON ({error}); save the file again") from None
 
 
