@@ -97,7 +97,7 @@ def test_a_run_goes_on_when_it_was_killed(videos: Path, reference: Path, tmp_pat
 @pytest.mark.slow
 def test_ten_kills_at_random_moments(videos: Path, tmp_path: Path) -> None:
     epochs = 80  # takes longer than the kills together
-    long = {"optim": {"epochs": epochs}}
+    long = {"optim": {"epochs": epochs}, "run": {"checkpoint_steps": 1}}
     train(tiny(videos, tmp_path / "whole", **long))
     config, draw = tiny(videos, tmp_path / "run", **long), random.Random(0)
     context = multiprocessing.get_context("forkserver")
