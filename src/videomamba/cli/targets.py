@@ -7,20 +7,16 @@ from pathlib import Path
 
 
 def check_target(option: str, path: Path | None, *, endings: Sequence[str], inputs: Iterable[object]) -> None:
-    """Raises VideoMambaError if `path` has another ending, or is one of the `inputs` (names and paths; others are no files)."""
+    """Raises VideoMambaError if `path` has another ending, or is one of the `inputs`, also by a link.
+
+    `inputs` are names and paths; others are no files.
+    """
     from videomamba.schema import VideoMambaError
 
     if path is None:
         return
     if path.suffix.lower() not in endings:
         raise VideoMambaError(f"{option} {path}: end its name in {' or '.join(endings)}")
-    check_not_read(option, path, inputs)
-
-
-def check_not_read(option: str, path: Path, inputs: Iterable[object]) -> None:
-    """Raises VideoMambaError if `path` is one of the `inputs`, also by a link."""
-    from videomamba.schema import VideoMambaError
-
     for one in inputs:
         if isinstance(one, str | Path) and path.exists() and Path(one).exists() and path.samefile(one):
             raise VideoMambaError(f"{option} {path}: is read by this command and would be replaced; give another name")

@@ -76,14 +76,13 @@ def choose_videos(opened: Pretrained, data: DataSettings, split: Measured) -> tu
     alone = "test" not in own and "val" not in own
     chosen: Selection = ("all" if alone else "test") if split == "auto" else split
     # A video that cannot be read is a miss, and a class without videos is no fault here.
+    lenient = data.model_copy(update={"on_error": "skip"})
     try:
-        video_set = read_dataset(data.model_copy(update={"on_error": "skip"}), chosen, labels=opened.labels or None)
+        video_set = read_dataset(lenient, chosen, labels=opened.labels or None)
     except VideoMambaError as error:
         if not opened.labels:
             raise
-        read_dataset(
-            data.model_copy(update={"on_error": "skip"}), chosen
-        )  # a fault of the data set itself is reported as one
+        read_dataset(lenient, chosen)  # a fault of the data set itself is reported as one
         known_classes = f"{opened.path} knows {counted(len(opened.labels), 'class', 'classes')}"
         raise VideoMambaError(f"{known_classes}, others than the data set has; fine-tune it ({error})") from error
     if not video_set.records:

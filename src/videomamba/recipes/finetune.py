@@ -12,7 +12,6 @@ import torch
 
 from videomamba.data.loading.order import steps_per_epoch
 from videomamba.data.sets.annotations import read_dataset
-from videomamba.data.sets.durations import usual_clip_seconds
 from videomamba.data.settings import Augmentation, DataSettings
 from videomamba.evaluation.results import RegressionResult, describe_protocol
 from videomamba.files import write_atomically
@@ -158,10 +157,9 @@ def plan(
         cached = {"cache": out / "cache", "cache_size": side, "cache_frames": 4 * opened.preprocess.num_frames}
         data = data.model_copy(update=cached)
     held_out = test_set.records == val_set.records  # without a test split of its own
-    covered = usual_clip_seconds(opened.preprocess, train_set.records)
     config = TrainConfig(
         model=_network(opened, name),
-        clip=opened.preprocess.model_copy(update={"clip_seconds": covered}),
+        clip=opened.preprocess.model_copy(update={"clip_seconds": None}),  # the training measures its own videos
         data=data,
         augment=Augmentation(
             repeats=REPEATS,

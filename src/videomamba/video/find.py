@@ -138,7 +138,3 @@ def _kind(entry: os.DirEntry[str]) -> Kind:
         return "broken link" if entry.is_symlink() and not Path(entry.path).exists() else "other"
     except OSError:  # a link to itself, or into a folder without permission
         return "broken link"
-
-
-def _suffix(path: Path) -> str:
-    return path.suffix.lower()

@@ -205,9 +205,14 @@ def _parts(packets: Sequence[PacketInfo], layout: Layout) -> Ints:
 
 def _settled(packets: int, number: Ints) -> Ints:
     """For each picture, the highest rank among the packets up to its own."""
+    return np.maximum.accumulate(_ranks(packets, number))[number]
+
+
+def _ranks(packets: int, number: Ints) -> Ints:
+    """The rank of the picture of each packet (P,); -1 for packets without one."""
     rank = np.full(packets, -1, dtype=np.int64)
     rank[number] = np.arange(len(number))
-    return np.maximum.accumulate(rank)[number]
+    return rank
 
 
 def _starts(packets: Sequence[PacketInfo], number: Ints) -> Ints:
@@ -216,8 +221,7 @@ def _starts(packets: Sequence[PacketInfo], number: Ints) -> Ints:
     The second condition is for the leading pictures of an open GOP (stored after the key frame, shown before it): they also
     need the GOP before. Key frames out of order in time are not used at all.
     """
-    rank = np.full(len(packets), -1, dtype=np.int64)
-    rank[number] = np.arange(len(number))
+    rank = _ranks(len(packets), number)
     keys = np.array([n for n, packet in enumerate(packets) if packet.key and rank[n] >= 0], dtype=np.int64)
     ranks = rank[keys]
     if len(keys) == 0 or (np.diff(ranks) <= 0).any():

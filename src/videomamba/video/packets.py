@@ -84,7 +84,7 @@ class PacketSource:
         """The number of decoding threads."""
         return self.stream.codec_context.thread_count
 
-    def reopen(self, *, threads: int) -> None:
+    def _reopen(self, threads: int) -> None:
         """Back to the first packet, with a fresh decoder."""
         container, stream = _open(self.path, threads)
         self.container.close()
@@ -94,8 +94,8 @@ class PacketSource:
     def close(self) -> None:
         self.container.close()
 
-    def packets(self, start: int, *, fresh: bool = False) -> Packets:
-        """The packets from number `start` on; the decoder is reset.
+    def packets(self, start: int, *, threads: int | None = None, fresh: bool = False) -> Packets:
+        """The packets from number `start` on; the decoder is reset. It gets `threads`, by default as many as before.
 
         Their `pts` are their numbers, which the decoder copies to the pictures: so each picture tells its packet, whatever
         the times in the file are. Packets end early where they differ from `infos`: the file was changed.
@@ -104,12 +104,14 @@ class PacketSource:
         its first packet. To go back, it is opened again: a decoder that was used may keep something that a seek does not
         reset (tables, parameter sets).
         """
-        if fresh or start <= self._furthest:
-            self.reopen(threads=self.threads)
-        found = None if fresh or not self._seeks else self._seek(start)
+        threads = self.threads if threads is None else threads
+        fresh = fresh or not self._seeks
+        if fresh or threads != self.threads or start <= self._furthest:
+            self._reopen(threads)
+        found = None if fresh else self._seek(start)
         if found is None:
             if not fresh:
-                self.reopen(threads=self.threads)
+                self._reopen(threads)
             found = islice(self.container.demux(self.stream), start, None)
         return self._numbered(found, start)
 

@@ -204,7 +204,5 @@ class PyavVideo(Video):
 
     def _begin(self, threads: int, start: int, *, fresh: bool = False) -> Walk:
         self._walk = None
-        if threads != self._source.threads:
-            self._source.reopen(threads=threads)
-        packets = self._source.packets(start, fresh=fresh)
+        packets = self._source.packets(start, threads=threads, fresh=fresh)
         return Walk(self._source.stream, packets, self._table, start)
