@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -25,12 +26,26 @@ def another_thread() -> Iterator[None]:
     thread.join()
 
 
+def interrupt() -> None:
+    """Sends this process an interrupt, and returns when it has arrived, in whichever thread."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert select.select([reader], [], [], 60)[0], "no interrupt came"
+    finally:
+        signal.set_wakeup_fd(before)
+        os.close(reader)
+        os.close(writer)
+
+
 def test_it_comes_at_the_end_whatever_happens_inside() -> None:
     handler, mask = signal.getsignal(signal.SIGINT), signal.pthread_sigmask(signal.SIG_BLOCK, ())
     done = []
     for error in (None, ValueError):
         with pytest.raises(KeyboardInterrupt), interrupts_later():
-            os.kill(os.getpid(), signal.SIGINT)
+            interrupt()
             done.append(error)
             if error is not None:
                 raise error
@@ -46,8 +61,8 @@ def test_the_handler_of_a_program_is_called_once() -> None:
     before = signal.signal(signal.SIGINT, lambda *_: calls.append(threading.current_thread()))
     try:
         with interrupts_later():
-            os.kill(os.getpid(), signal.SIGINT)
-            os.kill(os.getpid(), signal.SIGINT)
+            interrupt()
+            interrupt()
             assert calls == []
         assert calls == [threading.main_thread()]
     finally:
