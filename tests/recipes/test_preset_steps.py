@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from videomamba.data.loading.dataset import Batch, EvaluationBatch
-from videomamba.recipes import classify, testing
+from videomamba.recipes import classify, testing, videos
 from videomamba.recipes.config import TrainConfig, check_config
 from videomamba.recipes.presets import preset
 from videomamba.schema import ClassLabel, Number, Preprocess, Symmetries, VideoRecord, VideoSet
@@ -117,8 +117,8 @@ def test_two_steps(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         changed.append({n for n, weight in self.masters.named_parameters() if not torch.equal(weight, before[n])})
         return results[-1]
 
-    monkeypatch.setattr(classify, "read_dataset", lambda *_: video_set)
-    monkeypatch.setattr(classify, "TrainLoader", Loader)
+    monkeypatch.setattr(videos, "read_dataset", lambda *_: video_set)
+    monkeypatch.setattr(videos, "TrainLoader", Loader)
     monkeypatch.setattr(testing, "EvaluationLoader", Loader)
     monkeypatch.setattr(Stepper, "step", watched)
     assert classify.train(config).progress.step == 2

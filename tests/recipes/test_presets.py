@@ -9,7 +9,8 @@ from videomamba.data.sets.formats.lvu import NUM_CLASSES
 from videomamba.models.registry import build_config
 from videomamba.models.videomamba import VideoMamba
 from videomamba.recipes.config import REGRESSION_TASKS, check_config
-from videomamba.recipes.presets import preset, preset_names, presets_table
+from videomamba.recipes.presets import CATALOGUES, preset, preset_names
+from videomamba.recipes.train_presets import TRAIN
 from videomamba.schema import VideoMambaError
 from videomamba.training.optim import make_optimizer, scaled_rates
 from videomamba.weights.released import entries
@@ -116,8 +117,13 @@ def num_classes(name: str) -> int:
 
 def test_the_presets_are_the_tables() -> None:
     lvu = {f"lvu-{task.replace('_', '-')}{end}" for task in LVU_CLASSES for end in ("", "-windows")}
-    assert set(preset_names()) == {row[0] for row in VIDEO + IMAGES} | lvu | {"synthetic-actions"}
-    assert [row["preset"] for row in presets_table()] == preset_names()
+    assert set(TRAIN.presets) == {row[0] for row in VIDEO + IMAGES} | lvu | {"synthetic-actions"}
+
+
+def test_every_preset_is_listed_by_one_command() -> None:
+    listed = [str(row["preset"]) for catalogue in CATALOGUES for row in catalogue.table()]
+    assert listed == preset_names() and len(set(listed)) == len(listed)
+    assert all(type(preset(name).config) is catalogue.kind for catalogue in CATALOGUES for name in catalogue.presets)
 
 
 @pytest.mark.parametrize("row", VIDEO, ids=lambda row: row[0])
@@ -269,10 +275,12 @@ def test_notes_tell_what_is_wrong_with_the_original() -> None:
     ("wrong", "advice"),
     [
         ("k400-tiny-f61", "did you mean 'k400-tiny-f64'?"),
-        ("zzz", "`videomamba train --presets` lists them"),
+        ("zzz", "`videomamba train --presets` list"),
     ],
 )
 def test_an_unknown_preset_names_the_nearest(wrong: str, advice: str) -> None:
-    with pytest.raises(VideoMambaError) as caught:
-        preset(wrong)
-    assert str(caught.value).startswith(f"preset {wrong}: unknown; ") and advice in str(caught.value)
+    for known in (preset, TRAIN.__getitem__):
+        with pytest.raises(VideoMambaError) as caught:
+            known(wrong)
+        text = str(caught.value)
+        assert text.startswith(f"preset {wrong}: unknown; ") and advice in text and "\n" not in text

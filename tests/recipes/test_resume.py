@@ -29,7 +29,7 @@ from tests.recipes.runs import (
     train_quietly,
     train_until_killed,
 )
-from videomamba.recipes import classify
+from videomamba.recipes import bundles
 from videomamba.recipes.classify import train
 from videomamba.training.checkpoint import checkpoints, load_checkpoint
 from videomamba.training.step import Stepper
@@ -59,8 +59,8 @@ INTERRUPTIONS = {
     "a step with steps before it": (Stepper, "step", 3, die),
     "a checkpoint not yet in its place": (Path, "replace", 6, die),
     "old checkpoints not yet removed": (Path, "unlink", 1, die),
-    "bundle not written": (classify, "_save", 1, die),
-    "last bundle not written": (classify, "_save", 2, die),
+    "bundle not written": (bundles, "save_bundle", 1, die),
+    "last bundle not written": (bundles, "save_bundle", 2, die),
 }
 
 

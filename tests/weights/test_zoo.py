@@ -288,7 +288,7 @@ class TestResolve:
 
     def test_offline_switch_asks_nobody(self, no_network: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-        monkeypatch.setattr(zoo, "_reachable", lambda url: pytest.fail(f"asked for {url}"))
+        monkeypatch.setattr(zoo, "reachable", lambda url: pytest.fail(f"asked for {url}"))
         with pytest.raises(WeightsError, match="cannot be reached"):
             resolve_weights("videomamba_tiny_k400_f8_224")
 
@@ -353,7 +353,7 @@ class TestHub:
     def test_fetches_once(self, hub: None, monkeypatch: pytest.MonkeyPatch) -> None:
         path = resolve_weights("videomamba_tiny_k400_f8_224")
         assert path.read_bytes() == b"fetched" and path.name == "videomamba_t16_k400_f8_res224.pth"
-        monkeypatch.setattr(zoo, "_reachable", lambda url: pytest.fail(f"asked for {url}"))
+        monkeypatch.setattr(zoo, "reachable", lambda url: pytest.fail(f"asked for {url}"))
         assert resolve_weights("videomamba_tiny_k400_f8_224") == path
 
     def test_a_file_that_the_hub_lacks(self, hub: None) -> None:

@@ -1,4 +1,4 @@
-"""Networks of Hugging Face transformers to compare with, random weights. The only file that needs the extra `peers`."""
+"""Networks of Hugging Face transformers to compare with, random weights. The extra `peers`."""
 
 from __future__ import annotations
 

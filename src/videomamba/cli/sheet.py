@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import arg
 
@@ -12,6 +12,13 @@ from videomamba.cli.output import progress
 from videomamba.data.settings import Augmentation
 from videomamba.schema import Preprocess
 
+if TYPE_CHECKING:
+    from videomamba.data.augment.sheet import Masks
+    from videomamba.data.clips.masks import Grid
+    from videomamba.recipes.config import TrainConfig
+
+_NO_MASK, _PATCH = "none", 16
+
 
 def sheet(
     files: Files,
@@ -19,10 +26,17 @@ def sheet(
     *,
     out: Annotated[Path, arg(metavar="FILE.png", help="the picture to write")] = Path("sheet.png"),
     like: Annotated[
-        str | None, arg(metavar="RUN", help="use the clip and augment settings of this preset or config.yaml")
+        str | None,
+        arg(metavar="RUN", help="use the clip and augment settings of this preset or config.yaml, and its patches"),
     ] = None,
     clip: Annotated[Preprocess, arg(help="frames, size, normalisation")] = Preprocess(),
     augment: Annotated[Augmentation, arg(help="how clips are augmented")] = Augmentation(),
+    mask: Annotated[
+        str,
+        arg(metavar="NAME", help="cover the patches masked by random, tube, clip-row, frame-row or attention; or none"),
+    ] = _NO_MASK,
+    ratio: Annotated[float, arg(help="share of the patches that is masked")] = 0.8,
+    patch: Annotated[int, arg(metavar="PIXELS", help="side of a patch of one frame, without --like")] = _PATCH,
     samples: Annotated[int, arg(help="clips of each video, a row each, with random changes of their own")] = 4,
     videos: Annotated[int, arg(help="the first videos that are used")] = 4,
     seed: Annotated[int, arg(help="seed of all random changes")] = 0,
@@ -41,19 +55,65 @@ def sheet(
     for option, value, least in (("--samples", samples, 1), ("--videos", videos, 1), ("--seed", seed, 0)):
         if value < least:
             raise VideoMambaError(f"{option} {value}: give at least {least}")
+    grid = None
     if like is not None:
-        if (clip, augment) != (Preprocess(), Augmentation()):
-            raise VideoMambaError("--like: takes clip and augment from a run; remove --like or those options")
+        if (clip, augment, patch) != (Preprocess(), Augmentation(), _PATCH):
+            raise VideoMambaError("--like: takes clip, augment and patch from a run; remove --like or those options")
         from videomamba.recipes.presets import preset_or_file
 
         config = preset_or_file(like)
         clip, augment = config.clip, config.augment
+        if mask != _NO_MASK:
+            grid = _grid_of_run(like, config)
+    elif mask != _NO_MASK:
+        grid = _grid(clip, patch)
+    masks = None if grid is None else _masks(mask, ratio, grid)
     found = [search_videos(given) for given in files]
     note_ignored([file for one in found for file in one.ignored])
     paths = [path for one in found for path in one.videos][:videos]
     reading = progress(paths, total=len(paths), what="reading")
-    write_png(out, training_sheet(reading, clip, augment, samples=samples, draws=Draws(seed).sheet))
+    draws = Draws(seed).sheet
+    write_png(out, training_sheet(reading, clip, augment, samples=samples, draws=draws, masks=masks, grid=grid))
     for i, path in enumerate(paths):
         print(f"rows {i * samples + 1} to {(i + 1) * samples}: {path}")
     print(out)
     return 0
+
+
+def _grid(clip: Preprocess, patch: int) -> Grid:
+    from videomamba.schema import VideoMambaError
+
+    height, width = clip.image_size
+    if patch < 1 or height % patch or width % patch:
+        raise VideoMambaError(
+            f"--patch {patch}: does not divide pictures of {height}x{width}; give a divisor of both sides"
+        )
+    return clip.num_frames, height // patch, width // patch
+
+
+def _grid_of_run(like: str, config: TrainConfig) -> Grid:
+    from videomamba.models.registry import build_config
+    from videomamba.schema import VideoMambaError
+
+    try:
+        return build_config(config.model.name, config.network()).grid
+    except ValueError as error:
+        raise VideoMambaError(f"{like}: {error}") from None
+
+
+def _masks(mask: str, ratio: float, grid: Grid) -> Masks:
+    """What `training_sheet` covers. Raises VideoMambaError for an unknown mask and an impossible ratio."""
+    from videomamba.data.clips.masks import visible_count, visible_patches
+    from videomamba.data.settings import mask_name
+    from videomamba.schema import VideoMambaError
+
+    try:
+        name = mask_name(mask)
+        visible_count(name, grid, ratio)
+    except VideoMambaError as error:
+        raise VideoMambaError(
+            f"--{error}".replace("--mask.ratio: ", "--ratio: ").replace("mask.name", "--mask")
+        ) from None
+    if name == "attention":
+        raise VideoMambaError("--mask attention: follows the attention of a teacher; give one with --teacher")
+    return lambda _, generator: visible_patches(name, grid, ratio, generator)

@@ -1,13 +1,13 @@
-"""The settings of data: the place and format of a data set, the augmentation of clips, the loading."""
+"""The settings of data: the place and format of a data set, the augmentation of clips, masks, the loading."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, get_args
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
-from videomamba.schema import Settings
+from videomamba.schema import Settings, Symmetries, VideoMambaError, nearest_name
 
 Format = Literal[
     "auto", "folder", "list", "kinetics", "ssv2", "ssv2_frames", "breakfast", "coin", "lvu", "imagenet", "synthetic"
@@ -15,6 +15,32 @@ Format = Literal[
 LvuTask = Literal[
     "relationship", "way_speaking", "scene", "director", "genre", "writer", "year", "like_ratio", "view_count"
 ]
+
+MaskName = Literal["random", "tube", "clip-row", "frame-row", "attention"]
+
+_MASK_ALIASES: dict[str, MaskName] = {"random-row": "clip-row", "tube-row": "frame-row"}
+"""The names of the original, whose "tube_row" draws other rows at each time step."""
+
+
+def mask_name(text: str) -> MaskName:
+    """The mask called `text`: a name of the paper or of the original's options, with "-" or "_".
+
+    Raises VideoMambaError naming the nearest one.
+    """
+    written = text.strip().lower().replace("_", "-")
+    names: tuple[MaskName, ...] = get_args(MaskName)
+    found = next((name for name in names if name == _MASK_ALIASES.get(written, written)), None)
+    if found is None:
+        advice = nearest_name(written, (*names, *_MASK_ALIASES), otherwise=f"choose one of {', '.join(names)}")
+        raise VideoMambaError(f"mask {text!r}: unknown; {advice}")
+    return found
+
+
+def _named(value: object) -> object:
+    try:
+        return mask_name(value) if isinstance(value, str) else value
+    except VideoMambaError as error:
+        raise ValueError(str(error).partition("; ")[2]) from None
 
 
 class DataSettings(Settings):
@@ -54,8 +80,13 @@ class Augmentation(Settings):
     sample_repeats: int = Field(default=1, ge=1, description="repeats each sample; the epoch length is unchanged")
     auto_augment: str = Field(default="", description="rand-m7-n4-mstd0.5-inc1 or similar, v0 (AutoAugment), or empty")
     before_crop: bool = Field(default=True, description="auto_augment before the crop, as in the original; off: faster")
-    crop: Literal["area", "shift"] = Field(
-        default="area", description="area: random resized crop; shift: the crop of testing at a random position"
+    frames: Literal["random", "middle"] = Field(
+        default="random", description="random: other frames of the video in each epoch; middle: those of the test clip"
+    )
+    crop: Literal["area", "shift", "multiscale", "centre"] = Field(
+        default="area",
+        description="area: random resized crop; shift: the crop of testing at a random position; multiscale: one of 10 sizes "
+        "at one of 13 places, as in masked pretraining; centre: the crop of testing",
     )
     crop_area: tuple[float, float] = Field(default=(0.08, 1.0), description="uniform range of the share of the picture")
     crop_aspect: tuple[float, float] = Field(default=(0.75, 4 / 3), description="log-uniform range of width / height")
@@ -80,3 +111,27 @@ class Augmentation(Settings):
         if epoch >= self.symmetries_from:
             return self
         return self.model_copy(update={"flip": "off", "flip_vertical": False, "reverse": False})
+
+    def fixed(self, symmetries: Symmetries) -> bool:
+        """Whether a clip of a video with these `symmetries` is the same in every epoch, because no random choice is left.
+
+        Then all `repeats` of a video are one clip, and what a frozen network computes from it can be kept.
+        """
+        turned = self.flip == "on" or (self.flip == "auto" and symmetries.mirror is not None)
+        changed = self.auto_augment or self.flip_vertical or self.reverse or self.color_jitter or self.erase
+        mixed = (self.mixup or self.cutmix) and self.mix_probability
+        return (self.frames, self.crop) == ("middle", "centre") and not (turned or changed or mixed)
+
+
+class MaskSettings(Settings):
+    """Which patches masked pretraining hides from the network. The class token is always visible.
+
+    Source: arXiv 2403.06977, section 3.3; defaults are those of its runs.
+    """
+
+    name: Annotated[MaskName, BeforeValidator(_named)] = Field(
+        default="attention",
+        description="random: patches of the clip; tube: the same places in all frames; clip-row: rows of the clip; frame-row: "
+        "rows of each frame; attention: in each frame, seldom those with much attention of the teacher",
+    )
+    ratio: float = Field(default=0.8, ge=0, lt=1, description="share of the patches that is hidden")

@@ -99,6 +99,37 @@ class BiMamba(PreparingModule[tuple[Tensor, Tensor]]):
             merge=self.merge,
         )
 
+    def class_attention(self, tokens: Tensor) -> Tensor:
+        """(b, l, d), normalised, in scan order and without padding -> (b, l) fp32: how much the first token reads of each.
+
+        The backward scan is a product of a matrix (l, l) for each channel with its inputs u, as attention is ("The Hidden
+        Attention of Mamba", arXiv 2403.01590). Row 0 of the matrix has d y[0] / d u[j] with delta, B and C held fixed,
+
+            C_0 exp((delta_0 + ... + delta_{j-1}) A) phi(delta_j, A) B_j,
+
+        which is the backward pass of a scan whose gradient is 1 at token 0 and 0 elsewhere. Returned is the mean of the
+        absolute values over channels. The gate, which is the same for a whole row, and D are not part of it; neither is the
+        forward scan, in which token 0 reads only itself. u_j has been through the convolution, so it contains token j and the
+        K - 1 that follow. No gradient. An empty batch has a result without rows.
+        """
+        if not tokens.shape[0]:
+            return tokens.new_zeros(tokens.shape[:2], dtype=torch.float32)
+        with torch.no_grad():
+            x, _ = self.in_proj(tokens.to(self.in_proj.weight.dtype)).chunk(2, dim=-1)
+            found = self._scan_inputs(x, self.conv1d_b, self.x_proj_b, self.dt_proj_b, lengths=None, reverse=True)
+            u, delta, B, C = (part.float() for part in found)
+            _, A = self.decay_rates()
+            bias = self.dt_proj_b.bias.detach()
+        with torch.enable_grad():
+            u.requires_grad_()
+            inputs = u, delta, A, B, C, None, None, bias
+            y = ops.selective_scan(*inputs, reverse=True, discretization=self.discretization)
+        assert isinstance(y, Tensor)
+        first = torch.zeros_like(y)
+        first[:, 0] = 1
+        (row,) = torch.autograd.grad(y, u, first)
+        return row.abs().mean(dim=-1)
+
     def _direction(
         self,
         x: Tensor,
@@ -113,10 +144,24 @@ class BiMamba(PreparingModule[tuple[Tensor, Tensor]]):
         reverse: bool,
     ) -> Tensor:
         """One scan: x, z (b, l, e) -> gated (b, l, e)."""
-        u = ops.causal_conv1d(x, conv.weight.squeeze(1), conv.bias, reverse=reverse, lengths=lengths)
-        dt, B, C = x_proj(u).split([self.dt_rank, self.d_state, self.d_state], dim=-1)
-        delta = F.linear(dt, dt_proj.weight)  # the bias enters inside the scan, in fp32
-        inputs = u.to(delta.dtype), delta, A, B, C, D, z, dt_proj.bias
+        u, delta, B, C = self._scan_inputs(x, conv, x_proj, dt_proj, lengths=lengths, reverse=reverse)
+        inputs = u, delta, A, B, C, D, z, dt_proj.bias
         out = ops.selective_scan(*inputs, reverse=reverse, discretization=self.discretization, lengths=lengths)
         assert isinstance(out, Tensor)
         return out
+
+    def _scan_inputs(
+        self,
+        x: Tensor,
+        conv: nn.Conv1d,
+        x_proj: nn.Linear,
+        dt_proj: nn.Linear,
+        *,
+        lengths: Tensor | None,
+        reverse: bool,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """x (b, l, e) -> u, delta (b, l, e), B, C (b, l, n)."""
+        u = ops.causal_conv1d(x, conv.weight.squeeze(1), conv.bias, reverse=reverse, lengths=lengths)
+        dt, B, C = x_proj(u).split([self.dt_rank, self.d_state, self.d_state], dim=-1)
+        delta = F.linear(dt, dt_proj.weight)  # the bias enters inside the scan, in fp32
+        return u.to(delta.dtype), delta, B, C

@@ -1,4 +1,4 @@
-"""The settings of a supervised run as one record. --print-config prints all that a YAML file may have."""
+"""The settings of a run as one record, a class for each recipe. --print-config prints all that a YAML file may have."""
 
 from __future__ import annotations
 
@@ -68,17 +68,8 @@ class Evaluation(Settings):
     weights: Literal["best", "last"] = Field(default="best", description="which of the run's weights are evaluated")
 
 
-class Published(Settings):
-    """The top-1 in percent that the paper's authors report for a preset; None where no number was verified."""
-
-    top1: float | None = None
-    protocol: str = ""
-    source: str = ""
-    notes: tuple[str, ...] = ()
-
-
-class TrainConfig(Settings):
-    """One supervised run. The classes come from the data."""
+class RecipeConfig(Settings):
+    """What the runs of all recipes have: a network, clips, videos, steps, a folder."""
 
     preset: str | None = Field(default=None, description="the published run whose settings are the defaults")
     model: ModelSettings = ModelSettings()
@@ -86,7 +77,6 @@ class TrainConfig(Settings):
     data: DataSettings = DataSettings()
     augment: Augmentation = Augmentation()
     optim: Optimisation = Optimisation()
-    eval: Evaluation = Evaluation()
     run: Run = Run()
 
     def network(self) -> dict[str, object]:
@@ -95,24 +85,23 @@ class TrainConfig(Settings):
         return {**chosen, "num_frames": self.clip.num_frames, "image_size": self.clip.image_size}
 
 
+class TrainConfig(RecipeConfig):
+    """One supervised run. The classes come from the data."""
+
+    eval: Evaluation = Evaluation()
+
+
 def check_config(config: TrainConfig) -> None:
-    """Raises VideoMambaError, naming the key, where the sections do not fit together.
+    """Raises VideoMambaError, naming the key, where the sections of a supervised run do not fit together.
 
     It reads no file; faults that depend on the data set are found when that is read.
     """
-    try:
-        build_config(config.model.name, config.network())
-    except ValueError as error:
-        where = "model and clip" if config.model.name in (None, *ARCHITECTURES) else "model.name"
-        raise VideoMambaError(f"{where}: {error}") from None
+    check_recipe(config)
     try:
         Views.parse(config.eval.views)
     except VideoMambaError as error:
         raise VideoMambaError(f"eval.views: {error}") from None
-
-    data, augment, optim, micro_batch = config.data, config.augment, config.optim, config.run.micro_batch
-    if data.root is None and data.train is None:
-        raise VideoMambaError("data.root: missing; give the folder of the data set, as in --data.root FOLDER")
+    data, augment = config.data, config.augment
     if (data.format == "lvu") != (data.task is not None):
         raise VideoMambaError(
             f"data.task: {data.task or 'missing'}, with data.format {data.format}; only format lvu has tasks, and it needs one"
@@ -121,6 +110,18 @@ def check_config(config: TrainConfig) -> None:
         for key in ("mixup", "cutmix", "label_smoothing"):
             if getattr(augment, key) > 0:
                 raise VideoMambaError(f"augment.{key}: needs classes, and {data.task} is a number; set it to 0")
+
+
+def check_recipe(config: RecipeConfig) -> None:
+    """Raises VideoMambaError, naming the key, where the sections that every recipe has do not fit together."""
+    try:
+        build_config(config.model.name, config.network())
+    except ValueError as error:
+        where = "model and clip" if config.model.name in (None, *ARCHITECTURES) else "model.name"
+        raise VideoMambaError(f"{where}: {error}") from None
+    optim, micro_batch = config.optim, config.run.micro_batch
+    if config.data.root is None and config.data.train is None:
+        raise VideoMambaError("data.root: missing; give the folder of the data set, as in --data.root FOLDER")
     if optim.warmup_epochs >= optim.epochs:
         raise VideoMambaError(
             f"optim.warmup_epochs: {optim.warmup_epochs:g} is not below epochs {optim.epochs}; lower it"

@@ -121,6 +121,19 @@ def _misfit(given: Given, annotation: object, error: ErrorDetails, *, usual: obj
 
 def read_yaml(path: Path, kind: type[Settings]) -> dict[str, Given]:
     """The settings of a YAML file by dotted name, as strings. Raises VideoMambaError with file and key."""
+    found: dict[str, Given] = {}
+    _flatten(_tree(path), "", path, fields(kind), found)
+    return found
+
+
+def read_names(path: Path) -> tuple[set[str], str | None]:
+    """The sections of a YAML file, and the preset that it names. Raises VideoMambaError as `read_yaml` does."""
+    tree = _tree(path)
+    named = tree.get("preset")
+    return {str(key).partition(".")[0] for key in tree}, named if isinstance(named, str) else None
+
+
+def _tree(path: Path) -> dict[object, object]:
     try:
         tree = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except OSError as error:
@@ -136,9 +149,7 @@ def read_yaml(path: Path, kind: type[Settings]) -> dict[str, Given]:
         return {}
     if not isinstance(tree, dict):
         raise VideoMambaError(f"{path}: must have sections with settings, as --print-config prints them")
-    found: dict[str, Given] = {}
-    _flatten(tree, "", path, fields(kind), found)
-    return found
+    return tree
 
 
 def fields(kind: type[Settings], prefix: str = "") -> dict[str, Any]:

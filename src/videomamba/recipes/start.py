@@ -13,7 +13,7 @@ from videomamba.data.sets.formats.classes import numbered_class
 from videomamba.memory import return_large_blocks
 from videomamba.models.registry import build_config
 from videomamba.models.videomamba import VideoMamba
-from videomamba.recipes.config import TrainConfig
+from videomamba.recipes.config import RecipeConfig
 from videomamba.recipes.load import to_yaml
 from videomamba.schema import Settings, VideoMambaError, VideoSet, WeightsError, counted, one_form
 from videomamba.training.checkpoint import RunState
@@ -24,7 +24,7 @@ from videomamba.weights.report import LoadReport
 from videomamba.weights.zoo import resolve_weights
 
 
-def build_model(config: TrainConfig, video_set: VideoSet, *, fresh: bool) -> tuple[VideoMamba, LoadReport | None]:
+def build_model(config: RecipeConfig, video_set: VideoSet, *, fresh: bool) -> tuple[VideoMamba, LoadReport | None]:
     """The network for the classes of `video_set` (one output for regression), and the report of its loaded weights.
 
     Without `fresh` the weights are undefined, for a checkpoint to replace. Raises WeightsError when they are missing or unfit.

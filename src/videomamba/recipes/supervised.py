@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 from videomamba.data.sets.annotations import same_videos
 from videomamba.recipes.classify import train
@@ -15,12 +16,21 @@ from videomamba.recipes.presets import preset
 from videomamba.recipes.testing import Result
 from videomamba.synthetic.splits import write_splits
 from videomamba.training.checkpoint import Progress
+from videomamba.training.run import Trained
 
 NAMED = 20
 """The most skipped or missed videos that are named."""
 
 Counter = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
 """`with counter("evaluating") as tick` shows the progress of a stage of that name; call tick(done, total)."""
+
+Config = TypeVar("Config", bound=TrainConfig, contravariant=True)
+
+
+class Training(Protocol[Config]):
+    """A supervised recipe: makes the run of a config, or the rest of it."""
+
+    def __call__(self, config: Config, /, *, fresh: bool, notify: Callable[[str], object]) -> Trained: ...
 
 
 @dataclass(frozen=True)
@@ -37,17 +47,18 @@ def silent(_: str) -> None:
 
 
 def train_and_evaluate(
-    config: TrainConfig,
+    config: Config,
+    training: Training[Config] = train,
     *,
     fresh: bool = False,
     notify: Callable[[str], None] = silent,
     counter: Counter | None = None,
 ) -> Measured:
-    """Trains, then evaluates by the protocol of the settings; an interrupted run in config.run.out is resumed.
+    """Trains by a supervised recipe, then evaluates by the protocol of the settings; an interrupted run is resumed.
 
-    `fresh` replaces the run in that folder. `notify` gets remarks on the run, a line each, also on videos that training
-    skipped or the evaluation missed; `counter` shows the progress of everything except training. The data of the
-    preset "synthetic-actions" are written first. Raises VideoMambaError as `classify.train` does.
+    `training` is the recipe. `fresh` replaces the run in config.run.out. `notify` gets remarks on the run, a line each, also
+    on videos that training skipped or the evaluation missed; `counter` shows the progress of everything except training. The
+    data of the preset "synthetic-actions" are written first. Raises VideoMambaError as the recipe does.
     """
     check_config(config)
     counter = counter or _uncounted
@@ -57,7 +68,7 @@ def train_and_evaluate(
     if config.preset == "synthetic-actions" and config.data.root is not None:
         with counter("rendering") as tick:
             write_splits(config.data.root, progress=tick)
-    trained = train(config, fresh=fresh, notify=notify)
+    trained = training(config, fresh=fresh, notify=notify)
     _name(trained.progress.failed_videos.items(), "skipped", notify)
     weights = trained.best if config.eval.weights == "best" else trained.last
     with counter("evaluating") as tick:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Iterator
-from typing import Self, TypeVar
+from typing import Literal, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -13,6 +14,8 @@ from videomamba.data.settings import DataSettings
 from videomamba.evaluation.metrics import classification_report, regression_report
 from videomamba.evaluation.results import ClassificationResult, RegressionResult, describe_protocol
 from videomamba.evaluation.scoring import Scores, score_records
+from videomamba.models.precision import cast_products
+from videomamba.models.videomamba import VideoMamba
 from videomamba.schema import Preprocess, VideoSet, Views
 from videomamba.training.distributed import Processes
 
@@ -76,8 +79,23 @@ def _counted(items: Iterable[Item], total: int, progress: Progress | None) -> It
             progress(done, total)
 
 
+def in_precision(network: VideoMamba, precision: Literal["fp32", "bf16"], device: torch.device) -> VideoMamba:
+    """A copy on `device` in the precision of a run."""
+    network = copy.deepcopy(network).to(device)
+    if precision == "bf16":
+        cast_products(network, torch.bfloat16)
+    return network
+
+
 def quality(result: Result) -> float:
     """The figure that chooses the best weights: top-1, or the negative mean squared error."""
     if isinstance(result, ClassificationResult):
         return result.top1
     return -torch.inf if result.mse is None else -result.mse
+
+
+def numbers(result: Result) -> dict[str, float | None]:
+    """What the record of an epoch says of its validation."""
+    if isinstance(result, ClassificationResult):
+        return {"val_top1": result.top1, "val_top5": result.top5, "val_mean_class_accuracy": result.mean_class_accuracy}
+    return {"val_mse": result.mse}

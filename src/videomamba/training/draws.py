@@ -7,7 +7,7 @@ draw. So a resumed run draws the same as an uninterrupted one, with any number o
 |---|---|---|
 | starting weights | seed | the recipe, before it builds the network |
 | order of an epoch | seed, epoch, 0 | data/loading/order.py |
-| frames and augmentation of a sample | seed, epoch, position in the epoch + 1 | data/loading/dataset.py |
+| frames, augmentation and masks of a sample | seed, epoch, position in the epoch + 1 | data/loading/dataset.py |
 | mixup and cutmix of a step | seed, step, 0, 1 | the recipe; the same on all processes and micro-batches |
 | dropout and drop path of a step | seed, step, rank, 2 | training/run.py |
 | rows of a contact sheet | seed, video, row | cli/sheet.py |

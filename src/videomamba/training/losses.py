@@ -19,6 +19,11 @@ def regression_loss(outputs: Tensor, targets: Tensor) -> Tensor:
     return (outputs.float().squeeze(1) - targets.float()).square()
 
 
+def supervised_loss(outputs: Tensor, targets: Tensor) -> Tensor:
+    """The loss (n,) of outputs (n, classes) with soft targets (n, classes), or (n, 1) with numbers (n,); n may be 0."""
+    return regression_loss(outputs, targets) if targets.ndim == 1 else classification_loss(outputs, targets)
+
+
 def _check(condition: bool, message: str, outputs: Tensor, targets: Tensor) -> None:
     # Otherwise (n, 1) against (n,) would broadcast to (n, n) and train on nonsense.
     if not condition:

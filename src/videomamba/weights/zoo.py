@@ -91,7 +91,7 @@ def resolve_weights(name_or_path: str | Path) -> Path:
     A released file is searched in the folder that VIDEOMAMBA_WEIGHTS names and in the hub's cache, else downloaded. Without
     a connection it stops after a few seconds. Raises WeightsError that says which file to put where.
     """
-    path, is_file = _look(name_or_path)
+    path, is_file = look(name_or_path)
     if is_file:
         return path
     if path.is_dir() and str(name_or_path) not in _entries():
@@ -113,7 +113,7 @@ def find_weights(name: str) -> Path | None:
     entry = zoo_entry(name)
     folder = os.environ.get(FOLDER_VARIABLE)
     if folder:
-        found, is_file = _look(Path(folder) / entry.file)
+        found, is_file = look(Path(folder) / entry.file)
         if is_file:
             return found
     if entry.packaged:
@@ -125,7 +125,7 @@ def find_weights(name: str) -> Path | None:
     return Path(cached) if isinstance(cached, str) else None
 
 
-def _look(path: str | Path) -> tuple[Path, bool]:
+def look(path: str | Path) -> tuple[Path, bool]:
     """`path` with ~ expanded, and whether that is a file. Raises WeightsError where the system does not allow the check."""
     try:
         expanded = Path(path).expanduser()
@@ -146,7 +146,7 @@ def _from_hub(entry: ZooEntry) -> Path:
         f"download {entry.file} from {REPO} on the Hugging Face Hub "
         f"and put it in a folder that the environment variable {FOLDER_VARIABLE} names"
     )
-    if constants.HF_HUB_OFFLINE or not _reachable(hf_hub_url(REPO, entry.file)):
+    if constants.HF_HUB_OFFLINE or not reachable(hf_hub_url(REPO, entry.file)):
         raise WeightsError(f"{entry.name}: not on this machine and the hub cannot be reached; {advice}")
     try:
         return Path(hf_hub_download(REPO, entry.file, etag_timeout=CONNECT_SECONDS))
@@ -155,7 +155,7 @@ def _from_hub(entry: ZooEntry) -> Path:
         raise WeightsError(f"{entry.name}: could not be downloaded ({reason}); {advice}") from None
 
 
-def _reachable(url: str) -> bool:
+def reachable(url: str) -> bool:
     """Whether anything answers at `url`; a single request, because the hub's client would try for half a minute."""
     try:
         with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=CONNECT_SECONDS):

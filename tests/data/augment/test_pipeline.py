@@ -9,7 +9,10 @@ import pytest
 import torch
 
 from videomamba.cli.sheet import sheet
-from videomamba.data.augment.pipeline import augment_clip, check_augmentation, color_jitter
+from videomamba.data.augment.pipeline import augment_clip, check_augmentation, choose_frames, color_jitter
+from videomamba.data.augment.sheet import covered, training_sheet
+from videomamba.data.clips.masks import visible_patches
+from videomamba.data.clips.sampling import evaluation_clips, train_clip
 from videomamba.data.clips.transforms import to_clip
 from videomamba.data.settings import Augmentation
 from videomamba.schema import (
@@ -25,6 +28,7 @@ from videomamba.schema import (
     VideoSet,
 )
 from videomamba.synthetic.dataset import render_clip
+from videomamba.training.draws import Draws
 from videomamba.video.encode import write_video
 from videomamba.video.open import open_video
 
@@ -141,6 +145,16 @@ def test_erasing_as_often_as_asked() -> None:
     assert 0.18 < sum(erased) / 400 < 0.32
 
 
+@pytest.mark.parametrize("sampling", ["uniform", "tsn", "dense"])
+def test_frames_are_random_or_those_of_the_test_clip(sampling: str) -> None:
+    preprocess = Preprocess.model_validate({"sampling": sampling, "num_frames": 4})
+    for length in (1, 3, 50):
+        generator, same = np.random.default_rng(0), np.random.default_rng(0)
+        chosen = choose_frames(length, preprocess, Augmentation(frames="middle"), generator)
+        assert chosen == evaluation_clips(preprocess, length)[0]
+        assert choose_frames(length, preprocess, Augmentation(), generator) == train_clip(preprocess, length, same)
+
+
 def test_no_frames() -> None:
     with pytest.raises(ValueError, match="no frames"):
         changed(make(t=4).part(0, 0), STILL)
@@ -190,6 +204,11 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
+def in_patches(picture: torch.Tensor) -> torch.Tensor:
+    """(2 x 32, 4 x 48, 3), two clips of four pictures -> clips, pictures, rows and columns of patches, their pixels."""
+    return picture.view(2, 4, 8, 4, 6, 8, 3).permute(0, 3, 1, 4, 2, 5, 6)
+
+
 class TestSheet:
     def test_rows_and_columns(self, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         out, clip = tmp_path / "sheet.png", Preprocess(num_frames=5, image_size=(32, 48))
@@ -205,6 +224,90 @@ class TestSheet:
             f"rows 4 to 6: {folder / '1.mp4'}",
             str(out),
         ]
+
+    @pytest.mark.parametrize("mask", ["random", "tube", "clip-row", "tube_row"])
+    def test_masked_patches_are_covered(self, folder: Path, tmp_path: Path, mask: str) -> None:
+        """They are nearly grey, the others as without a mask; each mask has its form."""
+        out, clip = tmp_path / "sheet.png", Preprocess(num_frames=4, image_size=(32, 48))
+        shown = []
+        for more in ({}, {"mask": mask, "ratio": 0.5, "patch": 8}):
+            sheet((str(folder),), out=out, clip=clip, samples=2, videos=1, **more)  # type: ignore[arg-type]
+            with open_video(out) as picture:
+                shown.append(picture.frames([0]).data[0].float())
+        plain, masked = map(in_patches, shown)
+        visible = (plain == masked).flatten(4).all(4)
+        assert visible.sum() == 2 * 4 * 12
+        hidden = masked[~visible]
+        assert ((hidden - 128).abs() <= 0.15 * 128 + 1).all()
+        if mask == "tube":
+            assert (visible == visible[:, :1]).all()
+        if mask == "tube_row":
+            assert (visible.all(3).sum(2) == 2).all()
+        if mask == "clip-row":
+            assert (visible.all(3).sum((1, 2)) == 8).all()
+        assert not torch.equal(visible[0], visible[1])
+
+    def test_any_source_of_masks(self, folder: Path) -> None:
+        """A mask may depend on the clip, and its generator is that of the row."""
+        clip, clips = Preprocess(num_frames=4, image_size=(32, 48)), []
+
+        def masks(seen: Clip, generator: np.random.Generator) -> np.ndarray:
+            clips.append(seen)
+            return visible_patches("random", (2, 4, 6), 0.5, generator)
+
+        paths = sorted(folder.iterdir())[:1]
+        arguments = {"samples": 1, "draws": Draws(0).sheet}
+        covering = training_sheet(paths, clip, STILL, masks=masks, grid=(2, 4, 6), **arguments)  # type: ignore[arg-type]
+        plain = training_sheet(paths, clip, STILL, **arguments)  # type: ignore[arg-type]
+        assert clips[0].data.shape == (3, 4, 32, 48)
+        same = (plain == covering).all(2).view(32, 4, 48)
+        assert torch.equal(same[:, 0], same[:, 1]) and torch.equal(same[:, 2], same[:, 3])
+        assert not torch.equal(same[:, 1], same[:, 2])
+        with pytest.raises(ValueError, match="need the grid"):
+            training_sheet(paths, clip, STILL, masks=masks, **arguments)  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match="4x32x48 has no grid of 3x4x6"):
+            covered(clips[0], np.array([0]), (3, 4, 6), clip)
+
+    def test_the_patches_of_a_run(self, folder: Path, tmp_path: Path) -> None:
+        out, run = tmp_path / "sheet.png", tmp_path / "config.yaml"
+        run.write_text(
+            "model: {tubelet_size: 2}\nclip: {num_frames: 4, image_size: [32, 48]}\naugment: {crop: centre, flip: 'off'}\n"
+        )
+        shown = []
+        for mask in ("none", "random"):
+            sheet((str(folder),), out=out, like=str(run), mask=mask, ratio=0.5, samples=1, videos=1)
+            with open_video(out) as picture:
+                shown.append(picture.frames([0]).data[0])
+        same = (shown[0] == shown[1]).all(2).view(2, 16, 2, 2, 3, 16).permute(0, 2, 4, 1, 3, 5).flatten(3).all(3)
+        assert same.sum() == 6
+
+    @pytest.mark.parametrize(
+        ("more", "message"),
+        [
+            ({"mask": "tubes"}, r"^--mask 'tubes': unknown; did you mean 'tube'\?$"),
+            ({"mask": "tube", "ratio": 1.0}, "^--ratio: 1 leaves no visible patch; give at least 0 and less than 1$"),
+            ({"mask": "clip-row", "ratio": 0.1}, "^--ratio: 0.1 of 2 rows masks nothing; give 0 or at least 0.5$"),
+            (
+                {"mask": "tube", "patch": 15},
+                "^--patch 15: does not divide pictures of 32x32; give a divisor of both sides$",
+            ),
+            ({"mask": "tube", "patch": 0}, "^--patch 0: does not divide"),
+            ({"mask": "attention"}, "^--mask attention: follows the attention of a teacher; give one with --teacher$"),
+        ],
+    )
+    def test_masks_that_cannot_be(self, folder: Path, more: dict[str, object], message: str) -> None:
+        with pytest.raises(VideoMambaError, match=message):
+            sheet((str(folder),), clip=SMALL, **more)  # type: ignore[arg-type]
+
+    def test_a_run_has_its_patches(self, folder: Path, tmp_path: Path) -> None:
+        run = tmp_path / "config.yaml"
+        run.write_text("clip: {image_size: [30, 30]}\n")
+        with pytest.raises(
+            VideoMambaError, match=r"config.yaml: .*image_size 30x30 must be a multiple of patch_size 16"
+        ):
+            sheet((str(folder),), like=str(run), mask="tube")
+        with pytest.raises(VideoMambaError, match="--like: takes clip, augment and patch from a run"):
+            sheet((str(folder),), like=str(run), patch=8)
 
     def test_mistakes(self, folder: Path, tmp_path: Path) -> None:
         with pytest.raises(VideoMambaError, match="no file given"):

@@ -11,19 +11,37 @@ from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from tests.video.clips import Recipe, draw, encode
+from videomamba.data.augment.pipeline import augment_clip, choose_frames
+from videomamba.data.clips.masks import attention_draws, visible_patches
 from videomamba.data.loading.dataset import Batch
 from videomamba.data.loading.loader import EvaluationLoader, TrainLoader
-from videomamba.data.settings import Augmentation, DataSettings
-from videomamba.schema import ClassLabel, Preprocess, VideoError, VideoMambaError, VideoRecord, VideoSet, Views
+from videomamba.data.loading.record_video import open_record
+from videomamba.data.sets.annotations import read_dataset
+from videomamba.data.settings import Augmentation, DataSettings, MaskSettings
+from videomamba.schema import (
+    ClassLabel,
+    Preprocess,
+    Symmetries,
+    VideoError,
+    VideoMambaError,
+    VideoRecord,
+    VideoSet,
+    Views,
+)
 from videomamba.training.draws import Draws
 
 PREPROCESS = Preprocess(num_frames=2, image_size=(32, 32))
 NUM_VIDEOS = 11
 BROKEN = 3
+GRID = (2, 4, 4)
+TUBE, ATTENTION = ({"mask": MaskSettings(name=name, ratio=0.75), "grid": GRID} for name in ("tube", "attention"))
+STILL = {"frames": "middle", "crop": "centre"}
 
 
 @pytest.fixture(scope="module")
@@ -60,10 +78,15 @@ def train_loader(videos: VideoSet, *, batch_size: int = 4, micro_batch: int | No
 
 
 def same(first: Batch, second: Batch) -> bool:
-    assert first.labels is not None
-    assert second.labels is not None
     told = [(batch.records, batch.failures, batch.planned) for batch in (first, second)]
-    return told[0] == told[1] and torch.equal(first.video, second.video) and torch.equal(first.labels, second.labels)
+    fields = ("video", "labels", "visible", "draws")
+    return told[0] == told[1] and all(alike(getattr(first, name), getattr(second, name)) for name in fields)
+
+
+def alike(first: Tensor | None, second: Tensor | None) -> bool:
+    if first is None or second is None:
+        return first is second
+    return torch.equal(first, second)
 
 
 def all_same(first: Iterator[list[Batch]], second: Iterator[list[Batch]]) -> bool:
@@ -85,26 +108,29 @@ def test_epochs_go_through_the_records_in_steps_and_micro_batches(videos: Path) 
             assert batch.labels is not None
             assert batch.labels.tolist() == [record % 2 for record in batch.records]
             assert not torch.equal(batch.video[0], batch.video[1])  # two clips of one video
+            assert (batch.visible, batch.draws) == (None, None)
     assert not same(epochs[0][0][0], epochs[1][0][0])
     assert loader.waited > 0
     assert all_same(iter(epochs[0]), loader.epoch(0))
 
 
-def test_the_rest_of_an_interrupted_epoch_is_what_it_would_have_been(videos: Path) -> None:
-    whole = list(train_loader(video_set(videos), batch_size=2).epoch(3))
+@pytest.mark.parametrize("masked", [{}, TUBE, ATTENTION])
+def test_the_rest_of_an_interrupted_epoch_is_what_it_would_have_been(videos: Path, masked: dict[str, object]) -> None:
+    whole = list(train_loader(video_set(videos), batch_size=2, **masked).epoch(3))
     assert len(whole) == 5
-    loader = train_loader(video_set(videos), batch_size=2)
+    loader = train_loader(video_set(videos), batch_size=2, **masked)
     next(loader.epoch(2))
     for first in (0, 1, 4):
         assert all_same(iter(whole[first:]), loader.epoch(3, first_step=first))
     assert list(loader.epoch(3, first_step=5)) == []
 
 
-@pytest.mark.parametrize("world", [2, 4])
-def test_processes_share_the_steps_of_one(videos: Path, world: int) -> None:
-    alone = list(train_loader(video_set(videos), micro_batch=1).epoch(0))
+@pytest.mark.parametrize(("world", "masked"), [(2, {}), (4, {}), (2, TUBE), (2, ATTENTION)])
+def test_processes_share_the_steps_of_one(videos: Path, world: int, masked: dict[str, object]) -> None:
+    alone = list(train_loader(video_set(videos), micro_batch=1, **masked).epoch(0))
     ranks = [
-        list(train_loader(video_set(videos), micro_batch=1, rank=rank, world=world).epoch(0)) for rank in range(world)
+        list(train_loader(video_set(videos), micro_batch=1, rank=rank, world=world, **masked).epoch(0))
+        for rank in range(world)
     ]
     together = [list(chain(*(process[step] for process in ranks))) for step in range(len(alone))]
     assert all_same(iter(alone), iter(together))
@@ -125,6 +151,123 @@ def test_workers_change_nothing_and_live_through_epochs(videos: Path) -> None:
         for process in processes:
             ended(process)
     assert torch.equal(torch.get_rng_state(), state)  # the training's draws do not depend on how data is loaded
+
+
+@pytest.mark.parametrize("masked", [TUBE, ATTENTION])
+def test_workers_draw_the_same_masks(videos: Path, masked: dict[str, object]) -> None:
+    with train_loader(video_set(videos), workers=2, **masked) as loader:
+        assert all_same(train_loader(video_set(videos), **masked).epoch(0), loader.epoch(0))
+
+
+@pytest.mark.parametrize("masked", [TUBE, ATTENTION])
+def test_each_clip_has_a_mask_and_is_the_same_without(videos: Path, masked: dict[str, object]) -> None:
+    videos_ = video_set(videos)
+    augmentation = Augmentation(repeats=2, crop_area=(0.5, 1.0))
+    order = [record for step in train_loader(videos_).epoch(1) for batch in step for record in batch.records[::2]]
+    with_masks = chain(*train_loader(videos_, **masked).epoch(1))
+    places = iter(enumerate(order))
+    for plain, batch in zip(chain(*train_loader(videos_).epoch(1)), with_masks, strict=True):
+        assert torch.equal(plain.video, batch.video) and alike(plain.labels, batch.labels)
+        expected = []
+        for _ in range(2):
+            position, record = next(places)
+            generator = Draws(1).sample(1, position)
+            with open_record(videos_.records[record]) as opened:
+                chosen = choose_frames(opened.num_frames, PREPROCESS, augmentation, generator)
+                frames = opened.frames(chosen)
+            for _ in range(2):
+                augment_clip(frames, None, PREPROCESS, augmentation, Symmetries(), generator)
+            expected += [mask_of(masked, generator) for _ in range(2)]
+        found, absent = (batch.visible, batch.draws) if masked is TUBE else (batch.draws, batch.visible)
+        assert absent is None and found is not None and torch.equal(found, torch.stack(expected))
+        assert found.dtype == (torch.int64 if masked is TUBE else torch.float32)
+        assert found.shape == ((4, 8) if masked is TUBE else (4, 2, 16))
+        assert not torch.equal(found[0], found[1])
+        moved = batch.to("meta")
+        assert {one.device.type for one in (moved.video, moved.visible, moved.draws) if one is not None} == {"meta"}
+
+
+def mask_of(masked: dict[str, object], generator: np.random.Generator) -> Tensor:
+    if masked is ATTENTION:
+        return attention_draws(GRID, generator)
+    return torch.from_numpy(visible_patches("tube", GRID, 0.75, generator))
+
+
+def test_masks_that_cannot_be_are_refused_at_once(videos: Path) -> None:
+    with pytest.raises(VideoMambaError, match=r"^mask.ratio: 0.1 of 4 rows masks nothing; give 0 or at least 0.25$"):
+        train_loader(video_set(videos), mask=MaskSettings(name="clip-row", ratio=0.1), grid=GRID)
+    for lonely in ({"mask": MaskSettings()}, {"grid": GRID}):
+        with pytest.raises(ValueError, match="a mask needs the grid"):
+            train_loader(video_set(videos), **lonely)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_unlabelled_videos_are_mirrored_and_turned(videos: Path, tmp_path: Path, workers: int) -> None:
+    (tmp_path / "train.csv").write_text("".join(f"{videos / f'{i}.mp4'}\n" for i in range(5)))
+    unlabelled = read_dataset(DataSettings(root=tmp_path), "train", annotated=False)
+    plain = next(iter(EvaluationLoader(unlabelled, preprocess=PREPROCESS, data=DataSettings(workers=workers), block=4)))
+    assert (plain.records, plain.failures, plain.video.shape) == ((0, 1, 2, 3), (), (4, 3, 2, 32, 32))
+    for more, turns in (
+        ({}, [[], [3]]),
+        ({"flip": "off", "flip_vertical": True, "reverse": True}, [[], [1], [2], [1, 2]]),
+    ):
+        seen = set()
+        with train_loader(unlabelled, augmentation={**STILL, **more}, workers=workers) as loader:
+            for epoch in range(5):
+                for batch in chain(*loader.epoch(epoch)):
+                    assert (batch.labels, batch.targets) == (None, None)
+                    for record, clip in pairs(batch):
+                        original = plain.video[record]
+                        seen.add(next(i for i, turn in enumerate(turns) if torch.equal(clip, original.flip(turn))))
+        assert seen == set(range(len(turns)))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"repeats": 2},
+        {"flip": "off"},
+        {"mixup": 0.5, "mix_probability": 0},
+        {"label_smoothing": 0.1},
+        {"flip": "auto"},
+        {"flip": "on"},
+        {"flip_vertical": True},
+        {"reverse": True},
+        {"frames": "random"},
+        {"crop": "shift"},
+        {"crop": "area"},
+        {"crop": "multiscale"},
+        {"auto_augment": "rand-m7-n4-mstd0.5-inc1"},
+        {"color_jitter": 0.3},
+        {"erase": 0.5},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_what_is_the_same_in_every_epoch_says_so(videos: Path, change: dict[str, object], mirrored: bool) -> None:
+    unchanged = (0, 1)
+    symmetries = Symmetries(unchanged if mirrored else None, unchanged, unchanged)
+    if change.get("flip") == "on" and not mirrored:
+        pytest.skip("refused: the class of a mirrored video is unknown")
+    records = video_set(videos).records[:4]
+    loader = train_loader(VideoSet("videos", records, ("a", "b"), symmetries), augmentation={**STILL, **change})
+    augmentation = Augmentation.model_validate({**STILL, **change})
+    epochs = [
+        {record: clip for batch in chain(*loader.epoch(epoch)) for record, clip in pairs(batch)} for epoch in range(3)
+    ]
+    constant = all(torch.equal(epochs[0][record], epoch[record]) for epoch in epochs for record in range(4))
+    assert augmentation.fixed(symmetries) == constant
+
+
+def pairs(batch: Batch) -> Iterator[tuple[int, Tensor]]:
+    return zip(batch.records, batch.video, strict=True)
+
+
+def test_mixing_is_no_clip_of_its_own() -> None:
+    for name in ("mixup", "cutmix"):
+        assert not Augmentation.model_validate({**STILL, name: 0.5}).fixed(Symmetries())
+    assert not Augmentation().fixed(Symmetries())
 
 
 def worker_pids(loader: TrainLoader) -> list[int]:
@@ -157,6 +300,10 @@ def test_a_broken_video_stops_in_one_line_or_is_skipped(videos: Path, workers: i
         batches = list(chain(*loader.epoch(0)))
     (empty,) = [batch for batch in batches if not len(batch)]
     assert (empty.planned, empty.failures) == (2, ((str(videos / "broken.mp4"), caught.value.reason),))
+    for masked, shapes in ((TUBE, ((0, 8), None)), (ATTENTION, (None, (0, 2, 16)))):
+        with train_loader(broken, batch_size=1, micro_batch=1, on_error="skip", **masked) as loader:
+            (empty,) = [batch for batch in chain(*loader.epoch(0)) if not len(batch)]
+        assert tuple(one if one is None else tuple(one.shape) for one in (empty.visible, empty.draws)) == shapes
     assert sum(len(batch) for batch in batches) == 2 * (NUM_VIDEOS - 1)
 
 

@@ -14,11 +14,21 @@ from torch import Tensor
 from videomamba.data.augment import ops
 from videomamba.data.augment.policy import parse_policy
 from videomamba.data.augment.spatial import allowed_turns, crop, erase
+from videomamba.data.clips.sampling import Indices, evaluation_clips, train_clip
 from videomamba.data.clips.transforms import normalise
 from videomamba.data.settings import Augmentation
 from videomamba.schema import Clip, Frames, Preprocess, Symmetries, VideoMambaError, VideoSet
 
 _GREY = (128, 128, 128)
+
+
+def choose_frames(
+    num_frames: int, preprocess: Preprocess, augmentation: Augmentation, generator: np.random.Generator
+) -> Indices:
+    """The frames of a training clip of a video with `num_frames` frames; "middle" draws nothing."""
+    if augmentation.frames == "middle":
+        return evaluation_clips(preprocess, num_frames)[0]
+    return train_clip(preprocess, num_frames, generator)
 
 
 def augment_clip(

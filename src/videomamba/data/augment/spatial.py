@@ -12,11 +12,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from videomamba.data.clips.transforms import cover_size, resize
+from videomamba.data.clips.transforms import cover_size, crop_offset, resize
 from videomamba.data.settings import Augmentation
 from videomamba.schema import Preprocess, Symmetries, VideoMambaError
 
 _CROP_TRIES = 10
+_SCALES = (1, 0.875, 0.75, 0.66)
+_SNAP = 2
+_ANCHORS = (
+    *((0, 0), (0, 4), (4, 0), (4, 4), (2, 2)),
+    *((2, 0), (2, 4), (4, 2), (0, 2)),
+    *((1, 1), (1, 3), (3, 1), (3, 3)),
+)  # (rows, columns) in quarters of the space around the box
 _ERASE_TRIES = 100
 _ERASE_AREA = (0.02, 1 / 3)
 _ERASE_ASPECT = (0.3, 1 / 0.3)
@@ -37,13 +44,42 @@ class Box(NamedTuple):
 def crop(
     pictures: Tensor, preprocess: Preprocess, augmentation: Augmentation, generator: np.random.Generator
 ) -> Tensor:
-    """The same random part of each picture at `preprocess.image_size`; (t, height, width, 3) contiguous."""
-    _, h, w, _ = pictures.shape
-    if augmentation.crop == "shift":
-        pictures = _resized(pictures, cover_size((h, w), preprocess), preprocess)
-        return place_box((pictures.shape[1], pictures.shape[2]), preprocess.image_size, generator).of(pictures)
-    box = area_box((h, w), augmentation.crop_area, augmentation.crop_aspect, generator)
-    return _resized(box.of(pictures), preprocess.image_size, preprocess)
+    """The same part of each picture at `preprocess.image_size`; (t, height, width, 3) contiguous. "centre" draws nothing."""
+    size, target = (pictures.shape[1], pictures.shape[2]), preprocess.image_size
+    if augmentation.crop in ("shift", "centre"):
+        cover = cover_size(size, preprocess)
+        excess = cover[0] - target[0], cover[1] - target[1]
+        centred = augmentation.crop == "centre"
+        box = Box(*crop_offset(excess, 0, 1), *target) if centred else place_box(cover, target, generator)
+        return box.of(_resized(pictures, cover, preprocess))
+    if augmentation.crop == "multiscale":
+        box = scale_box(size, target, generator)
+    else:
+        box = area_box(size, augmentation.crop_area, augmentation.crop_aspect, generator)
+    return _resized(box.of(pictures), target, preprocess)
+
+
+def scale_box(size: tuple[int, int], target: tuple[int, int], generator: np.random.Generator) -> Box:
+    """The multi-scale crop of masked pretraining: one of ten sizes at one of thirteen places of (height, width).
+
+    The largest box with the aspect of `target`, times 1, 0.875, 0.75 or 0.66 along each side, the two at most one step apart.
+    A side that differs from the target by at most 2 pixels becomes the target's, so that nothing is resized for it. The box
+    is at a corner, the centre, the middle of an edge, or between centre and corner. The original has square targets only,
+    and its box may exceed a picture that is smaller by a pixel than the target; here it does not.
+    """
+    (height, width), (rows, columns) = size, target
+    largest = (
+        (height, height * columns // rows) if height * columns <= width * rows else (width * rows // columns, width)
+    )
+    pairs = [(i, j) for i in range(len(_SCALES)) for j in range(len(_SCALES)) if abs(i - j) <= 1]
+    chosen = pairs[int(generator.integers(len(pairs)))]
+    anchor = _ANCHORS[int(generator.integers(len(_ANCHORS)))]
+    inner = []
+    for side, most, wanted, scale in zip(largest, size, target, chosen, strict=True):
+        scaled = max(int(side * _SCALES[scale]), 1)
+        inner.append(wanted if abs(scaled - wanted) <= _SNAP and wanted <= most else scaled)
+    top, left = (quarters * ((outer - side) // 4) for quarters, outer, side in zip(anchor, size, inner, strict=True))
+    return Box(top, left, inner[0], inner[1])
 
 
 def area_box(

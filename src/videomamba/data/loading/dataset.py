@@ -13,17 +13,18 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from videomamba.data.augment.pipeline import augment_clip
-from videomamba.data.clips.sampling import train_clip
+from videomamba.data.augment.pipeline import augment_clip, choose_frames
+from videomamba.data.clips.masks import Grid, attention_draws, visible_count, visible_patches
 from videomamba.data.clips.views import iter_views
 from videomamba.data.loading.cache import FrameCache
 from videomamba.data.loading.order import Draws, Place
 from videomamba.data.loading.record_video import FrameSource, open_record
-from videomamba.data.settings import Augmentation, DataSettings
+from videomamba.data.settings import Augmentation, DataSettings, MaskSettings
 from videomamba.schema import Clip, Preprocess, Symmetries, Task, VideoError, VideoMambaError, VideoRecord, Views
 
 
@@ -55,12 +56,46 @@ class Batch(_Clips):
     Both are None for sets without classes and numbers. `records[i]` is the index of clip i in the data set's records; the
     `augmentation.repeats` clips of one video follow one another. `failures` are the (path, reason) of skipped videos.
     `planned` is the number of clips including skipped videos: n may be smaller, even 0.
+
+    With a mask, `visible` (n, v) int64 are the visible patches of each clip (`clips.masks`); for the mask "attention" it is
+    None and `draws` (n, T, p) float32 are the random numbers that `attention_visible` needs beside a teacher's attention.
     """
 
     labels: Tensor | None
     targets: Tensor | None
     failures: tuple[tuple[str, str], ...]
     planned: int
+    visible: Tensor | None = None
+    draws: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Masking:
+    """The masks of a batch: the settings and the grid of the network, (T, h, w).
+
+    Raises VideoMambaError for a ratio that is impossible on this grid.
+    """
+
+    settings: MaskSettings
+    grid: Grid
+
+    def __post_init__(self) -> None:
+        visible_count(self.settings.name, self.grid, self.settings.ratio)
+
+    def draw(self, generator: np.random.Generator) -> Tensor:
+        """One clip's part of `Batch.draws` for the mask "attention", else of `Batch.visible`."""
+        name, ratio = self.settings.name, self.settings.ratio
+        if name == "attention":
+            return attention_draws(self.grid, generator)
+        return torch.from_numpy(visible_patches(name, self.grid, ratio, generator))
+
+    def of_batch(self, drawn: Sequence[Tensor]) -> dict[str, Tensor]:
+        """The field of the batch for the `drawn` of its clips, which may be none."""
+        if self.settings.name == "attention":
+            steps, h, w = self.grid
+            return {"draws": torch.stack([*drawn]) if drawn else torch.empty((0, steps, h * w))}
+        count = visible_count(self.settings.name, self.grid, self.settings.ratio)
+        return {"visible": torch.stack([*drawn]) if drawn else torch.empty((0, count), dtype=torch.int64)}
 
 
 @dataclass(frozen=True, repr=False)
@@ -85,8 +120,9 @@ class Sample(NamedTuple):
 class TrainClips(Dataset[Batch | VideoMambaError]):
     """Item `samples` is their batch, or the error that stops the run.
 
-    A video is decoded once; the frames and all changes are drawn from the generator of its place. With
-    `data.on_error == "skip"` a video that cannot be read is skipped and listed in the failures.
+    A video is decoded once; the frames and all changes are drawn from the generator of its place, then the masks of its
+    clips: so the clips are the same with and without. With `data.on_error == "skip"` a video that cannot be read is skipped
+    and listed in the failures.
     """
 
     preprocess: Preprocess
@@ -95,16 +131,18 @@ class TrainClips(Dataset[Batch | VideoMambaError]):
     data: DataSettings
     draws: Draws
     task: Task = "classification"
+    masking: Masking | None = None
 
     def __getitem__(self, samples: Sequence[Sample]) -> Batch | VideoMambaError:
         clips: list[tuple[Clip, int | None]] = []
+        masks: list[Tensor] = []
         values: list[float | None] = []
         records: list[int] = []
         failures: list[tuple[str, str]] = []
         repeats = self.augmentation.repeats
         for place, record in samples:
             try:
-                clips += self._clips(place, record)
+                made, drawn = self._clips(place, record)
             except VideoError as error:
                 if self.data.on_error == "stop":
                     return error
@@ -112,6 +150,8 @@ class TrainClips(Dataset[Batch | VideoMambaError]):
             except VideoMambaError as error:
                 return error
             else:
+                clips += made
+                masks += drawn
                 records += [place.record] * repeats
                 values += [record.target] * repeats
         size = (3, self.preprocess.num_frames, *self.preprocess.image_size)
@@ -123,17 +163,20 @@ class TrainClips(Dataset[Batch | VideoMambaError]):
             targets=torch.tensor(values, dtype=torch.float32) if self.task == "regression" else None,
             failures=tuple(failures),
             planned=len(samples) * repeats,
+            **({} if self.masking is None else self.masking.of_batch(masks)),
         )
 
-    def _clips(self, place: Place, record: VideoRecord) -> list[tuple[Clip, int | None]]:
+    def _clips(self, place: Place, record: VideoRecord) -> tuple[list[tuple[Clip, int | None]], list[Tensor]]:
+        """The clips of a video with their labels, and what is drawn for the mask of each."""
         generator = self.draws.sample(place.epoch, place.position)
         augmentation = self.augmentation.of_epoch(place.epoch)
         with _open(record, self.data) as source:
-            frames = source.frames(train_clip(self.preprocess, source.num_frames, generator))
-        return [
+            frames = source.frames(choose_frames(source.num_frames, self.preprocess, augmentation, generator))
+        clips = [
             augment_clip(frames, record.label, self.preprocess, augmentation, self.symmetries, generator)
             for _ in range(augmentation.repeats)
         ]
+        return clips, [] if self.masking is None else [self.masking.draw(generator) for _ in clips]
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

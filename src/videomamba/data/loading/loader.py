@@ -24,9 +24,10 @@ from typing import Any, Generic, Self, TypeVar
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from videomamba.data.loading.dataset import Batch, EvaluationBatch, EvaluationClips, Sample, TrainClips
+from videomamba.data.clips.masks import Grid
+from videomamba.data.loading.dataset import Batch, EvaluationBatch, EvaluationClips, Masking, Sample, TrainClips
 from videomamba.data.loading.order import Draws, check_batch, epoch_order, step_places, steps_per_epoch
-from videomamba.data.settings import Augmentation, DataSettings
+from videomamba.data.settings import Augmentation, DataSettings, MaskSettings
 from videomamba.interrupts import interrupts_later
 from videomamba.schema import Preprocess, VideoMambaError, VideoRecord, VideoSet, Views
 
@@ -129,7 +130,10 @@ class TrainLoader(_Loader[Batch]):
     `batch_size` counts the videos of a step over all `world` processes, `micro_batch` the videos of one forward pass (None:
     this process's complete share). `waited` is the number of seconds that the caller has waited for batches.
 
-    Raises VideoMambaError when there are no videos or the batch cannot be divided.
+    With a `mask` the batches have masks of the network's patches, `grid` = (T, h, w).
+
+    Raises VideoMambaError when there are no videos, the batch cannot be divided or the mask is impossible on the grid;
+    ValueError for one of `mask` and `grid` without the other.
     """
 
     def __init__(
@@ -145,7 +149,11 @@ class TrainLoader(_Loader[Batch]):
         rank: int = 0,
         world: int = 1,
         pin_memory: bool = False,
+        mask: MaskSettings | None = None,
+        grid: Grid | None = None,
     ) -> None:
+        if (mask is None) != (grid is None):
+            raise ValueError("a mask needs the grid of the network, and a grid is for a mask")
         self.steps_per_epoch = steps_per_epoch(len(video_set), batch_size)
         self.micro_batches = check_batch(batch_size, micro_batch, world)
         self._records = video_set.records
@@ -159,6 +167,7 @@ class TrainLoader(_Loader[Batch]):
             data=data,
             draws=draws,
             task=video_set.task,
+            masking=None if mask is None or grid is None else Masking(mask, grid),
         )
         super().__init__(clips, workers=data.workers, pin_memory=pin_memory)
 

@@ -27,7 +27,7 @@ from videomamba.data.sets.formats.lists import find_list, find_lists, list_named
 from videomamba.data.sets.formats.lvu import find_lvu
 from videomamba.data.sets.formats.ssv2 import find_ssv2
 from videomamba.data.sets.formats.table import SUFFIXES
-from videomamba.data.sets.symmetry import LEFT_RIGHT, swapped_classes
+from videomamba.data.sets.symmetry import LEFT_RIGHT, UNLABELLED, swapped_classes
 from videomamba.data.settings import DataSettings, Format
 from videomamba.schema import Symmetries, VideoError, VideoMambaError, VideoRecord, VideoSet
 from videomamba.video.open import IMAGE_SUFFIXES, open_video
@@ -183,9 +183,8 @@ def _spans(entry: Entry, settings: DataSettings) -> list[tuple[float, float] | N
 
 
 def _symmetries(source: Source, classes: Classes | None) -> Symmetries:
-    if classes is None:  # no class can change, so all are allowed, except in data sets that are never mirrored
-        mirrored = source.symmetries is None or source.symmetries.mirror is not None
-        return Symmetries(mirror=() if mirrored else None, upside_down=(), backwards=())
+    if classes is None:
+        return UNLABELLED
     if source.symmetries is not None:
         return source.symmetries
     if classes.named or (classes.names and source.nameless_mirror):

@@ -5,9 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from videomamba.schema import Symmetries
+
 _TURN = ("clockwise", "counterclockwise")
 LEFT_RIGHT = (("left", "right"), ("leftward", "rightward"), ("leftwards", "rightwards"), _TURN)
 UP_DOWN = (("up", "down"), ("upward", "downward"), ("upwards", "downwards"), _TURN)
+
+UNLABELLED = Symmetries(mirror=(), upside_down=(), backwards=())
+"""Of videos without a class: there is none that a change could make wrong, so every change is allowed.
+
+That includes data sets whose classes depend on left and right: their clips are compared with a teacher's view of the same
+clip, mirrored or not. The original's pretraining also mirrors the clips of Something-Something V2.
+"""
 
 
 def swapped_classes(labels: Sequence[str], pairs: Sequence[tuple[str, str]]) -> tuple[int, ...] | None:

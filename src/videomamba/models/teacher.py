@@ -1,0 +1,232 @@
+"""Frozen teachers: networks whose tokens on the student's grid are the targets of distillation and masked pretraining.
+
+Shapes: b clips, t frames, T time steps, p patches of a frame, k layers, c width of the teacher.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from operator import index as as_index
+from typing import Literal, NamedTuple, Protocol, Self
+
+import torch
+from torch import Tensor, nn
+
+from videomamba.models.config import VideoMambaConfig
+from videomamba.models.precision import cast_products
+from videomamba.models.videomamba import VideoMamba
+from videomamba.modules.block import Block
+from videomamba.modules.scan_order import Order, reordered
+from videomamba.schema import Preprocess, VideoMambaError
+
+Precision = Literal["fp32", "bf16"]
+
+
+class TeacherOutput(NamedTuple):
+    """`tokens` (k, b, 1 + T p, c) fp32 of k layers, shallow to deep: class token first, patches spatial-first, of any length.
+
+    `attention` (b, T, p) fp32, where asked for: how much the class token (or the pooled feature) reads of each patch. Not
+    negative, not renormalised; it may be 0.
+    """
+
+    tokens: Tensor
+    attention: Tensor | None
+
+
+class Teacher(Protocol):
+    """What recipes need of a teacher. It has no gradient and does not change.
+
+    `name` is for messages and the record of a run, `dim` is c, `depth` the number of layers, `grid` (T, h, w) that of the
+    patches, p = h w. The call takes the student's clips (b, 3, t, h, w), normalised by the student's mean and std; negative
+    `layers` count from the last. A batch without clips has a result without rows.
+    """
+
+    name: str
+    dim: int
+    depth: int
+    grid: tuple[int, int, int]
+
+    def __call__(self, video: Tensor, *, layers: Sequence[int] = (-1,), attention: bool = False) -> TeacherOutput: ...
+
+    def to(self, device: str | torch.device) -> Self: ...
+
+
+class Renormalise:
+    """Pixels normalised by one mean and std -> normalised by another: x scale + shift for each channel.
+
+    Equal statistics change no bit.
+    """
+
+    def __init__(self, source: Preprocess, mean: Sequence[float], std: Sequence[float]) -> None:
+        was_mean, was_std, mean_, std_ = (
+            torch.tensor(values, dtype=torch.float64) for values in (source.mean, source.std, mean, std)
+        )
+        self._changes = bool((was_mean != mean_).any() or (was_std != std_).any())
+        self._scale, self._shift = (was_std / std_).float(), ((was_mean - mean_) / std_).float()
+
+    def __call__(self, video: Tensor) -> Tensor:
+        """(b, 3, t, h, w) -> the same shape, on its device."""
+        if not self._changes:
+            return video
+        scale, shift = (values.to(video.device).reshape(3, 1, 1, 1) for values in (self._scale, self._shift))
+        return torch.addcmul(shift, video.float(), scale)
+
+
+class FrozenTeacher(ABC):
+    """A network as a `Teacher`: in evaluation mode, without gradients, in its own precision under any autocast.
+
+    It is no module on purpose: as an attribute of one it adds no parameter, no entry of a state dict, and `train()` does not
+    reach it. `notes` are lines that a user should read, such as that its positions were resized. Outputs are ordinary
+    tensors, not those of inference mode: a student may save them for its backward pass.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        name: str,
+        dim: int,
+        depth: int,
+        grid: tuple[int, int, int],
+        notes: Iterable[str] = (),
+    ) -> None:
+        self.network = network.eval().requires_grad_(False)
+        self.name, self.dim, self.depth, self.grid = name, dim, depth, grid
+        self.notes = tuple(notes)
+
+    def __call__(self, video: Tensor, *, layers: Sequence[int] = (-1,), attention: bool = False) -> TeacherOutput:
+        """See `Teacher`. Raises VideoMambaError for a layer that it does not have, ValueError for a clip of another shape."""
+        wanted = self._indices(layers)
+        with torch.no_grad(), torch.autocast(video.device.type, enabled=False):
+            return self._read(video, wanted, attention)
+
+    def to(self, device: str | torch.device) -> Self:
+        self.network.to(device)
+        return self
+
+    def _indices(self, layers: Sequence[int]) -> list[int]:
+        """`layers` from 0 on, ascending."""
+        wanted = [as_index(i) for i in layers]
+        for i in wanted:
+            if not -self.depth <= i < self.depth:
+                raise VideoMambaError(f"teacher {self.name}: has no layer {i}; give {-self.depth} to {self.depth - 1}")
+        found = sorted({i % self.depth for i in wanted})
+        if len(found) < len(wanted) or not found:
+            raise VideoMambaError(f"teacher {self.name}: layers {wanted} must be at least one, each named once")
+        return found
+
+    @abstractmethod
+    def _read(self, video: Tensor, layers: list[int], attention: bool) -> TeacherOutput:
+        """The result for `layers`, from 0 on and ascending; no gradient and no autocast is active."""
+
+
+class VideoMambaTeacher(FrozenTeacher):
+    """A VideoMamba that teaches; it takes `model` over: frozen, and in bf16 where `precision` says so.
+
+    `own` is the preprocessing that the model was trained with, `clip` the student's; only mean and std may differ. The tokens
+    of a layer are those after it under the final norm: of the last layer, `forward_tokens`. Registers are not among them.
+
+    A VideoMamba has no attention. The `attention` that stands in for the row of a ViT's class token:
+
+    - pool "cls": the class token's row of the last block's implicit attention (arXiv 2403.01590), its absolute value, mean
+      over channels, see `BiMamba.class_attention`. The class token stands first, so only the backward scan reads the patches
+      for it. A patch decays with its distance along the scan, as it does for the network itself. `spatiotemporal_v2` reads in
+      two orders: the mean of both.
+    - pool "mean": the share of each patch token f in the pooled feature m, max(<f, m>, 0).
+    """
+
+    network: VideoMamba
+
+    def __init__(
+        self,
+        model: VideoMamba,
+        own: Preprocess,
+        clip: Preprocess,
+        *,
+        name: str,
+        precision: Precision = "fp32",
+        notes: Iterable[str] = (),
+    ) -> None:
+        config = model.config
+        for record in (own, clip):
+            if (record.num_frames, record.image_size) != (config.num_frames, config.image_size):
+                raise ValueError(f"the clips of {record!r} do not fit the model: {config!r}")
+        super().__init__(model, name=name, dim=config.dim, depth=config.depth, grid=config.grid, notes=notes)
+        if precision == "bf16":
+            cast_products(model, torch.bfloat16)
+        model.prepare_constants()
+        self._renormalise = Renormalise(clip, own.mean, own.std)
+        self._orders = _orders_of_last_block(model)
+
+    def _read(self, video: Tensor, layers: list[int], attention: bool) -> TeacherOutput:
+        model = self.network
+        reads = attention and model.config.pool == "cls"
+        before_last = [self.depth - 2] if reads and self.depth > 1 else []
+        tokens = model.embed(self._renormalise(video))
+        last, tapped = model.encode(tokens, taps=[*layers, *before_last])
+        found = torch.stack([self._final(stream) for stream in tapped[: len(layers)]])
+        row = None
+        if attention:
+            row = self._class_row(tapped[-1] if before_last else tokens) if reads else self._share(self._final(last))
+        return TeacherOutput(found, row)
+
+    def _final(self, stream: Tensor) -> Tensor:
+        """Residual stream (b, l, d) -> (b, 1 + T p, d) after the final norm, without registers."""
+        tokens: Tensor = self.network.norm_f(stream)
+        if not self.network.config.num_registers:
+            return tokens
+        return torch.cat((tokens[:, :1], self.network.layout.patches(tokens)), dim=1)
+
+    def _class_row(self, stream: Tensor) -> Tensor:
+        """Input of the last block (b, l, d) -> (b, T, p)."""
+        block = self.network.layers[-1]
+        assert isinstance(block, Block)
+        normed = block.norm(stream)
+
+        def row(tokens: Tensor) -> Tensor:
+            return block.mixer.class_attention(tokens).unsqueeze(-1)
+
+        rows = torch.stack([reordered(normed, order, row) for order in self._orders]).mean(dim=0)
+        return self._on_grid(self.network.layout.patches(rows).squeeze(-1))
+
+    def _share(self, tokens: Tensor) -> Tensor:
+        """Final tokens (b, 1 + T p, d) -> (b, T, p)."""
+        patches = tokens[:, 1:]
+        mean = patches.mean(dim=1, keepdim=True)
+        return self._on_grid((patches * mean).sum(dim=-1).clamp_min(0))
+
+    def _on_grid(self, row: Tensor) -> Tensor:
+        steps, rows, columns = self.grid
+        return row.reshape(row.shape[0], steps, rows * columns)
+
+
+def _orders_of_last_block(model: VideoMamba) -> tuple[Order, ...]:
+    config = model.config
+    if config.scan_order == "spatiotemporal_v2":
+        return None, model.layout.temporal_order()
+    return (model.layout.temporal_order(),) if config.temporal_from < config.depth else (None,)
+
+
+def check_teacher(teacher: Teacher, config: VideoMambaConfig) -> None:
+    """Raises VideoMambaError, one line with what to change, unless the tokens of `teacher` lie on the grid of the student."""
+    if tuple(teacher.grid) == config.grid:
+        return
+    theirs, ours = ("x".join(map(str, grid)) for grid in (teacher.grid, config.grid))
+    raise VideoMambaError(
+        f"teacher {teacher.name}: has a grid of {theirs} tokens, the student {ours} "
+        f"(time, height, width); {_fitting(teacher.grid, config)}, or choose another teacher"
+    )
+
+
+def _fitting(grid: tuple[int, int, int], config: VideoMambaConfig) -> str:
+    """The setting with which a student gets this grid."""
+    steps, rows, columns = grid
+    if steps != config.grid[0]:
+        tubelet = max(config.num_frames // steps, 1)
+        fits = tubelet * steps == config.num_frames
+        return f"set model.tubelet_size {tubelet}" if fits else f"give the student clips of {steps} time steps"
+    patch = max(config.image_size[0] // rows, 1)
+    if config.image_size == (patch * rows, patch * columns):
+        return f"set model.patch_size {patch}"
+    return f"set model.image_size {config.patch_size * rows} {config.patch_size * columns}"

@@ -1,0 +1,89 @@
+"""The videos of a supervised run: checked against its settings, loaded as batches, mixed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from torch import Tensor
+
+from videomamba.data.augment.mixing import mix
+from videomamba.data.augment.pipeline import check_augmentation
+from videomamba.data.loading.dataset import Batch
+from videomamba.data.loading.loader import TrainLoader
+from videomamba.data.sets.annotations import read_dataset
+from videomamba.data.sets.durations import usual_clip_seconds
+from videomamba.evaluation.metrics import videos_of
+from videomamba.recipes.config import RecipeConfig
+from videomamba.recipes.start import check_classes
+from videomamba.schema import VideoMambaError, VideoSet
+from videomamba.training.run import TrainingRun
+from videomamba.video.find import describe_ignored
+
+Config = TypeVar("Config", bound=RecipeConfig)
+
+
+def read_videos(config: RecipeConfig, notify: Callable[[str], object]) -> tuple[VideoSet, VideoSet]:
+    """The videos for training and for validation, after a check that they fit the settings.
+
+    `notify` gets a line for each kind of ignored file.
+    """
+    train_set, val_set = read_dataset(config.data, "train"), read_dataset(config.data, "val")
+    if config.data.on_error == "stop":
+        check_classes(train_set)
+    for line in describe_ignored([*train_set.ignored, *val_set.ignored]):
+        notify(f"ignored {line}")
+    check_videos(config, train_set)
+    videos_of(val_set)  # raises now where a video has two labels, not after an epoch
+    return train_set, val_set
+
+
+def check_videos(config: RecipeConfig, train_set: VideoSet) -> None:
+    """Raises VideoMambaError where the augmentation is impossible for these videos, or they are too few for a step."""
+    check_augmentation(config.augment, train_set)
+    if len(train_set) < config.optim.batch_size:  # the learning rate would not fit a smaller step
+        raise VideoMambaError(
+            f"optim.batch_size: is {config.optim.batch_size} for {len(train_set)} training videos; lower it"
+        )
+
+
+def with_clip_seconds(config: Config, train_set: VideoSet) -> Config:
+    """`config` with the seconds that clips of these videos cover: those of a preset are the seconds of its own data set.
+
+    Frames in folders have no times; for them the setting is kept.
+    """
+    measured = usual_clip_seconds(config.clip, train_set.records)
+    if measured is None:
+        return config
+    return config.model_copy(update={"clip": config.clip.model_copy(update={"clip_seconds": measured})})
+
+
+def train_loader(config: RecipeConfig, train_set: VideoSet, run: TrainingRun) -> TrainLoader:
+    """The batches of this process."""
+    return TrainLoader(
+        train_set,
+        preprocess=config.clip,
+        augmentation=config.augment,
+        data=config.data,
+        draws=run.draws,
+        batch_size=config.optim.batch_size,
+        micro_batch=config.run.micro_batch,
+        rank=run.processes.rank,
+        world=run.processes.world,
+        pin_memory=run.processes.device.type == "cuda",
+    )
+
+
+def mixed(batch: Batch, config: RecipeConfig, train_set: VideoSet, run: TrainingRun) -> tuple[Tensor, Tensor]:
+    """The clips (n, 3, t, h, w) of a batch after mixing, and their targets (n, classes); numbers (n,) are never mixed."""
+    if batch.targets is not None:
+        return batch.video, batch.targets
+    assert batch.labels is not None
+    return mix(
+        batch.video,
+        batch.labels,
+        num_classes=len(train_set.labels),
+        repeats=config.augment.repeats,
+        augmentation=config.augment,
+        generator=run.draws.mixing(run.progress.step),  # one share for all parts of a step
+    )
