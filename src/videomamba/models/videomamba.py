@@ -9,7 +9,7 @@ import contextvars
 from collections.abc import Iterable, Sequence
 from functools import partial
 from operator import index as as_index
-from typing import overload
+from typing import Any, Self, overload
 
 import torch
 from torch import Tensor, nn
@@ -77,13 +77,17 @@ class VideoMamba(nn.Module):
         self.init_weights()
 
     @classmethod
-    def without_weights(cls, config: VideoMambaConfig) -> VideoMamba:
-        """A network whose parameters hold any values, none drawn: for weights that replace them all, as loading does."""
+    def without_weights(cls, config: VideoMambaConfig, **parts: Any) -> Self:
+        """A network whose parameters hold any values, none drawn: for weights that replace them all, as loading does.
+
+        `parts` are what a subclass takes besides the config.
+        """
         with torch.device("meta"):
-            model = cls(config)
+            model = cls(config, **parts)
         for module in model.modules():
             for name, parameter in module.named_parameters(recurse=False):
-                setattr(module, name, nn.Parameter(torch.empty(parameter.shape, dtype=parameter.dtype)))
+                values = torch.empty(parameter.shape, dtype=parameter.dtype)
+                setattr(module, name, nn.Parameter(values, requires_grad=parameter.requires_grad))
         return model
 
     def forward(self, video: Tensor, num_frames: Tensor | None = None) -> Tensor:

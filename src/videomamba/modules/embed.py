@@ -23,6 +23,17 @@ class PatchEmbed(nn.Module):
         patches: Tensor = self.proj(video.to(self.proj.weight.dtype))
         return rearrange(patches, "b d t h w -> b t (h w) d")
 
+    def embed_some(self, video: Tensor, patches: Tensor) -> Tensor:
+        """Those of `patches` (b, v) int64, counted over (t, h, w), alone -> (b, v, d); the others are not computed."""
+        tubelet, rows, columns = self.proj.kernel_size
+        pixels = rearrange(video, "b c (t u) (h p) (w q) -> b c t u h p w q", u=tubelet, p=rows, q=columns)
+        _, _, _, _, height, _, width, _ = pixels.shape
+        clip = torch.arange(len(video), device=video.device).unsqueeze(1)
+        t, place = patches // (height * width), patches % (height * width)
+        chosen = pixels[clip, :, t, :, place // width, :, place % width].flatten(2)  # (b, v, c u p q)
+        weight = self.proj.weight
+        return F.linear(chosen.to(weight.dtype), weight.flatten(1), self.proj.bias)
+
 
 def resize_positions(pos_embed: Tensor, source: tuple[int, int], target: tuple[int, int]) -> Tensor:
     """(1, 1 + n, D) -> (1, 1 + n', D): the class token's row is kept, the grid is resized as a picture.

@@ -1,0 +1,145 @@
+"""What masked pretraining minimises, and its value on the validation split.
+
+Shapes: n clips, T p patches of a clip, v of them visible, c width of the teacher, k layers that are compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from videomamba.data.clips.masks import attention_draws, attention_visible, visible_patches
+from videomamba.data.loading.loader import EvaluationLoader
+from videomamba.data.settings import DataSettings, MaskSettings
+from videomamba.models.config import VideoMambaConfig
+from videomamba.models.teacher import Teacher
+from videomamba.recipes.pretrain_config import Alignment, aligned_layers
+from videomamba.schema import Preprocess, VideoMambaError, VideoSet, Views
+from videomamba.training.distributed import Processes
+from videomamba.training.losses import alignment_loss
+
+Student = Callable[[Tensor, Tensor], Tensor]
+"""(n, 3, t, h, w) and visible patches (n, v) -> (k, n, 1 + v, c), as `MaskedVideoMamba`."""
+
+
+class MaskedAlignment:
+    """Compares a student that sees some patches of a clip with a teacher that sees all of them.
+
+    Raises VideoMambaError, naming the key, for a teacher with fewer layers than are compared.
+    """
+
+    def __init__(self, teacher: Teacher, mask: MaskSettings, settings: Alignment, network: VideoMambaConfig) -> None:
+        self.grid = network.grid
+        self._teacher, self._mask, self._distance = teacher, mask, settings.distance
+        try:
+            self._layers = aligned_layers(teacher.depth, settings.layers, settings.interval)
+        except ValueError as error:
+            raise VideoMambaError(f"align.interval: the teacher {teacher.name}: {error}; lower it") from None
+
+    def losses(
+        self,
+        student: Student,
+        video: Tensor,
+        *,
+        visible: Tensor | None,
+        draws: Tensor | None,
+        autocast: AbstractContextManager[object],
+    ) -> Tensor:
+        """(n,) for clips (n, 3, t, h, w); either `visible` patches (n, v), or `draws` (n, T, p) for an attention mask.
+
+        The student runs under `autocast`, the teacher in the precision that it was opened with.
+        """
+        seen = self._teacher(video, layers=self._layers, attention=visible is None)
+        if visible is None:
+            assert seen.attention is not None and draws is not None
+            visible = attention_visible(seen.attention, draws, self._mask.ratio)
+        slots = torch.cat((visible.new_zeros(len(visible), 1), visible + 1), dim=1)  # the class token is always visible
+        targets = seen.tokens.take_along_dim(slots[None, :, :, None], dim=2)
+        with autocast:
+            features = student(video, visible)
+        return alignment_loss(features, targets, self._distance)
+
+
+@dataclass(frozen=True)
+class AlignmentResult:
+    """The mean `loss` of `num_videos` validation videos, None where none was read; `num_missed` could not be read."""
+
+    loss: float | None
+    num_videos: int
+    num_missed: int
+
+    def __str__(self) -> str:
+        loss = "no loss" if self.loss is None else f"alignment loss {self.loss:.4f}"
+        missed = f", {self.num_missed} not read" if self.num_missed else ""
+        return f"{loss} of {self.num_videos} validation videos{missed}"
+
+
+class MaskedTest:
+    """The loss on the validation split: one centred clip of each video, with the same mask in every call.
+
+    `draws(record)` is the generator of a record's mask. Close it, or use it in a `with` statement. The result has the same
+    bits for any number of processes; every one of them must call.
+    """
+
+    __test__ = False  # not a test of pytest's
+
+    def __init__(
+        self,
+        alignment: MaskedAlignment,
+        video_set: VideoSet,
+        preprocess: Preprocess,
+        mask: MaskSettings,
+        *,
+        data: DataSettings,
+        processes: Processes,
+        draws: Callable[[int], np.random.Generator],
+    ) -> None:
+        self._alignment, self._mask, self._draws, self._processes = alignment, mask, draws, processes
+        self._videos = len(video_set)
+        self._loader = EvaluationLoader(
+            video_set,
+            preprocess=preprocess,
+            views=Views(),
+            data=data,
+            rank=processes.rank,
+            world=processes.world,
+            pin_memory=processes.device.type == "cuda",
+        )
+
+    @torch.no_grad()
+    def __call__(self, student: Student, *, autocast: AbstractContextManager[object]) -> AlignmentResult:
+        found: dict[int, float] = {}
+        for batch in self._loader:
+            if not batch.records:
+                continue
+            video = batch.video.to(self._processes.device, non_blocking=True)
+            visible, draws = self._masks(batch.records, video.device)
+            losses = self._alignment.losses(student, video, visible=visible, draws=draws, autocast=autocast)
+            found.update(zip(batch.records, losses.tolist(), strict=True))
+        every = {record: loss for part in self._processes.gather(found) for record, loss in part.items()}
+        loss = float(np.mean([every[record] for record in sorted(every)])) if every else None
+        return AlignmentResult(loss, self._videos, self._videos - len(every))
+
+    def _masks(self, records: tuple[int, ...], device: torch.device) -> tuple[Tensor | None, Tensor | None]:
+        """(visible, draws) of these records, one of them None."""
+        grid, mask = self._alignment.grid, self._mask
+        if mask.name == "attention":
+            draws = torch.stack([attention_draws(grid, self._draws(record)) for record in records])
+            return None, draws.to(device)
+        chosen = [visible_patches(mask.name, grid, mask.ratio, self._draws(record)) for record in records]
+        return torch.from_numpy(np.stack(chosen)).to(device), None
+
+    def close(self) -> None:
+        self._loader.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
