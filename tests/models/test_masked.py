@@ -97,7 +97,7 @@ def test_features_of_a_layer_are_those_under_the_final_norm() -> None:
 
 def test_legacy_compares_the_stream_before_the_last_block_as_it_is() -> None:
     model = student(legacy=True)
-    stream, (before,) = model.encode(model.embed(a_video()), taps=[1])
+    _, (before,) = model.encode(model.embed(a_video()), taps=[1])
     expected = model.clip_decoder[0](before + sinusoids(1 + PATCHES, 32))
     torch.testing.assert_close(model(a_video())[0], expected, rtol=1e-4, atol=1e-5)
     model(a_video(), some()).square().sum().backward()

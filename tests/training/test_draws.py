@@ -24,6 +24,7 @@ def test_draws_are_pinned() -> None:
     assert Draws(3).mixing(11).integers(BOUND) == 740781260862
     assert Draws(0).mixing(0).integers(BOUND) == 327948757860
     assert (Draws(3).dropout(11, 1), Draws(0).dropout(0, 0)) == (4083611336380004330, 7076205008002241668)
+    assert Draws(3).validation_mask(11).integers(BOUND) == 0
     assert Draws(3).sheet(1, 2).integers(BOUND) == 480451823556
 
 
@@ -32,6 +33,7 @@ def test_no_two_draws_of_a_run_are_the_same() -> None:
     first = [one.sample(epoch, position) for one in draws for epoch in range(3) for position in range(20)]
     first += [one.order(epoch) for one in draws for epoch in range(1, 3)]
     first += [one.mixing(step) for one in draws for step in range(20)]
+    first += [one.validation_mask(record) for one in draws for record in range(20)]
     numbers = [int(generator.integers(2**60)) for generator in first]
     numbers += [one.dropout(step, rank) for one in draws for step in range(20) for rank in range(2)]
     assert len(set(numbers)) == len(numbers)

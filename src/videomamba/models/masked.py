@@ -67,9 +67,10 @@ class MaskedVideoMamba(VideoMamba):
             self.norm_f.requires_grad_(len(self.indices) > 1)
         if not self.cls_token.is_meta:
             for decoder in self.clip_decoder:
-                init_linear(decoder.get_submodule("head"))
+                assert isinstance(decoder, Decoder)
+                init_linear(decoder.head)
 
-    def forward(self, video: Tensor, visible: Tensor | None = None) -> Tensor:  # type: ignore[override]
+    def forward(self, video: Tensor, visible: Tensor | None = None) -> Tensor:
         """(b, 3, t, h, w) and `visible` (b, v) -> (k, b, 1 + v, c) fp32: decoded features of class token and visible patches.
 
         `visible` int64 are patches counted over (T, h, w), ascending, as many of each clip; None: all of them.

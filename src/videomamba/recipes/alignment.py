@@ -16,13 +16,13 @@ from torch import Tensor
 
 from videomamba.data.clips.masks import attention_draws, attention_visible, visible_patches
 from videomamba.data.loading.loader import EvaluationLoader
-from videomamba.data.settings import DataSettings, MaskSettings
+from videomamba.data.settings import MaskSettings
 from videomamba.models.config import VideoMambaConfig
 from videomamba.models.teacher import Teacher
-from videomamba.recipes.pretrain_config import Alignment, aligned_layers
-from videomamba.schema import Preprocess, VideoMambaError, VideoSet, Views
-from videomamba.training.distributed import Processes
+from videomamba.recipes.pretrain_config import Alignment, PretrainConfig, aligned_layers
+from videomamba.schema import VideoMambaError, VideoSet
 from videomamba.training.losses import alignment_loss
+from videomamba.training.run import TrainingRun
 
 Student = Callable[[Tensor, Tensor], Tensor]
 """(n, 3, t, h, w) and visible patches (n, v) -> (k, n, 1 + v, c), as `MaskedVideoMamba`."""
@@ -46,14 +46,14 @@ class MaskedAlignment:
         self,
         student: Student,
         video: Tensor,
-        *,
         visible: Tensor | None,
         draws: Tensor | None,
-        autocast: AbstractContextManager[object],
+        *,
+        autocast: Callable[[], AbstractContextManager[object]],
     ) -> Tensor:
         """(n,) for clips (n, 3, t, h, w); either `visible` patches (n, v), or `draws` (n, T, p) for an attention mask.
 
-        The student runs under `autocast`, the teacher in the precision that it was opened with.
+        The student runs under `autocast()`, the teacher in the precision that it was opened with.
         """
         seen = self._teacher(video, layers=self._layers, attention=visible is None)
         if visible is None:
@@ -61,7 +61,7 @@ class MaskedAlignment:
             visible = attention_visible(seen.attention, draws, self._mask.ratio)
         slots = torch.cat((visible.new_zeros(len(visible), 1), visible + 1), dim=1)  # the class token is always visible
         targets = seen.tokens.take_along_dim(slots[None, :, :, None], dim=2)
-        with autocast:
+        with autocast():
             features = student(video, visible)
         return alignment_loss(features, targets, self._distance)
 
@@ -83,56 +83,47 @@ class AlignmentResult:
 class MaskedTest:
     """The loss on the validation split: one centred clip of each video, with the same mask in every call.
 
-    `draws(record)` is the generator of a record's mask. Close it, or use it in a `with` statement. The result has the same
-    bits for any number of processes; every one of them must call.
+    Close it, or use it in a `with` statement. The result has the same bits for any number of processes; every one of them
+    must call.
     """
 
     __test__ = False  # not a test of pytest's
 
     def __init__(
-        self,
-        alignment: MaskedAlignment,
-        video_set: VideoSet,
-        preprocess: Preprocess,
-        mask: MaskSettings,
-        *,
-        data: DataSettings,
-        processes: Processes,
-        draws: Callable[[int], np.random.Generator],
+        self, alignment: MaskedAlignment, video_set: VideoSet, config: PretrainConfig, run: TrainingRun
     ) -> None:
-        self._alignment, self._mask, self._draws, self._processes = alignment, mask, draws, processes
-        self._videos = len(video_set)
+        self._alignment, self._mask, self._run = alignment, config.mask, run
+        self._videos, processes = len(video_set), run.processes
         self._loader = EvaluationLoader(
             video_set,
-            preprocess=preprocess,
-            views=Views(),
-            data=data,
+            preprocess=config.clip,
+            data=config.data,
             rank=processes.rank,
             world=processes.world,
             pin_memory=processes.device.type == "cuda",
         )
 
     @torch.no_grad()
-    def __call__(self, student: Student, *, autocast: AbstractContextManager[object]) -> AlignmentResult:
+    def __call__(self, student: Student) -> AlignmentResult:
         found: dict[int, float] = {}
         for batch in self._loader:
             if not batch.records:
                 continue
-            video = batch.video.to(self._processes.device, non_blocking=True)
+            video = batch.video.to(self._run.processes.device, non_blocking=True)
             visible, draws = self._masks(batch.records, video.device)
-            losses = self._alignment.losses(student, video, visible=visible, draws=draws, autocast=autocast)
+            losses = self._alignment.losses(student, video, visible, draws, autocast=self._run.autocast)
             found.update(zip(batch.records, losses.tolist(), strict=True))
-        every = {record: loss for part in self._processes.gather(found) for record, loss in part.items()}
+        every = {record: loss for part in self._run.processes.gather(found) for record, loss in part.items()}
         loss = float(np.mean([every[record] for record in sorted(every)])) if every else None
         return AlignmentResult(loss, self._videos, self._videos - len(every))
 
     def _masks(self, records: tuple[int, ...], device: torch.device) -> tuple[Tensor | None, Tensor | None]:
         """(visible, draws) of these records, one of them None."""
-        grid, mask = self._alignment.grid, self._mask
+        grid, mask, generator = self._alignment.grid, self._mask, self._run.draws.validation_mask
         if mask.name == "attention":
-            draws = torch.stack([attention_draws(grid, self._draws(record)) for record in records])
+            draws = torch.stack([attention_draws(grid, generator(record)) for record in records])
             return None, draws.to(device)
-        chosen = [visible_patches(mask.name, grid, mask.ratio, self._draws(record)) for record in records]
+        chosen = [visible_patches(mask.name, grid, mask.ratio, generator(record)) for record in records]
         return torch.from_numpy(np.stack(chosen)).to(device), None
 
     def close(self) -> None:

@@ -91,6 +91,17 @@ class TrainConfig(RecipeConfig):
     eval: Evaluation = Evaluation()
 
 
+class TeacherSettings(Settings):
+    """A frozen network whose tokens are targets. It sees the same clips as the student."""
+
+    weights: str | None = Field(default=None, description="the teacher: zoo name or weights file")
+    precision: Literal["fp32", "bf16"] = Field(default="fp32", description="of the teacher's matrix products")
+    cache: bool = Field(
+        default=False,
+        description="keep the teacher's tokens of each clip on disk; needs clips that are always the same",
+    )
+
+
 def check_config(config: TrainConfig) -> None:
     """Raises VideoMambaError, naming the key, where the sections of a supervised run do not fit together.
 

@@ -8,10 +8,11 @@ from typing import Any
 from videomamba.recipes.catalogue import Catalogue, Config, Preset
 from videomamba.recipes.config import RecipeConfig
 from videomamba.recipes.load import read_names
+from videomamba.recipes.pretrain_presets import PRETRAIN
 from videomamba.recipes.train_presets import TRAIN
 from videomamba.schema import VideoMambaError, nearest_name
 
-CATALOGUES: tuple[Catalogue[Any], ...] = (TRAIN,)
+CATALOGUES: tuple[Catalogue[Any], ...] = (TRAIN, PRETRAIN)
 
 
 def preset_names() -> list[str]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from videomamba.data.settings import Augmentation, DataSettings, MaskSettings
-from videomamba.models.registry import ARCHITECTURES, build_config
-from videomamba.recipes.config import ModelSettings, TeacherSettings
-from videomamba.schema import Preprocess, Settings, VideoMambaError
+from videomamba.data.clips.masks import visible_count
+from videomamba.data.settings import MaskSettings
+from videomamba.models.config import VideoMambaConfig
+from videomamba.models.registry import build_config
+from videomamba.recipes.config import RecipeConfig, TeacherSettings, check_recipe
+from videomamba.schema import Settings, VideoMambaError
 from videomamba.training.losses import Distance
-from videomamba.training.settings import Optimisation, Run
 
 
 class Alignment(Settings):
@@ -31,25 +32,16 @@ class Alignment(Settings):
     )
 
 
-class PretrainConfig(Settings):
+class PretrainConfig(RecipeConfig):
     """One run of masked pretraining. Labels of the data are not read."""
 
-    preset: str | None = Field(default=None, description="the published run whose settings are the defaults")
-    model: ModelSettings = ModelSettings()
     teacher: TeacherSettings = TeacherSettings()
     mask: MaskSettings = MaskSettings()
     align: Alignment = Alignment()
-    clip: Preprocess = Preprocess()
-    data: DataSettings = DataSettings()
-    augment: Augmentation = Augmentation()
-    optim: Optimisation = Optimisation()
-    run: Run = Run()
 
-    def network(self) -> dict[str, object]:
-        """The fields of VideoMambaConfig that this run sets, for `build_config`. There is no head."""
-        chosen = self.model.model_dump(exclude={"name", "weights", "final_norm"}, exclude_none=True)
-        size = {"num_frames": self.clip.num_frames, "image_size": self.clip.image_size}
-        return {**chosen, **size, "num_classes": 0}
+    def student(self) -> VideoMambaConfig:
+        """The config of the student, which has no head. Raises ValueError where model and clip do not make one."""
+        return build_config(self.model.name, {**self.network(), "num_classes": 0})
 
 
 def aligned_layers(depth: int, number: int, interval: float) -> list[int]:
@@ -60,25 +52,19 @@ def aligned_layers(depth: int, number: int, interval: float) -> list[int]:
     return found
 
 
-def check_pretrain_config(config: PretrainConfig) -> None:
+def check_pretrain(config: PretrainConfig) -> None:
     """Raises VideoMambaError, naming the key, where the sections do not fit together. It reads no file."""
+    check_recipe(config)
+    student = config.student()
+    visible_count(config.mask.name, student.grid, config.mask.ratio)
     try:
-        network = build_config(config.model.name, config.network())
-    except ValueError as error:
-        where = "model and clip" if config.model.name in (None, *ARCHITECTURES) else "model.name"
-        raise VideoMambaError(f"{where}: {error}") from None
-    try:
-        aligned_layers(network.depth, config.align.layers, config.align.student_interval)
+        aligned_layers(student.depth, config.align.layers, config.align.student_interval)
     except ValueError as error:
         raise VideoMambaError(f"align.layers: {error}; lower it or align.student_interval") from None
-    if config.model.num_registers:
+    if student.num_registers:
         raise VideoMambaError("model.num_registers: masked pretraining has no registers; set it to 0")
-    if config.align.legacy and network.depth < 2:
+    if config.align.legacy and student.depth < 2:
         raise VideoMambaError("align.legacy: needs a network of two blocks or more; switch it off")
-    if config.teacher.weights is None:
-        raise VideoMambaError(
-            "teacher.weights: missing; give a CLIP of transformers (name or folder) or a VideoMamba (zoo name or weights file)"
-        )
     for key in ("mixup", "cutmix", "label_smoothing"):
         if getattr(config.augment, key):
             raise VideoMambaError(f"augment.{key}: changes classes, and pretraining has none; set it to 0")

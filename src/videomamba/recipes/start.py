@@ -17,6 +17,7 @@ from videomamba.recipes.config import RecipeConfig
 from videomamba.recipes.load import to_yaml
 from videomamba.schema import Settings, VideoMambaError, VideoSet, WeightsError, counted, one_form
 from videomamba.training.checkpoint import RunState
+from videomamba.training.settings import Run
 from videomamba.weights.bundle import read_bundle_metadata
 from videomamba.weights.load import load_weights
 from videomamba.weights.read import WeightsFile, read_weights
@@ -32,9 +33,7 @@ def build_model(config: RecipeConfig, video_set: VideoSet, *, fresh: bool) -> tu
     outputs = video_set.outputs
     network = build_config(config.model.name, {**config.network(), "num_classes": outputs})
     model = VideoMamba(network) if fresh else VideoMamba.without_weights(network)
-    if config.run.recompute_blocks:
-        model.recompute_activations(min(config.run.recompute_blocks, model.config.depth))
-        return_large_blocks()
+    recompute(model, config.run)
     if config.model.weights is None or not fresh:
         return model, None
     weights = read_weights(resolve_weights(config.model.weights))
@@ -44,6 +43,13 @@ def build_model(config: RecipeConfig, video_set: VideoSet, *, fresh: bool) -> tu
     if rows is None:
         return model, load(head="replace")
     return model, load(head_rows=None if rows == list(range(weights.outputs)) else rows)
+
+
+def recompute(model: VideoMamba, settings: Run) -> None:
+    """Lets `model` compute the activations of its first blocks again in the backward pass, as many as the run says."""
+    if settings.recompute_blocks:
+        model.recompute_activations(min(settings.recompute_blocks, model.config.depth))
+        return_large_blocks()
 
 
 def _known_rows(weights: WeightsFile, video_set: VideoSet, outputs: int) -> list[int] | None:

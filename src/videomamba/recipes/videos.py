@@ -9,10 +9,12 @@ from torch import Tensor
 
 from videomamba.data.augment.mixing import mix
 from videomamba.data.augment.pipeline import check_augmentation
+from videomamba.data.clips.masks import Grid
 from videomamba.data.loading.dataset import Batch
 from videomamba.data.loading.loader import TrainLoader
 from videomamba.data.sets.annotations import read_dataset
 from videomamba.data.sets.durations import usual_clip_seconds
+from videomamba.data.settings import MaskSettings
 from videomamba.evaluation.metrics import videos_of
 from videomamba.recipes.config import RecipeConfig
 from videomamba.recipes.start import check_classes
@@ -58,8 +60,15 @@ def with_clip_seconds(config: Config, train_set: VideoSet) -> Config:
     return config.model_copy(update={"clip": config.clip.model_copy(update={"clip_seconds": measured})})
 
 
-def train_loader(config: RecipeConfig, train_set: VideoSet, run: TrainingRun) -> TrainLoader:
-    """The batches of this process."""
+def train_loader(
+    config: RecipeConfig,
+    train_set: VideoSet,
+    run: TrainingRun,
+    *,
+    mask: MaskSettings | None = None,
+    grid: Grid | None = None,
+) -> TrainLoader:
+    """The batches of this process; with a `mask` of the network's patches on its `grid`."""
     return TrainLoader(
         train_set,
         preprocess=config.clip,
@@ -71,6 +80,8 @@ def train_loader(config: RecipeConfig, train_set: VideoSet, run: TrainingRun) ->
         rank=run.processes.rank,
         world=run.processes.world,
         pin_memory=run.processes.device.type == "cuda",
+        mask=mask,
+        grid=grid,
     )
 
 

@@ -9,10 +9,11 @@ draw. So a resumed run draws the same as an uninterrupted one, with any number o
 | order of an epoch | seed, epoch, 0 | data/loading/order.py |
 | frames, augmentation and masks of a sample | seed, epoch, position in the epoch + 1 | data/loading/dataset.py |
 | mixup and cutmix of a step | seed, step, 0, 1 | the recipe; the same on all processes and micro-batches |
+| mask of a validation clip | seed, record, 0, 3 | recipes/alignment.py |
 | dropout and drop path of a step | seed, step, rank, 2 | training/run.py |
 | rows of a contact sheet | seed, video, row | cli/sheet.py |
 
-Evaluation draws nothing. NumPy treats keys that differ only in zeros at their end as the same key. So positions count from 1
+The evaluation of classes draws nothing. NumPy treats keys that differ only in zeros at their end as the same key. So positions
 and the other keys end in a number of their own.
 
 Two choices depend on a seed of the data, not of a run, and stay in their layer: which videos are held out (the SHA-256 of
@@ -45,6 +46,9 @@ class Draws:
 
     def mixing(self, step: int) -> np.random.Generator:
         return np.random.default_rng([self.seed, step, 0, 1])
+
+    def validation_mask(self, record: int) -> np.random.Generator:
+        return np.random.default_rng([self.seed, record, 0, 3])
 
     def dropout(self, step: int, rank: int) -> int:
         """For `torch.manual_seed`, before the forward passes of a step."""

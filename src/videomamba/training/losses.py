@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch.nn.functional as F
 from torch import Tensor
+
+Distance = Literal["l2", "mse", "smooth_l1"]
+"""Between features of unit length: squared distance (2 - 2 cos), or the mean over channels of its elements or of smooth L1."""
 
 
 def classification_loss(logits: Tensor, targets: Tensor) -> Tensor:
@@ -22,6 +27,22 @@ def regression_loss(outputs: Tensor, targets: Tensor) -> Tensor:
 def supervised_loss(outputs: Tensor, targets: Tensor) -> Tensor:
     """The loss (n,) of outputs (n, classes) with soft targets (n, classes), or (n, 1) with numbers (n,); n may be 0."""
     return regression_loss(outputs, targets) if targets.ndim == 1 else classification_loss(outputs, targets)
+
+
+def alignment_loss(student: Tensor, teacher: Tensor, distance: Distance = "l2") -> Tensor:
+    """(n,): the mean `distance` of a student's features (n, l, c), or (k, n, l, c) of k layers, to a teacher's of equal shape.
+
+    Both are scaled to unit length per token. Source: the paper's self-distillation and masked modeling.
+    """
+    fits = student.shape == teacher.shape and student.ndim in (3, 4)
+    _check(fits, "both must be (n, l, c) or (k, n, l, c)", student, teacher)
+    ours, theirs = F.normalize(student.float(), dim=-1), F.normalize(teacher.float(), dim=-1)
+    if distance == "l2":
+        each = 2 - 2 * (ours * theirs).sum(dim=-1)
+    else:
+        loss = F.mse_loss if distance == "mse" else F.smooth_l1_loss
+        each = loss(ours, theirs, reduction="none").mean(dim=-1)
+    return each.mean(dim=-1) if student.ndim == 3 else each.mean(dim=(0, -1))
 
 
 def _check(condition: bool, message: str, outputs: Tensor, targets: Tensor) -> None:

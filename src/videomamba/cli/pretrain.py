@@ -1,0 +1,45 @@
+"""`videomamba pretrain`: masked pretraining, aligned with a teacher."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING
+
+from videomamba.cli.output import note
+from videomamba.cli.recipe import run_recipe
+
+if TYPE_CHECKING:
+    from videomamba.recipes.pretrain_config import PretrainConfig
+
+_DESCRIPTION = """Pretrain on videos without labels: the network sees a fifth of each clip and learns a teacher's features.
+
+The teacher is a CLIP of transformers (extra `text`) or another VideoMamba. `videomamba finetune FOLDER --weights
+OUT/best.safetensors` then learns classes from few labels.
+The command line overrides the file of --config, and the file overrides the preset.
+`videomamba pretrain --presets` lists the published recipes; `videomamba data sheet CLIP --mask NAME` draws a mask.
+An interrupted run in the folder run.out is resumed; `--fresh` removes the files of an earlier run there and begins anew."""
+
+
+def pretrain(arguments: list[str]) -> int:
+    """Pretrains; an interrupted run in the same folder is resumed."""
+    from videomamba.recipes.pretrain_config import check_pretrain
+    from videomamba.recipes.pretrain_presets import PRETRAIN
+
+    return run_recipe(arguments, PRETRAIN, description=_DESCRIPTION, check=check_pretrain, run=_run)
+
+
+def _run(config: PretrainConfig, fresh: bool) -> None:
+    from videomamba.recipes.presets import preset
+    from videomamba.recipes.pretrain import pretrain as recipe
+
+    if config.preset is not None:
+        for text in preset(config.preset).published.notes:
+            note(f"{config.preset}: {text}")
+    trained = recipe(config, fresh=fresh, notify=note)
+    for path, reason in trained.progress.failed_videos.items():
+        note(f"skipped {path}: {reason}")
+    weights = trained.last
+    if trained.progress.best is not None:
+        weights = trained.best
+        print(f"{weights}: alignment loss {-trained.progress.best:.4f} on the validation split")
+    print(f"Now:  videomamba finetune FOLDER --weights {shlex.quote(str(weights))}")
