@@ -24,6 +24,19 @@ def supervised_loss(outputs: Tensor, targets: Tensor) -> Tensor:
     return regression_loss(outputs, targets) if targets.ndim == 1 else classification_loss(outputs, targets)
 
 
+def alignment_loss(student: Tensor, teacher: Tensor) -> Tensor:
+    """The mean (n,) over tokens of 2 - 2 cos(student, teacher): the squared distance of unit vectors; n may be 0.
+
+    Both are (n, v, c), or (k, n, v, c) for k layers, which count alike, and of any length: only directions matter. In fp32.
+    Source: arXiv 2403.06977, section 3.3.
+    """
+    fits = student.ndim in (3, 4) and student.shape == teacher.shape
+    _check(fits, "both must be (n, v, c) or (k, n, v, c)", student, teacher)
+    cosine = (F.normalize(student.float(), dim=-1) * F.normalize(teacher.float(), dim=-1)).sum(dim=-1)
+    loss = (2 - 2 * cosine).mean(dim=-1)
+    return loss.mean(dim=0) if loss.ndim == 2 else loss
+
+
 def _check(condition: bool, message: str, outputs: Tensor, targets: Tensor) -> None:
     # Otherwise (n, 1) against (n,) would broadcast to (n, n) and train on nonsense.
     if not condition:
