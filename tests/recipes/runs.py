@@ -6,7 +6,8 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,17 @@ import torch
 from safetensors.torch import load_file
 
 from tests.video.clips import Recipe, draw, encode
+from videomamba import create_model
 from videomamba.cli import main
 from videomamba.data.loading.dataset import Batch, TrainClips
 from videomamba.recipes.classify import train
-from videomamba.recipes.config import TrainConfig
+from videomamba.recipes.config import DistillConfig, RecipeConfig, TrainConfig
+from videomamba.recipes.distill import distill
 from videomamba.recipes.load import to_yaml
-from videomamba.schema import VideoMambaError
+from videomamba.schema import Preprocess, VideoMambaError
+from videomamba.training.run import Trained
 from videomamba.training.tracking import read_metrics
+from videomamba.weights.bundle import save_bundle
 
 CLASSES = ("bend", "jump", "turn")
 _RECIPE = Recipe(".mp4", "libx264", {"preset": "ultrafast"}, size=(32, 48))
@@ -51,6 +56,28 @@ def write_videos(root: Path, *, each: int = 5) -> Path:
 
 def tiny(root: Path, out: Path, **sections: dict[str, Any]) -> TrainConfig:
     """Six steps of 4 videos in two epochs, with every generator in use; `sections` changes settings."""
+    return TrainConfig.model_validate(_settings(root, out, sections))
+
+
+def tiny_distilled(root: Path, out: Path, **sections: dict[str, Any]) -> DistillConfig:
+    """The steps of `tiny`, with a teacher of one narrower block, whose weights lie beside the videos."""
+    settings = {"teacher": {"weights": str(write_teacher(root.parent / "teacher.safetensors"))}}
+    for name, values in sections.items():
+        settings.setdefault(name, {}).update(values)
+    return DistillConfig.model_validate(_settings(root, out, settings))
+
+
+def write_teacher(path: Path) -> Path:
+    """The weights of a network on the grid of `tiny`, drawn once."""
+    if not path.exists():
+        clip = Preprocess(num_frames=4, image_size=(32, 32))
+        torch.manual_seed(9)
+        fields = {"num_classes": len(CLASSES), "num_frames": 4, "image_size": 32, "tubelet_size": 2}
+        save_bundle(path, create_model("videomamba_micro", depth=1, dim=8, init="fan_in", **fields), clip, CLASSES)
+    return path
+
+
+def _settings(root: Path, out: Path, sections: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     settings: dict[str, dict[str, Any]] = {
         "model": {**_MODEL, "drop_path": 0.2},
         "clip": {"num_frames": 4, "image_size": (32, 32)},
@@ -61,7 +88,33 @@ def tiny(root: Path, out: Path, **sections: dict[str, Any]) -> TrainConfig:
     }
     for name, values in sections.items():
         settings.setdefault(name, {}).update(values)
-    return TrainConfig.model_validate(settings)
+    return settings
+
+
+@dataclass(frozen=True)
+class RecipeRuns:
+    """The small runs of one recipe: `tiny(videos, out, **sections)` makes settings, `command` is that of the command line."""
+
+    command: str
+    kind: type[RecipeConfig]
+    recipe: Callable[..., Trained]
+    tiny: Callable[..., Any]
+
+
+RECIPES: Mapping[str, RecipeRuns] = {
+    "train": RecipeRuns("train", TrainConfig, train, tiny),
+    "distill": RecipeRuns("distill", DistillConfig, distill, tiny_distilled),
+}
+"""The recipes, all of which pass the same tests of resuming and of several processes."""
+
+
+def recipe_of(config: RecipeConfig) -> RecipeRuns:
+    return next(runs for runs in RECIPES.values() if type(config) is runs.kind)
+
+
+def make_run(config: RecipeConfig, **named: Any) -> Trained:
+    """The run of `config` by its recipe."""
+    return recipe_of(config).recipe(config, **named)
 
 
 def weights(out: Path, name: str = "last") -> dict[str, torch.Tensor]:
@@ -104,9 +157,9 @@ class Killed(BaseException):
     """Ends a run where it stands: nothing in the library handles it."""
 
 
-def complaint(config: TrainConfig) -> str:
+def complaint(config: RecipeConfig) -> str:
     with pytest.raises(VideoMambaError) as caught:
-        train(config)
+        make_run(config)
     text = str(caught.value)
     assert "\n" not in text
     return text
@@ -122,13 +175,13 @@ def die(*_: object, **__: object) -> None:
     raise Killed
 
 
-def train_quietly(config: TrainConfig, log: Path) -> None:
-    """`train` as the work of another process, its stderr in `log`."""
+def train_quietly(config: RecipeConfig, log: Path) -> None:
+    """`make_run` as the work of another process, its stderr in `log`."""
     _speak_into(log)
-    train(config)
+    make_run(config)
 
 
-def train_until_killed(config: TrainConfig, where: str, log: Path) -> None:
+def train_until_killed(config: RecipeConfig, where: str, log: Path) -> None:
     """Ends this process in the middle of the second checkpoint ("save"), or before that takes its place ("rename")."""
     _speak_into(log)
     saves = count(1)
@@ -143,16 +196,16 @@ def train_until_killed(config: TrainConfig, where: str, log: Path) -> None:
         save(content, path)
 
     torch.save = half
-    train(config)
+    make_run(config)
 
 
-def train_limited(config: TrainConfig, size: int, log: Path) -> None:
+def train_limited(config: RecipeConfig, size: int, log: Path) -> None:
     """The command line's way to end when the system lets no file grow beyond `size` bytes."""
     _speak_into(log)
     settings = log.with_suffix(".yaml")
     settings.write_text(to_yaml(config))
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
-    main(["train", "--config", str(settings)])
+    main([recipe_of(config).command, "--config", str(settings)])
 
 
 def _speak_into(log: Path) -> None:

@@ -14,13 +14,13 @@ from typing import Any
 
 import pytest
 
-from tests.recipes.runs import distance, events, losses, tiny
+from tests.recipes.runs import RecipeRuns, distance, events, losses, make_run, recipe_of, tiny
 from tests.recipes.workload import told
 from videomamba.data.loading.order import epoch_order
 from videomamba.data.sets.annotations import read_dataset
 from videomamba.data.settings import DataSettings
 from videomamba.recipes.classify import train
-from videomamba.recipes.config import TrainConfig
+from videomamba.recipes.config import RecipeConfig
 from videomamba.recipes.evaluate import evaluate
 from videomamba.recipes.load import to_yaml
 from videomamba.training.checkpoint import checkpoints
@@ -45,7 +45,7 @@ def environment() -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo", "PYTHONPATH": str(Path.cwd())}
 
 
-def settings(config: TrainConfig) -> dict[str, Any]:
+def settings(config: RecipeConfig) -> dict[str, Any]:
     return config.model_dump(mode="json")
 
 
@@ -59,11 +59,16 @@ def together(folder: Path, tasks: list[dict[str, Any]]) -> list[list[dict[str, A
     return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(2)]
 
 
+def task(config: RecipeConfig, **more: Any) -> dict[str, Any]:
+    """A training for `workload`."""
+    return {"recipe": recipe_of(config).command, "train": settings(config), **more}
+
+
 @pytest.fixture(scope="module")
-def single(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def single(recipe: RecipeRuns, videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run of one process."""
     out = tmp_path_factory.mktemp("single") / "run"
-    train(tiny(videos, out, **PLAIN))
+    make_run(recipe.tiny(videos, out, **PLAIN))
     return out
 
 
@@ -82,29 +87,29 @@ def broken(videos: Path, root: Path, *, half: bool) -> Path:
 class Done:
     """Two processes, started once for all the tests of this module, and the folders that they wrote."""
 
-    def __init__(self, videos: Path, single: Path, folder: Path) -> None:
+    def __init__(self, recipe: RecipeRuns, videos: Path, single: Path, folder: Path) -> None:
         self.folder = folder
         self.halves = broken(videos, folder / "halves", half=True)
         self.missing = broken(videos, folder / "missing", half=False)
-        begun = tiny(videos, folder / "begun", **PLAIN, run={"max_steps": 3})
-        train(begun)
+        begun = recipe.tiny(videos, folder / "begun", **PLAIN, run={"max_steps": 3})
+        make_run(begun)
         order = epoch_order(12, Draws(0).order(0))
         tasks: list[dict[str, Any]] = [
-            {"train": settings(tiny(videos, folder / "parts", **PLAIN, run={"micro_batch": 2}))},
-            {"train": settings(tiny(videos, folder / "bf16", **PLAIN, run={"precision": "bf16"}))},
-            {"train": settings(tiny(videos, folder / "begun", **PLAIN))},
-            {"train": settings(tiny(self.halves, folder / "skipped", **SKIPPING))},
-            {"train": settings(tiny(videos, folder / "spoilt", **UNMIXED)), "poison": int(order[2])},
+            task(recipe.tiny(videos, folder / "parts", **PLAIN, run={"micro_batch": 2})),
+            task(recipe.tiny(videos, folder / "bf16", **PLAIN, run={"precision": "bf16"})),
+            task(recipe.tiny(videos, folder / "begun", **PLAIN)),
+            task(recipe.tiny(self.halves, folder / "skipped", **SKIPPING)),
+            task(recipe.tiny(videos, folder / "spoilt", **UNMIXED), poison=int(order[2])),
             {"evaluate": str(single / "last.safetensors"), "data": {"root": str(self.missing)}, "views": "3x3"},
-            {"train": settings(tiny(videos, folder / "sharded", **PLAIN, run={"strategy": "fsdp", "max_steps": 4}))},
-            {"train": settings(tiny(videos, folder / "sharded", **PLAIN, run={"strategy": "fsdp"}))},
+            task(recipe.tiny(videos, folder / "sharded", **PLAIN, run={"strategy": "fsdp", "max_steps": 4})),
+            task(recipe.tiny(videos, folder / "sharded", **PLAIN, run={"strategy": "fsdp"})),
         ]
         self.ranks = together(folder / "answers", tasks)
 
 
 @pytest.fixture(scope="module")
-def done(videos: Path, single: Path, tmp_path_factory: pytest.TempPathFactory) -> Done:
-    return Done(videos, single, tmp_path_factory.mktemp("processes"))
+def done(recipe: RecipeRuns, videos: Path, single: Path, tmp_path_factory: pytest.TempPathFactory) -> Done:
+    return Done(recipe, videos, single, tmp_path_factory.mktemp("processes"))
 
 
 def close(first: Path, second: Path, tolerance: float) -> None:
@@ -119,8 +124,8 @@ def test_two_processes_equal_one(done: Done, single: Path) -> None:
     assert distance(done.folder / "parts", single, "best") < 1e-5
 
 
-def test_two_processes_with_products_in_bf16(done: Done, videos: Path, tmp_path: Path) -> None:
-    train(tiny(videos, tmp_path / "run", **PLAIN, run={"precision": "bf16"}))
+def test_two_processes_with_products_in_bf16(recipe: RecipeRuns, done: Done, videos: Path, tmp_path: Path) -> None:
+    make_run(recipe.tiny(videos, tmp_path / "run", **PLAIN, run={"precision": "bf16"}))
     close(done.folder / "bf16", tmp_path / "run", 1e-3)
 
 
@@ -128,21 +133,23 @@ def test_two_processes_go_on_where_one_stopped(done: Done, single: Path) -> None
     close(done.folder / "begun", single, 1e-5)
 
 
-def test_sharded_weights_equal_whole_ones_and_resume(done: Done, single: Path, videos: Path) -> None:
+def test_sharded_weights_equal_whole_ones_and_resume(
+    recipe: RecipeRuns, done: Done, single: Path, videos: Path
+) -> None:
     close(done.folder / "sharded", single, 1e-5)
     # One process reads the checkpoint of the two.
     (done.folder / "sharded" / "last.safetensors").unlink()
     newest = checkpoints(done.folder / "sharded" / "checkpoints")[-1]
     newest.unlink()
-    train(tiny(videos, done.folder / "sharded", **PLAIN))
+    make_run(recipe.tiny(videos, done.folder / "sharded", **PLAIN))
     close(done.folder / "sharded", single, 1e-5)
 
 
-def test_a_process_without_a_readable_video_waits_for_none(done: Done, tmp_path: Path) -> None:
+def test_a_process_without_a_readable_video_waits_for_none(recipe: RecipeRuns, done: Done, tmp_path: Path) -> None:
     progress = [answers[3] for answers in done.ranks]
     assert progress[0]["step"] == progress[1]["step"] == 6
     failed = progress[0]["failed_videos"]
-    train(tiny(done.halves, tmp_path / "run", **SKIPPING))
+    make_run(recipe.tiny(done.halves, tmp_path / "run", **SKIPPING))
     assert sorted(events(tmp_path / "run")) == sorted(events(done.folder / "skipped"))
     assert len(failed) == 2 and len(events(done.folder / "skipped")) == 4
     assert progress[0]["failed_videos"] == progress[1]["failed_videos"]

@@ -19,10 +19,12 @@ import torch
 from tests.recipes.runs import (
     CLASSES,
     Killed,
+    RecipeRuns,
     at_call,
     complaint,
     die,
     losses,
+    make_run,
     same_weights,
     tiny,
     train_limited,
@@ -65,21 +67,23 @@ INTERRUPTIONS = {
 
 
 def test_a_run_goes_on_from_wherever_it_was_interrupted(
-    videos: Path, reference: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    recipe: RecipeRuns, videos: Path, uninterrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = tiny(videos, tmp_path / "run")
+    config = recipe.tiny(videos, tmp_path / "run")
     for owner, name, number, then in INTERRUPTIONS.values():
         with monkeypatch.context() as patch, pytest.raises(Killed):
             patch.setattr(owner, name, at_call(number, getattr(owner, name), then))
-            train(config)
-    assert train(config).progress.step == STEPS
-    assert losses(tmp_path / "run") == losses(reference)
-    assert same_weights(tmp_path / "run", reference) and same_weights(tmp_path / "run", reference, "best")
+            make_run(config)
+    assert make_run(config).progress.step == STEPS
+    assert losses(tmp_path / "run") == losses(uninterrupted)
+    assert same_weights(tmp_path / "run", uninterrupted) and same_weights(tmp_path / "run", uninterrupted, "best")
 
 
-def test_a_run_goes_on_when_it_was_killed(videos: Path, reference: Path, tmp_path: Path) -> None:
+def test_a_run_goes_on_when_it_was_killed(
+    recipe: RecipeRuns, videos: Path, uninterrupted: Path, tmp_path: Path
+) -> None:
     """Really killed, so that what it was writing is left behind."""
-    config = tiny(videos, tmp_path / "run")
+    config = recipe.tiny(videos, tmp_path / "run")
     folder = tmp_path / "run" / "checkpoints"
     context = multiprocessing.get_context("forkserver")
     for where in ("save", "rename"):
@@ -89,17 +93,17 @@ def test_a_run_goes_on_when_it_was_killed(videos: Path, reference: Path, tmp_pat
         assert process.exitcode == -signal.SIGKILL, (tmp_path / "log").read_text()
         assert [path for path in folder.iterdir() if path.name.startswith(".step_")]
         assert checkpoints(folder)
-    train(config)
+    make_run(config)
     assert [path.name for path in sorted(folder.iterdir())] == ["step_00000005.pt", "step_00000006.pt"]
-    assert losses(tmp_path / "run") == losses(reference) and same_weights(tmp_path / "run", reference)
+    assert losses(tmp_path / "run") == losses(uninterrupted) and same_weights(tmp_path / "run", uninterrupted)
 
 
 @pytest.mark.slow
-def test_ten_kills_at_random_moments(videos: Path, tmp_path: Path) -> None:
+def test_ten_kills_at_random_moments(recipe: RecipeRuns, videos: Path, tmp_path: Path) -> None:
     epochs = 80  # takes longer than the kills together
     long = {"optim": {"epochs": epochs}, "run": {"checkpoint_steps": 1}}
-    train(tiny(videos, tmp_path / "whole", **long))
-    config, draw = tiny(videos, tmp_path / "run", **long), random.Random(0)
+    make_run(recipe.tiny(videos, tmp_path / "whole", **long))
+    config, draw = recipe.tiny(videos, tmp_path / "run", **long), random.Random(0)
     context = multiprocessing.get_context("forkserver")
     folder = tmp_path / "run" / "checkpoints"
     for kill in range(10):
@@ -115,25 +119,25 @@ def test_ten_kills_at_random_moments(videos: Path, tmp_path: Path) -> None:
         process.join(TIMEOUT)
         assert process.exitcode == -signal.SIGKILL, (tmp_path / "log").read_text()
     assert load_checkpoint(checkpoints(folder)[-1]).progress.step < 3 * epochs, "it was killed when it had ended"
-    train(config)
+    make_run(config)
     assert losses(tmp_path / "run") == losses(tmp_path / "whole")
     assert same_weights(tmp_path / "run", tmp_path / "whole")
 
 
 def test_asked_to_stop_it_writes_a_checkpoint_first(
-    videos: Path, reference: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    recipe: RecipeRuns, videos: Path, uninterrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = tiny(videos, tmp_path / "run", run={"checkpoint_minutes": 10})
+    config = recipe.tiny(videos, tmp_path / "run", run={"checkpoint_minutes": 10})
     for number, steps in ((signal.SIGTERM, ("2",)), (signal.SIGINT, ("2", "4"))):
         before = signal.getsignal(number)
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
             patch.setattr(Stepper, "step", at_call(2, Stepper.step, asked_to_stop(Stepper.step, number)))
-            train(config)
+            make_run(config)
         assert signal.getsignal(number) is before
         names = [path.name for path in checkpoints(tmp_path / "run" / "checkpoints")]
         assert names == [f"step_0000000{step}.pt" for step in steps]
-    train(config)
-    assert losses(tmp_path / "run") == losses(reference) and same_weights(tmp_path / "run", reference)
+    make_run(config)
+    assert losses(tmp_path / "run") == losses(uninterrupted) and same_weights(tmp_path / "run", uninterrupted)
 
 
 def test_asked_twice_it_stops_at_once(videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,12 +157,12 @@ def test_a_run_that_has_ended_is_not_made_again(
     assert losses(tmp_path / "run") == losses(reference)
 
 
-def test_a_run_in_parts_is_the_whole_run(videos: Path, reference: Path, tmp_path: Path) -> None:
+def test_a_run_in_parts_is_the_whole_run(recipe: RecipeRuns, videos: Path, uninterrupted: Path, tmp_path: Path) -> None:
     for steps, keep in ((2, 5), (5, 1)):
-        config = tiny(videos, tmp_path / "run", run={"max_steps": steps, "keep": keep})
-        assert train(config).progress.step == steps
-    train(tiny(videos, tmp_path / "run"))
-    assert losses(tmp_path / "run") == losses(reference) and same_weights(tmp_path / "run", reference)
+        config = recipe.tiny(videos, tmp_path / "run", run={"max_steps": steps, "keep": keep})
+        assert make_run(config).progress.step == steps
+    make_run(recipe.tiny(videos, tmp_path / "run"))
+    assert losses(tmp_path / "run") == losses(uninterrupted) and same_weights(tmp_path / "run", uninterrupted)
 
 
 def test_pruning_keeps_as_many_checkpoints_as_asked(videos: Path, reference: Path, tmp_path: Path) -> None:

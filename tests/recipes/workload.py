@@ -7,11 +7,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.recipes.runs import spoilt
+from tests.recipes.runs import RECIPES, spoilt
 from videomamba.data.loading.dataset import TrainClips
 from videomamba.data.settings import DataSettings
-from videomamba.recipes.classify import train
-from videomamba.recipes.config import TrainConfig
 from videomamba.recipes.evaluate import evaluate
 from videomamba.recipes.testing import Result
 from videomamba.training.distributed import Processes
@@ -32,7 +30,8 @@ def main(plan: Path, answers: Path) -> None:
         if "train" in task:
             bad = task.get("poison")
             TrainClips.__getitem__ = WHOLE if bad is None else spoilt(WHOLE, lambda record, bad=bad: record == bad)
-            done.append(vars(train(TrainConfig.model_validate(task["train"])).progress))
+            recipe = RECIPES[task["recipe"]]
+            done.append(vars(recipe.recipe(recipe.kind.model_validate(task["train"])).progress))
         else:
             data = DataSettings.model_validate(task["data"])
             done.append(told(evaluate(task["evaluate"], data, views=task["views"], device="cpu")))

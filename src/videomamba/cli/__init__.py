@@ -38,6 +38,7 @@ COMMANDS: Mapping[str, Command] = {
     "whole": Command("whole", "whole", "classify long videos with all frames in one pass"),
     "features": Command("features", "features", "turn videos into vectors"),
     "train": Command("train", "train", "train with a published recipe or your own settings", raw=True),
+    "distill": Command("distill", "distill", "train a network that also learns from a smaller one", raw=True),
     "pretrain": Command("pretrain", "pretrain", "learn from videos without labels, with a teacher and masks", raw=True),
     "finetune": Command("finetune", "finetune", "turn a folder of videos into a model, with its accuracy and a report"),
     "evaluate": Command("evaluate", "evaluate", "measure accuracy on a data set"),

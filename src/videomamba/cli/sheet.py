@@ -15,7 +15,7 @@ from videomamba.schema import Preprocess
 if TYPE_CHECKING:
     from videomamba.data.augment.sheet import Masks
     from videomamba.data.clips.masks import Grid
-    from videomamba.recipes.config import TrainConfig
+    from videomamba.recipes.config import RecipeConfig
 
 _NO_MASK, _PATCH = "none", 16
 
@@ -91,7 +91,7 @@ def _grid(clip: Preprocess, patch: int) -> Grid:
     return clip.num_frames, height // patch, width // patch
 
 
-def _grid_of_run(like: str, config: TrainConfig) -> Grid:
+def _grid_of_run(like: str, config: RecipeConfig) -> Grid:
     from videomamba.models.registry import build_config
     from videomamba.schema import VideoMambaError
 

@@ -6,10 +6,10 @@ Shapes: b batch, t frames, h, w picture, T = t / tubelet, p = patches of a frame
 from __future__ import annotations
 
 import contextvars
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from operator import index as as_index
-from typing import Any, Self, overload
+from typing import Self, TypeVar, overload
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,8 @@ from videomamba.modules.prepared import PreparingModule
 from videomamba.modules.scan_order import Order, Permutation, TokenLayout, take, temporal_orders
 from videomamba.ops import dispatch
 from videomamba.ops.layout import clear_padding
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 class VideoMamba(nn.Module):
@@ -77,18 +79,9 @@ class VideoMamba(nn.Module):
         self.init_weights()
 
     @classmethod
-    def without_weights(cls, config: VideoMambaConfig, **parts: Any) -> Self:
-        """A network whose parameters hold any values, none drawn: for weights that replace them all, as loading does.
-
-        `parts` are what a subclass takes besides the config.
-        """
-        with torch.device("meta"):
-            model = cls(config, **parts)
-        for module in model.modules():
-            for name, parameter in module.named_parameters(recurse=False):
-                values = torch.empty(parameter.shape, dtype=parameter.dtype)
-                setattr(module, name, nn.Parameter(values, requires_grad=parameter.requires_grad))
-        return model
+    def without_weights(cls, config: VideoMambaConfig) -> Self:
+        """A network whose parameters hold any values, none drawn: for weights that replace them all, as loading does."""
+        return undrawn(partial(cls, config))
 
     def forward(self, video: Tensor, num_frames: Tensor | None = None) -> Tensor:
         """(b, 3, t, h, w) normalised -> logits (b, num_classes), or features (b, d) when num_classes is 0.
@@ -269,6 +262,17 @@ class VideoMamba(nn.Module):
             if not -depth <= i < depth:
                 raise ValueError(f"there is no layer {i}: the indices are {-depth} to {depth - 1}")
         return [i % depth for i in indices]
+
+
+def undrawn(make: Callable[[], Network]) -> Network:
+    """The network that `make` constructs, with parameters of any values: none is drawn."""
+    with torch.device("meta"):
+        model = make()
+    for module in model.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            values = torch.empty(parameter.shape, dtype=parameter.dtype)
+            setattr(module, name, nn.Parameter(values, requires_grad=parameter.requires_grad))
+    return model
 
 
 def _recomputed(layer: nn.Module, residual: Tensor, orders: tuple[Order, ...], lengths: Tensor | None) -> Tensor:

@@ -6,7 +6,6 @@ Shapes: n clips, T p patches of a clip, v of them visible, c width of the teache
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Self
 
@@ -42,28 +41,15 @@ class MaskedAlignment:
         except ValueError as error:
             raise VideoMambaError(f"align.interval: the teacher {teacher.name}: {error}; lower it") from None
 
-    def losses(
-        self,
-        student: Student,
-        video: Tensor,
-        visible: Tensor | None,
-        draws: Tensor | None,
-        *,
-        autocast: Callable[[], AbstractContextManager[object]],
-    ) -> Tensor:
-        """(n,) for clips (n, 3, t, h, w); either `visible` patches (n, v), or `draws` (n, T, p) for an attention mask.
-
-        The student runs under `autocast()`, the teacher in the precision that it was opened with.
-        """
+    def __call__(self, student: Student, video: Tensor, visible: Tensor | None, draws: Tensor | None) -> Tensor:
+        """The losses (n,) of clips (n, 3, t, h, w); with `visible` patches (n, v), or `draws` (n, T, p) of an attention mask."""
         seen = self._teacher(video, layers=self._layers, attention=visible is None)
         if visible is None:
             assert seen.attention is not None and draws is not None
             visible = attention_visible(seen.attention, draws, self._mask.ratio)
         slots = torch.cat((visible.new_zeros(len(visible), 1), visible + 1), dim=1)  # the class token is always visible
         targets = seen.tokens.take_along_dim(slots[None, :, :, None], dim=2)
-        with autocast():
-            features = student(video, visible)
-        return alignment_loss(features, targets, self._distance)
+        return alignment_loss(student(video, visible), targets, self._distance)
 
 
 @dataclass(frozen=True)
@@ -73,6 +59,11 @@ class AlignmentResult:
     loss: float | None
     num_videos: int
     num_missed: int
+
+    @property
+    def quality(self) -> float | None:
+        """The figure that chooses the best weights."""
+        return None if self.loss is None else -self.loss
 
     def __str__(self) -> str:
         loss = "no loss" if self.loss is None else f"alignment loss {self.loss:.4f}"
@@ -111,7 +102,8 @@ class MaskedTest:
                 continue
             video = batch.video.to(self._run.processes.device, non_blocking=True)
             visible, draws = self._masks(batch.records, video.device)
-            losses = self._alignment.losses(student, video, visible, draws, autocast=self._run.autocast)
+            with self._run.autocast():
+                losses = self._alignment(student, video, visible, draws)
             found.update(zip(batch.records, losses.tolist(), strict=True))
         every = {record: loss for part in self._run.processes.gather(found) for record, loss in part.items()}
         loss = float(np.mean([every[record] for record in sorted(every)])) if every else None

@@ -9,13 +9,12 @@ import torch
 from torch import Tensor
 
 from videomamba.data.loading.dataset import Batch
-from videomamba.data.sets.fingerprint import TRAINED_ON, facts, trained_on
+from videomamba.data.sets.fingerprint import TRAINED_ON, trained_on
 from videomamba.models.precision import MasterWeights
 from videomamba.models.videomamba import VideoMamba
 from videomamba.recipes.bundles import save_network
 from videomamba.recipes.config import TrainConfig, check_config
-from videomamba.recipes.load import to_yaml
-from videomamba.recipes.start import build_model, check_resumed, describe_set, trained_before
+from videomamba.recipes.start import build_model, open_run, trained_before
 from videomamba.recipes.testing import Test, in_precision, numbers, quality
 from videomamba.recipes.videos import mixed, read_videos, train_loader, with_clip_seconds
 from videomamba.schema import VideoSet, Views
@@ -36,16 +35,7 @@ def train(
     check_config(config)
     train_set, val_set = read_videos(config, notify)
     config = with_clip_seconds(config, train_set)
-    with TrainingRun(
-        config.run,
-        config.optim,
-        config=to_yaml(config),
-        data=facts(train_set),
-        check=partial(check_resumed, config, train_set),
-        fresh=fresh,
-        about=describe_set(train_set),
-        notify=notify,
-    ) as run:
+    with open_run(config, train_set, fresh=fresh, notify=notify) as run:
         return _train(run, config, train_set, val_set)
 
 

@@ -94,12 +94,30 @@ class TrainConfig(RecipeConfig):
 class TeacherSettings(Settings):
     """A frozen network whose tokens are targets. It sees the same clips as the student."""
 
-    weights: str | None = Field(default=None, description="the teacher: zoo name or weights file")
+    weights: str | None = Field(
+        default=None, description="the teacher: zoo name, weights file, or CLIP of transformers (name or folder)"
+    )
     precision: Literal["fp32", "bf16"] = Field(default="fp32", description="of the teacher's matrix products")
     cache: bool = Field(
         default=False,
         description="keep the teacher's tokens of each clip on disk; needs clips that are always the same",
     )
+
+
+class Distillation(Settings):
+    """The loss of a clip: class_weight x that of its label + feature_weight x the distance from the teacher's tokens."""
+
+    class_weight: float = Field(default=1.0, ge=0, description="weight of the loss of the label")
+    feature_weight: float = Field(
+        default=1.0, ge=0, description="weight of the mean over tokens of 2 - 2 cos(student, teacher)"
+    )
+
+
+class DistillConfig(TrainConfig):
+    """One supervised run with a teacher."""
+
+    teacher: TeacherSettings = TeacherSettings()
+    distill: Distillation = Distillation()
 
 
 def check_config(config: TrainConfig) -> None:
@@ -140,4 +158,15 @@ def check_recipe(config: RecipeConfig) -> None:
     if micro_batch is not None and optim.batch_size % micro_batch:
         raise VideoMambaError(
             f"run.micro_batch: {micro_batch} does not divide optim.batch_size {optim.batch_size}; change one of them"
+        )
+
+
+def check_distillation(config: DistillConfig) -> None:
+    """Raises VideoMambaError as `check_config` does, where the losses have no weight, and without a teacher."""
+    check_config(config)
+    if config.distill.class_weight == config.distill.feature_weight == 0:
+        raise VideoMambaError("distill.feature_weight: is 0, as is distill.class_weight; nothing would be trained")
+    if config.teacher.weights is None:
+        raise VideoMambaError(
+            "teacher.weights: missing; name the teacher, as in --teacher.weights videomamba_small_in1k_224"
         )

@@ -7,12 +7,13 @@ from typing import Any
 
 from videomamba.recipes.catalogue import Catalogue, Config, Preset
 from videomamba.recipes.config import RecipeConfig
+from videomamba.recipes.distill_presets import DISTILL
 from videomamba.recipes.load import read_names
 from videomamba.recipes.pretrain_presets import PRETRAIN
 from videomamba.recipes.train_presets import TRAIN
 from videomamba.schema import VideoMambaError, nearest_name
 
-CATALOGUES: tuple[Catalogue[Any], ...] = (TRAIN, PRETRAIN)
+CATALOGUES: tuple[Catalogue[Any], ...] = (TRAIN, DISTILL, PRETRAIN)
 
 
 def preset_names() -> list[str]:

@@ -1,4 +1,7 @@
-"""Masked pretraining: a student that sees a fifth of each clip learns the features of a teacher that sees all of it."""
+"""Masked pretraining: a student that sees a fifth of each clip learns the features of a teacher that sees all of it.
+
+Source: arXiv 2403.06977, masked modeling. The original has it for the middle network only.
+"""
 
 from __future__ import annotations
 
@@ -10,25 +13,21 @@ from torch import Tensor
 
 from videomamba.data.loading.dataset import Batch
 from videomamba.data.sets.annotations import read_dataset
-from videomamba.data.sets.fingerprint import TRAINED_ON, facts, trained_on
+from videomamba.data.sets.fingerprint import TRAINED_ON, trained_on
 from videomamba.models.masked import MaskedVideoMamba
 from videomamba.models.precision import MasterWeights
-from videomamba.models.teacher import Teacher, check_teacher
+from videomamba.models.teacher import Teacher
+from videomamba.models.videomamba import undrawn
 from videomamba.recipes.alignment import MaskedAlignment, MaskedTest
 from videomamba.recipes.bundles import save_network
-from videomamba.recipes.load import to_yaml
 from videomamba.recipes.pretrain_config import PretrainConfig, aligned_layers, check_pretrain
-from videomamba.recipes.start import check_resumed, describe_set, recompute, trained_before
+from videomamba.recipes.start import build_network, open_run, trained_before
+from videomamba.recipes.teachers import check_cache, find_teacher, named_after, prepare_teacher
 from videomamba.recipes.testing import in_precision
 from videomamba.recipes.videos import check_videos, train_loader, with_clip_seconds
 from videomamba.schema import VideoSet
 from videomamba.training.run import Trained, TrainingRun
 from videomamba.video.find import describe_ignored
-from videomamba.weights.load import load_weights
-from videomamba.weights.read import read_weights
-from videomamba.weights.report import LoadReport
-from videomamba.weights.teachers import open_teacher
-from videomamba.weights.zoo import resolve_weights
 
 
 def pretrain(
@@ -40,31 +39,21 @@ def pretrain(
 ) -> Trained:
     """Makes the run of `config` in config.run.out, or the rest of it; `fresh` replaces a run that is there.
 
-    `teacher` replaces that of the settings: any network with tokens on the student's grid. The best weights are those with
-    the lowest loss on the validation split, whose clips and masks are the same in every epoch.
+    `teacher` is a network to learn from instead of config.teacher.weights, which then records its name. The best weights are
+    those with the lowest loss on the validation split, whose clips and masks are the same in every epoch.
 
-    Raises VideoMambaError and KeyboardInterrupt as `classify.train` does, and VideoMambaError for a teacher that does not fit.
+    Raises as `classify.train` does, and VideoMambaError for a teacher that is missing, unfit, or not that of the run to resume.
     """
+    config = config.model_copy(update={"teacher": named_after(config.teacher, teacher)})
     check_pretrain(config)
+    teacher = find_teacher(config, config.teacher, teacher, notify, legacy=config.align.legacy)
     train_set, val_set = (read_dataset(config.data, split, annotated=False) for split in ("train", "val"))
     for line in describe_ignored([*train_set.ignored, *val_set.ignored]):
         notify(f"ignored {line}")
     check_videos(config, train_set)
+    check_cache(config, config.teacher, train_set)
     config = with_clip_seconds(config, train_set)
-    teacher = teacher or open_teacher(
-        config.teacher.weights, config.clip, legacy=config.align.legacy, precision=config.teacher.precision
-    )
-    check_teacher(teacher, config.student())
-    with TrainingRun(
-        config.run,
-        config.optim,
-        config=to_yaml(config),
-        data=facts(train_set),
-        check=partial(check_resumed, config, train_set),
-        fresh=fresh,
-        about=describe_set(train_set),
-        notify=notify,
-    ) as run:
+    with open_run(config, train_set, fresh=fresh, notify=notify) as run:
         return _pretrain(run, config, teacher, train_set, val_set)
 
 
@@ -72,12 +61,13 @@ def _pretrain(
     run: TrainingRun, config: PretrainConfig, teacher: Teacher, train_set: VideoSet, val_set: VideoSet
 ) -> Trained:
     torch.manual_seed(run.draws.weights())
-    model = build_student(config, teacher, random=not run.resumes)
-    loaded = None if run.resumes else load_student(model, config)
+    layers = aligned_layers(config.student().depth, config.align.layers, config.align.student_interval)
+    make = partial(MaskedVideoMamba, teacher_dim=teacher.dim, indices=layers, legacy=config.align.legacy)
+    model, loaded = build_network(make, config, train_set, fresh=not run.resumes, own=["clip_decoder.*"])
+    teacher, taught_by = prepare_teacher(teacher, config, config.teacher, train_set, run)
     before = run.kept(TRAINED_ON, lambda: trained_before(config.model.weights))
     record = trained_on(train_set, before)
     module = run.prepare(model, MasterWeights, depth=model.config.depth, repeats=config.augment.repeats)
-    teacher.to(run.processes.device)
     alignment = MaskedAlignment(teacher, config.mask, config.align, model.config)
     loader = train_loader(config, train_set, run, mask=config.mask, grid=model.config.grid)
     validation = MaskedTest(alignment, val_set, config, run)
@@ -86,11 +76,10 @@ def _pretrain(
         """The forward pass of one micro-batch: a loss per clip, and the clips' names."""
         names = [train_set.records[record].path for record in batch.records]
         batch = batch.to(run.processes.device)
-        if not names:  # every video failed, but other processes wait in collective calls
-            with run.autocast():
-                nothing = module(batch.video.new_zeros(1, *batch.video.shape[1:]))
-            return 0 * nothing.sum(dim=(0, 2, 3)), names
-        return alignment.losses(module, batch.video, batch.visible, batch.draws, autocast=run.autocast), names
+        with run.autocast():
+            if not names:  # every video failed, but other processes wait in collective calls
+                return 0 * module(batch.video.new_zeros(1, *batch.video.shape[1:])).sum(dim=(0, 2, 3)), names
+            return alignment(module, batch.video, batch.visible, batch.draws), names
 
     with loader, validation, run.steps(loader) as steps:
         if loaded is not None:
@@ -98,7 +87,7 @@ def _pretrain(
         for batches in steps:
             run.step(batches, losses_of)
             if run.evaluation_due:
-                network = build_student(config, teacher, random=False).eval()
+                network = undrawn(partial(make, model.config)).eval()
                 network.load_state_dict(run.weights())
                 scored = validation(in_precision(network, config.run.precision, run.processes.device))
                 save = partial(
@@ -107,42 +96,12 @@ def _pretrain(
                     config=config,
                     labels=(),
                     run=run,
-                    facts={"task": "pretraining", **described(config, teacher), "validation": str(scored), **record},
+                    facts={"task": "pretraining", **_masked(config), "validation": str(scored), **record, **taught_by},
                 )
-                quality = None if scored.loss is None else -scored.loss
-                run.keep_weights(save, quality=quality, val_loss=scored.loss)
+                run.keep_weights(save, quality=scored.quality, val_loss=scored.loss)
     return run.trained
 
 
-def build_student(config: PretrainConfig, teacher: Teacher, *, random: bool) -> MaskedVideoMamba:
-    """The student with random weights, or else with undefined ones, for others to replace."""
-    network, align = config.student(), config.align
-    build = MaskedVideoMamba if random else MaskedVideoMamba.without_weights
-    indices = aligned_layers(network.depth, align.layers, align.student_interval)
-    model = build(network, teacher_dim=teacher.dim, indices=indices, legacy=align.legacy)
-    recompute(model, config.run)
-    return model
-
-
-def load_student(model: MaskedVideoMamba, config: PretrainConfig) -> LoadReport | None:
-    """Loads the first weights of the run, if it has some: those of a network, with or without decoders.
-
-    Raises WeightsError where they are missing or do not fit.
-    """
-    if config.model.weights is None:
-        return None
-    weights = read_weights(resolve_weights(config.model.weights))
-    rename = config.model.final_norm == "file"
-    allowed = ("clip_decoder.*",) if rename else ("clip_decoder.*", "norm_f.weight")
-    return load_weights(model, weights, rename_norm=rename, allow_missing=allowed)
-
-
-def described(config: PretrainConfig, teacher: Teacher) -> dict[str, str]:
-    """What the weights say of their pretraining, also after fine-tuning."""
-    layers = f"{config.align.layers} layers" if config.align.layers > 1 else "the last layer"
-    how = " as the original" if config.align.legacy else ""
-    return {
-        "teacher": teacher.name,
-        "mask": f"{config.mask.name} {config.mask.ratio:g}",
-        "alignment": f"{config.align.distance} of {layers}{how}",
-    }
+def _masked(config: PretrainConfig) -> dict[str, object]:
+    """What a bundle says of the pretraining besides its teacher."""
+    return {"mask": config.mask.model_dump(), "align": config.align.model_dump()}

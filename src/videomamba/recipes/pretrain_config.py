@@ -55,6 +55,11 @@ def aligned_layers(depth: int, number: int, interval: float) -> list[int]:
 def check_pretrain(config: PretrainConfig) -> None:
     """Raises VideoMambaError, naming the key, where the sections do not fit together. It reads no file."""
     check_recipe(config)
+    if config.teacher.weights is None:
+        raise VideoMambaError(
+            "teacher.weights: missing; name a CLIP of transformers or a VideoMamba, as in --teacher.weights "
+            "openai/clip-vit-base-patch16"
+        )
     student = config.student()
     visible_count(config.mask.name, student.grid, config.mask.ratio)
     try:

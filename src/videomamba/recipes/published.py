@@ -115,9 +115,21 @@ PER_EPOCH = (
     "here every step, and from the end of the warm-up"
 )
 DISTILLED = (
-    "the published accuracy needs the features of in1k-small-224 as second targets (self-distillation); this is the "
-    "supervised part alone, of which no number is published"
+    "the supervised part alone, of which no number is published: the released network also learned from the features of "
+    "in1k-small-224 (self-distillation), as {}-distilled of `videomamba distill` does"
 )
+DISTILLED_RUNS: Mapping[str, str] = {
+    "in1k-middle-224": "videomamba_small_in1k_224",
+    "in1k-base-224": "videomamba_small_in1k_224",
+    "k400-middle-f8": "videomamba_small_k400_f8_224",
+    "ssv2-middle-f8": "videomamba_small_ssv2_f8_224",
+}
+"""The supervised run of a student, and its teacher. Only those on ImageNet are the authors'."""
+TEACHER_CAST = (
+    "the original casts its teacher to the other 16-bit format than asked for, and cannot start as shipped; here the teacher "
+    "computes in teacher.precision"
+)
+NO_NUMBER = "the authors distilled on images only: no number is published of this run, whose settings are those of the supervised one"
 FINAL_NORM = (
     "the final norm starts as in the weights of the pretraining; the original, which looks for it under another name, started "
     "it at 1, and so did the published accuracy: model.final_norm legacy does that"

@@ -2,27 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import yaml
 
-from videomamba.data.sets.fingerprint import TRAINED_ON, difference
+from videomamba.data.sets.fingerprint import TRAINED_ON, difference, facts
 from videomamba.data.sets.formats.classes import numbered_class
 from videomamba.memory import return_large_blocks
+from videomamba.models.config import VideoMambaConfig
 from videomamba.models.registry import build_config
-from videomamba.models.videomamba import VideoMamba
+from videomamba.models.videomamba import VideoMamba, undrawn
 from videomamba.recipes.config import RecipeConfig
 from videomamba.recipes.load import to_yaml
 from videomamba.schema import Settings, VideoMambaError, VideoSet, WeightsError, counted, one_form
 from videomamba.training.checkpoint import RunState
-from videomamba.training.settings import Run
+from videomamba.training.run import TrainingRun
 from videomamba.weights.bundle import read_bundle_metadata
 from videomamba.weights.load import load_weights
 from videomamba.weights.read import WeightsFile, read_weights
 from videomamba.weights.report import LoadReport
 from videomamba.weights.zoo import resolve_weights
+
+Network = TypeVar("Network", bound=VideoMamba)
+
+
+def open_run(config: RecipeConfig, train_set: VideoSet, *, fresh: bool, notify: Callable[[str], object]) -> TrainingRun:
+    """The run of `config` on these videos, new or to be resumed; see `TrainingRun`."""
+    return TrainingRun(
+        config.run,
+        config.optim,
+        config=to_yaml(config),
+        data=facts(train_set),
+        check=partial(check_resumed, config, train_set),
+        fresh=fresh,
+        about=describe_set(train_set),
+        notify=notify,
+    )
 
 
 def build_model(config: RecipeConfig, video_set: VideoSet, *, fresh: bool) -> tuple[VideoMamba, LoadReport | None]:
@@ -30,26 +48,38 @@ def build_model(config: RecipeConfig, video_set: VideoSet, *, fresh: bool) -> tu
 
     Without `fresh` the weights are undefined, for a checkpoint to replace. Raises WeightsError when they are missing or unfit.
     """
+    return build_network(VideoMamba, config, video_set, fresh=fresh)
+
+
+def build_network(
+    make: Callable[[VideoMambaConfig], Network],
+    config: RecipeConfig,
+    video_set: VideoSet,
+    *,
+    fresh: bool,
+    own: Sequence[str] = (),
+) -> tuple[Network, LoadReport | None]:
+    """`build_model` for the network that `make` constructs.
+
+    `own` are patterns of the parameters that it has besides those of a VideoMamba: they stay as drawn where the weights lack
+    them.
+    """
     outputs = video_set.outputs
     network = build_config(config.model.name, {**config.network(), "num_classes": outputs})
-    model = VideoMamba(network) if fresh else VideoMamba.without_weights(network)
-    recompute(model, config.run)
+    model = make(network) if fresh else undrawn(partial(make, network))
+    if config.run.recompute_blocks:
+        model.recompute_activations(min(config.run.recompute_blocks, model.config.depth))
+        return_large_blocks()
     if config.model.weights is None or not fresh:
         return model, None
     weights = read_weights(resolve_weights(config.model.weights))
     rename = config.model.final_norm == "file"
-    load = partial(load_weights, model, weights, rename_norm=rename, allow_missing=() if rename else ("norm_f.weight",))
+    missing = own if rename else (*own, "norm_f.weight")
+    load = partial(load_weights, model, weights, rename_norm=rename, allow_missing=missing)
     rows = _known_rows(weights, video_set, outputs)
     if rows is None:
         return model, load(head="replace")
     return model, load(head_rows=None if rows == list(range(weights.outputs)) else rows)
-
-
-def recompute(model: VideoMamba, settings: Run) -> None:
-    """Lets `model` compute the activations of its first blocks again in the backward pass, as many as the run says."""
-    if settings.recompute_blocks:
-        model.recompute_activations(min(settings.recompute_blocks, model.config.depth))
-        return_large_blocks()
 
 
 def _known_rows(weights: WeightsFile, video_set: VideoSet, outputs: int) -> list[int] | None:
@@ -80,7 +110,7 @@ def describe_set(video_set: VideoSet) -> str:
     return f"{counted(len({record.path for record in video_set.records}), 'video')} of {what}"
 
 
-FREE = ("preset", "eval", "run", "clip.clip_seconds", "data.root", "data.workers", "data.on_error")
+FREE = ("preset", "eval", "run", "clip.clip_seconds", "data.root", "data.workers", "data.on_error", "teacher.cache")
 """Settings that a resumed run may change, because they change no weight; seed and precision are not among them."""
 
 

@@ -21,6 +21,7 @@ from videomamba.recipes.published import (
     COIN,
     DATA_NOTES,
     DISTILLED,
+    DISTILLED_RUNS,
     FINAL_NORM,
     FRESH_STEPS,
     IN1K,
@@ -138,10 +139,12 @@ def _images() -> Iterator[Preset[TrainConfig]]:
             ),
             run=Run(out=Path("runs") / name, precision="bf16", micro_batch=row.images),
         )
-        distilled = row.pixels == 224 and row.size in ("middle", "base")
-        notes = (PER_EPOCH, *((DISTILLED,) if distilled else ()), *((FRESH_STEPS,) if entry.init is None else ()))
+        distilled = name in DISTILLED_RUNS
+        notes = (PER_EPOCH, *((DISTILLED.format(name),) if distilled else ()))
+        notes += (FRESH_STEPS,) if entry.init is None else ()
         protocol = f"centre crop, shorter side {int(row.pixels / clip.crop_ratio)}"
-        yield Preset(name, config, Published(top1=entry.top1, protocol=protocol, source=_SOURCE, notes=notes))
+        top1 = None if distilled else entry.top1
+        yield Preset(name, config, Published(top1=top1, protocol=protocol, source=_SOURCE, notes=notes))
 
 
 def _synthetic() -> Preset[TrainConfig]:

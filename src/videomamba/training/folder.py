@@ -26,6 +26,8 @@ LOCK = "lock"
 
 BEST, LAST, CONFIG, CHECKPOINTS = "best.safetensors", "last.safetensors", "config.yaml", "checkpoints"
 """The files of a run in its folder, besides the metrics."""
+TEACHER = "teacher"
+"""The folder of a teacher's tokens, in a run that keeps them."""
 MODEL, REPORT = "model.safetensors", "report.html"
 """The results that fine-tuning adds."""
 
@@ -33,8 +35,8 @@ MODEL, REPORT = "model.safetensors", "report.html"
 class RunFolder:
     """The folder of a run, locked until `release`, without the remains of killed runs.
 
-    `fresh` removes the files of an earlier run; caches and files of other names stay. `notify` gets a line where the folder
-    cannot be locked. Raises VideoMambaError when another run is at work in it, or it cannot be written.
+    `fresh` removes the files of an earlier run; cached frames and files of other names stay. `notify` gets a line where the
+    folder cannot be locked. Raises VideoMambaError when another run is at work in it, or it cannot be written.
     """
 
     def __init__(self, path: Path, *, fresh: bool, notify: Callable[[str], object]) -> None:
@@ -55,6 +57,7 @@ class RunFolder:
     def _clear(self, *, fresh: bool) -> None:
         saved, names = self._path / CHECKPOINTS, (BEST, LAST, CONFIG, MODEL, REPORT)
         clear_remains(saved, "step_*.pt")
+        clear_remains(self._path / TEACHER, "*.safetensors")
         for name in names:
             clear_remains(self._path, name)
         if not fresh:
@@ -62,7 +65,8 @@ class RunFolder:
         try:
             for path in (*checkpoints(saved), *(self._path / name for name in (*names, JSONL, CSV))):
                 path.unlink(missing_ok=True)
-            shutil.rmtree(self._path / EVENTS, ignore_errors=True)
+            for folder in (EVENTS, TEACHER):
+                shutil.rmtree(self._path / folder, ignore_errors=True)
         except OSError as error:
             raise VideoMambaError(f"{error.filename}: cannot be removed ({error.strerror}); remove it") from None
 
