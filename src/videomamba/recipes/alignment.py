@@ -42,7 +42,7 @@ class MaskedAlignment:
             raise VideoMambaError(f"align.interval: the teacher {teacher.name}: {error}; lower it") from None
 
     def __call__(self, student: Student, video: Tensor, visible: Tensor | None, draws: Tensor | None) -> Tensor:
-        """The losses (n,) of clips (n, 3, t, h, w); with `visible` patches (n, v), or `draws` (n, T, p) of an attention mask."""
+        """The losses (n,) of clips (n, 3, t, h, w) with `visible` patches (n, v), or `draws` (n, T, p) of an attention mask."""
         seen = self._teacher(video, layers=self._layers, attention=visible is None)
         if visible is None:
             assert seen.attention is not None and draws is not None

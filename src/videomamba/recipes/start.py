@@ -62,9 +62,9 @@ def build_network(
     """`build_model` for the network that `make` constructs.
 
     `own` are patterns of the parameters that it has besides those of a VideoMamba: they stay as drawn where the weights lack
-    them.
+    them. A set without annotations makes a network without a head.
     """
-    outputs = video_set.outputs
+    outputs = 0 if video_set.task == "unlabelled" else video_set.outputs
     network = build_config(config.model.name, {**config.network(), "num_classes": outputs})
     model = make(network) if fresh else undrawn(partial(make, network))
     if config.run.recompute_blocks:
@@ -76,7 +76,7 @@ def build_network(
     rename = config.model.final_norm == "file"
     missing = own if rename else (*own, "norm_f.weight")
     load = partial(load_weights, model, weights, rename_norm=rename, allow_missing=missing)
-    rows = _known_rows(weights, video_set, outputs)
+    rows = _known_rows(weights, video_set, outputs) if outputs else None
     if rows is None:
         return model, load(head="replace")
     return model, load(head_rows=None if rows == list(range(weights.outputs)) else rows)
