@@ -24,6 +24,8 @@ from videomamba.recipes.classify import train
 from videomamba.recipes.config import DistillConfig, RecipeConfig, TrainConfig
 from videomamba.recipes.distill import distill
 from videomamba.recipes.load import to_yaml
+from videomamba.recipes.pretrain import pretrain
+from videomamba.recipes.pretrain_config import PretrainConfig
 from videomamba.schema import Preprocess, VideoMambaError
 from videomamba.training.run import Trained
 from videomamba.training.tracking import read_metrics
@@ -67,6 +69,19 @@ def tiny_distilled(root: Path, out: Path, **sections: dict[str, Any]) -> Distill
     return DistillConfig.model_validate(_settings(root, out, settings))
 
 
+def tiny_masked(root: Path, out: Path, **sections: dict[str, Any]) -> PretrainConfig:
+    """The steps of `tiny` on masked clips, with the teacher of `tiny_distilled` and its attention; nothing is mixed."""
+    settings: dict[str, dict[str, Any]] = {
+        "teacher": {"weights": str(write_teacher(root.parent / "teacher.safetensors"))},
+        "mask": {"name": "attention", "ratio": 0.5},
+    }
+    for name, values in sections.items():
+        settings.setdefault(name, {}).update(values)
+    unmixed = {"mixup": 0.0, "cutmix": 0.0, "label_smoothing": 0.0}
+    settings["augment"] = {**settings.get("augment", {}), **unmixed}
+    return PretrainConfig.model_validate(_settings(root, out, settings))
+
+
 def write_teacher(path: Path) -> Path:
     """The weights of a network on the grid of `tiny`, drawn once."""
     if not path.exists():
@@ -104,6 +119,7 @@ class RecipeRuns:
 RECIPES: Mapping[str, RecipeRuns] = {
     "train": RecipeRuns("train", TrainConfig, train, tiny),
     "distill": RecipeRuns("distill", DistillConfig, distill, tiny_distilled),
+    "pretrain": RecipeRuns("pretrain", PretrainConfig, pretrain, tiny_masked),
 }
 """The recipes, all of which pass the same tests of resuming and of several processes."""
 
