@@ -129,7 +129,10 @@ TEACHER_CAST = (
     "the original casts its teacher to the other 16-bit format than asked for, and cannot start as shipped; here the teacher "
     "computes in teacher.precision"
 )
-NO_NUMBER = "the authors distilled on images only: no number is published of this run, whose settings are those of the supervised one"
+NO_NUMBER = (
+    "the authors distilled on images only, so no number is published; all settings but the teacher are those of the "
+    "supervised run"
+)
 FINAL_NORM = (
     "the final norm starts as in the weights of the pretraining; the original, which looks for it under another name, started "
     "it at 1, and so did the published accuracy: model.final_norm legacy does that"
