@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import http.server
 import shutil
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -59,20 +57,6 @@ def released_files() -> set[str]:
 def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path))
     return tmp_path
-
-
-@pytest.fixture
-def no_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """An empty cache of the hub and a hub that refuses connections; returns the cache."""
-    monkeypatch.delenv(FOLDER_VARIABLE, raising=False)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
-    monkeypatch.setattr(
-        "huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE",
-        "http://127.0.0.1:9/{repo_id}/resolve/{revision}/{filename}",
-    )
-    return tmp_path / "hub"
 
 
 class TestFacts:
@@ -313,40 +297,9 @@ class TestResolve:
 
 
 @pytest.fixture
-def hub(no_network: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def hub(serve_hub: Callable[[Mapping[str, bytes]], None]) -> None:
     """A hub on this machine that has one file, the 8-frame tiny Kinetics model."""
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            found = self.path.endswith("/resolve/main/videomamba_t16_k400_f8_res224.pth")
-            self.send_response(200 if found else 404)
-            self.send_header("Content-Length", "7" if found else "0")
-            if found:
-                self.send_header("ETag", '"0123456789"')
-                self.send_header("X-Repo-Commit", "abc")
-            else:
-                self.send_header("X-Error-Code", "EntryNotFound")
-            self.end_headers()
-            if found and self.command == "GET":
-                self.wfile.write(b"fetched")
-
-        do_HEAD = do_GET  # noqa: N815  (the name is the base class's)
-
-        def log_message(self, format: str, *args: object) -> None:
-            """Silence: the test's output is the assertions'."""
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    address = f"http://127.0.0.1:{server.server_port}"
-    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)
-    for module in ("constants", "file_download"):  # early versions of the client have the address in both
-        name = f"huggingface_hub.{module}.HUGGINGFACE_CO_URL_TEMPLATE"
-        monkeypatch.setattr(name, address + "/{repo_id}/resolve/{revision}/{filename}", raising=False)
-    yield
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    serve_hub({"OpenGVLab/VideoMamba/resolve/main/videomamba_t16_k400_f8_res224.pth": b"fetched"})
 
 
 class TestHub:

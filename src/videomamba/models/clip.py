@@ -166,12 +166,11 @@ def _tower(config: ClipVision, tensors: Mapping[str, Tensor], name: str) -> nn.M
     expected = {key: tuple(value.shape) for key, value in tower.state_dict().items()}
     for key in [*expected, *tensors]:
         shape = tuple(tensors[key].shape) if key in tensors else None
-        if key not in expected:
-            raise WeightsError(f"{name}: {key} is no tensor of a CLIP vision tower of this size; check the config")
-        if shape != expected[key]:
+        if shape != expected.get(key):
             found = "is absent" if shape is None else f"has shape {shape}"
+            wanted = expected.get(key, "none, in a CLIP vision tower of this size")
             raise WeightsError(
-                f"{name}: {key} {found}, expected {expected[key]}; the weights are incomplete or others'"
+                f"{name}: {key} {found}, expected {wanted}; the file is incomplete, or does not fit its config"
             )
     tower.load_state_dict({key: value.float().contiguous() for key, value in tensors.items()}, assign=True)
     embeddings = tower.vision_model.embeddings

@@ -25,7 +25,7 @@ _OPTIONAL = {
     "matplotlib": ("plot", "pictures of timelines, reports, annotated videos"),
     "lightning-fabric": ("train", "training in several processes"),
     "tensorboard": ("train", "events of a training"),
-    "transformers": ("text", "CLIP as a teacher, networks to compare with in `bench efficiency`"),
+    "transformers": ("text", "CLIP as a teacher; as videomamba[peers], networks to compare with"),
     "pyarrow": ("parquet", "features as Parquet"),
     "ray": ("ray", "features on a cluster"),
 }

@@ -14,10 +14,11 @@ from torch import Tensor
 from videomamba.models.clip import CLIP_MEAN, CLIP_STD, ClipVision
 from videomamba.schema import WeightsError
 from videomamba.weights.read import read_weights
-from videomamba.weights.zoo import reachable
+from videomamba.weights.zoo import CONNECT_SECONDS, reachable
 
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
-"""In the order of the search. Of a file in parts there is an index beside them, <name>.index.json."""
+"""In the order of the search; instead of each there may be its parts and an index of them."""
+_PROCESSORS = ("preprocessor_config.json", "processor_config.json")
 _KINDS = ("clip", "clip_vision_model")
 _ADVICE = "give a CLIPModel or CLIPVisionModelWithProjection of transformers"
 Triple = tuple[float, float, float]
@@ -77,58 +78,92 @@ def fetch_clip(name: str) -> Path:
 
     Without a connection it stops after a few seconds. Raises WeightsError that says what to put where.
     """
-    from huggingface_hub import HfApi, constants, hf_hub_url, snapshot_download, try_to_load_from_cache
-    from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
+    from huggingface_hub import constants, hf_hub_url, try_to_load_from_cache
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
 
     cached = try_to_load_from_cache(name, "config.json")
-    if isinstance(cached, str) and _weights_in({path.name for path in Path(cached).parent.iterdir()}):
+    if isinstance(cached, str) and _is_complete(Path(cached).parent):
         return Path(cached).parent
     advice = f"download config.json, preprocessor_config.json and the weights of {name} into a folder and give that"
     if constants.HF_HUB_OFFLINE or not reachable(hf_hub_url(name, "config.json")):
-        raise WeightsError(
-            f"{name}: no such file or folder, not in the hub's cache, and the hub cannot be reached; {advice}"
-        )
+        reason = "no such file or folder, not in the hub's cache, and the hub cannot be reached"
+        raise WeightsError(f"{name}: {reason}; {advice}")
     try:
-        there = set(HfApi().list_repo_files(name))
-        weights = _weights_in(there)
-        wanted = ["config.json", "preprocessor_config.json", "processor_config.json"]
-        if weights is not None:
-            wanted += [f"{Path(weights).stem}*{Path(weights).suffix}", f"{weights}.index.json"]
-        return Path(snapshot_download(name, allow_patterns=wanted))
+        return _downloaded(name)
     except RepositoryNotFoundError:
         raise WeightsError(f"{name}: no such file or folder, and no such model on the Hugging Face Hub") from None
-    except (HfHubHTTPError, OSError) as error:
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         reason = getattr(error, "strerror", None) or type(error).__name__
         raise WeightsError(f"{name}: could not be downloaded ({reason}); {advice}") from None
 
 
-def _weights_in(names: set[str]) -> str | None:
-    """The weights among these file names: safetensors first. None where there are none."""
-    return next((name for name in _WEIGHTS if name in names or f"{name}.index.json" in names), None)
+def _downloaded(name: str) -> Path:
+    """The folder of the hub's cache with config, image processor and weights, as far as the repository has them."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+    def get(file: str) -> Path | None:
+        try:
+            return Path(hf_hub_download(name, file, etag_timeout=CONNECT_SECONDS))
+        except LocalEntryNotFoundError:  # no connection
+            raise
+        except EntryNotFoundError:
+            return None
+
+    config = get("config.json")
+    if config is None:
+        raise WeightsError(f"{name}: has no config.json; {_ADVICE}")
+    for file in _PROCESSORS:
+        get(file)
+    for file in _WEIGHTS:
+        if get(file):
+            break
+        index = get(_index(file))
+        if index is not None:
+            for part in _parts(index):
+                get(part)
+            break
+    return config.parent
+
+
+def _is_complete(folder: Path) -> bool:
+    """Whether weights, all parts of them, are in `folder`."""
+    for file in _WEIGHTS:
+        if (folder / file).is_file():
+            return True
+        if (folder / _index(file)).is_file():
+            return all((folder / part).is_file() for part in _parts(folder / _index(file)))
+    return False
 
 
 def _tensors(folder: Path) -> dict[str, Tensor]:
-    name = _weights_in({path.name for path in folder.iterdir()})
-    if name is None:
-        raise WeightsError(f"{folder}: has no weights ({' or '.join(_WEIGHTS)}); {_ADVICE}")
-    if (folder / name).is_file():
-        return dict(read_weights(folder / name).tensors)
-    index = folder / f"{name}.index.json"
-    parts = {str(part) for part in _section(_json(index), "weight_map").values()}
-    outside = next((part for part in parts if Path(part).name != part), None)
-    if outside is not None or not parts:
-        raise WeightsError(f"{index}: does not name files of its folder; download it again")
-    return {key: value for part in sorted(parts) for key, value in read_weights(folder / part).tensors.items()}
+    for file in _WEIGHTS:
+        if (folder / file).is_file():
+            return dict(read_weights(folder / file).tensors)
+        if (folder / _index(file)).is_file():
+            parts = [read_weights(folder / part).tensors for part in _parts(folder / _index(file))]
+            return {key: value for tensors in parts for key, value in tensors.items()}
+    raise WeightsError(f"{folder}: has no weights ({' or '.join(_WEIGHTS)}); {_ADVICE}")
+
+
+def _index(file: str) -> str:
+    """The list of the parts of weights that are not one file."""
+    return f"{file}.index.json"
+
+
+def _parts(index: Path) -> list[str]:
+    """The names of the files that `index` lists, all in its folder."""
+    parts = sorted({str(part) for part in _section(_json(index), "weight_map").values()})
+    if not parts or any(Path(part).name != part for part in parts):
+        raise WeightsError(f"{index}: does not list files of its folder; download it again")
+    return parts
 
 
 def _statistics(folder: Path) -> tuple[Triple, Triple] | None:
     """(mean, std) of the folder's image processor, None without one."""
-    for name, section in (("preprocessor_config.json", None), ("processor_config.json", "image_processor")):
-        path = folder / name
-        if not path.is_file():
-            continue
-        content = _json(path)
-        found = content if section is None else _section(content, section)
+    for path in (folder / name for name in _PROCESSORS):
+        content = _json(path) if path.is_file() else {}
+        found = _section(content, "image_processor") or content
         if "image_mean" not in found or "image_std" not in found:
             continue
         mean, std = (_triple(path, key, found[key]) for key in ("image_mean", "image_std"))

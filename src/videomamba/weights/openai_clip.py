@@ -5,7 +5,6 @@ Pure functions on dictionaries of tensors. Shapes: d width, m width inside the M
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Mapping
 
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from videomamba.models.clip import ClipVision
 from videomamba.schema import WeightsError
-from videomamba.weights.convert import strip_prefix
+from videomamba.weights.convert import square_grid, strip_prefix
 
 PREFIXES = ("clip_teacher.", "visual.", "")
 """In a released file of video and text; in OpenAI's state dict beside the text tower; alone, as the original saves it."""
@@ -58,7 +57,10 @@ def from_openai(weights: Mapping[str, Tensor], *, source: str) -> tuple[ClipVisi
         tower["conv1.weight"] = kernel = kernel.squeeze(2)
     if kernel.ndim != 4:
         raise WeightsError(f"{source}: conv1.weight has shape {tuple(kernel.shape)}, not patches of one frame")
-    side = math.isqrt(max(len(_tensor(tower, "positional_embedding", source)) - 1, 0))
+    places = len(_tensor(tower, "positional_embedding", source)) - 1
+    square = square_grid(places) if places > 0 else None
+    if square is None:
+        raise WeightsError(f"{source}: positional_embedding has {places} patches, not a square")
     width = kernel.shape[0]
     config = ClipVision(
         hidden_size=width,
@@ -66,7 +68,7 @@ def from_openai(weights: Mapping[str, Tensor], *, source: str) -> tuple[ClipVisi
         projection_dim=_tensor(tower, "proj", source).shape[-1],
         num_hidden_layers=1 + max(int(match[1]) for key in tower if (match := _LAYER.match(key))),
         num_attention_heads=max(width // _HEAD_WIDTH, 1),
-        image_size=side * kernel.shape[-1],
+        image_size=square[0] * kernel.shape[-1],
         patch_size=kernel.shape[-1],
     )
     return config, dict(_renamed(tower))
