@@ -10,6 +10,7 @@ import pytest
 
 from videomamba.cli.options import parse_config
 from videomamba.cli.train import train_config
+from videomamba.data.settings import MaskSettings
 from videomamba.recipes.config import TrainConfig
 from videomamba.recipes.load import load, to_yaml
 from videomamba.recipes.presets import preset
@@ -247,3 +248,27 @@ def test_any_config_has_a_command_line(tmp_path: Path, capsys: pytest.CaptureFix
         parse("--help")
     shown = capsys.readouterr().out
     assert "usage: videomamba other" in shown and "Something else." in shown and "--inner.size" in shown
+
+
+class Masked(Settings):
+    mask: MaskSettings = MaskSettings()
+
+
+def test_masks_by_the_names_of_the_original(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def parse(*arguments: str) -> Masked:
+        return parse_config(Masked, list(arguments), prog="videomamba masked", description="Masks.")
+
+    file = tmp_path / "masked.yaml"
+    file.write_text("mask: {name: random_row, ratio: 0.65}\n")
+    config = parse("--config", str(file))
+    assert config.mask == MaskSettings(name="clip-row", ratio=0.65)
+    file.write_text(to_yaml(config))
+    assert load(Masked, file) == config and "name: clip-row" in file.read_text()
+    assert parse("--config", str(file), "--mask.name", "tube_row").mask.name == "frame-row"
+    with pytest.raises(VideoMambaError, match=r"^--mask.name: 'tubes' does not fit: did you mean 'tube'\?$"):
+        parse("--mask.name", "tubes")
+    with pytest.raises(VideoMambaError, match=r"^--mask.ratio: '1' does not fit: input should be less than 1$"):
+        parse("--mask.ratio", "1")
+    with pytest.raises(SystemExit):
+        parse("--help")
+    assert "clip-row: rows of the clip" in " ".join(capsys.readouterr().out.replace("│", " ").split())

@@ -126,12 +126,12 @@ class Augmentation(Settings):
 class MaskSettings(Settings):
     """Which patches masked pretraining hides from the network. The class token is always visible.
 
-    Source: arXiv 2403.06977, section 3.3; defaults are those of its runs.
+    Source: arXiv 2403.06977; the defaults are those of its runs.
     """
 
     name: Annotated[MaskName, BeforeValidator(_named)] = Field(
         default="attention",
         description="random: patches of the clip; tube: the same places in all frames; clip-row: rows of the clip; frame-row: "
-        "rows of each frame; attention: in each frame, seldom those with much attention of the teacher",
+        "rows of each frame; attention: in each frame, seldom those that the teacher attends to",
     )
     ratio: float = Field(default=0.8, ge=0, lt=1, description="share of the patches that is hidden")

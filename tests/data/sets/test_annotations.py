@@ -13,7 +13,7 @@ import torch
 
 from videomamba.data.sets.annotations import own_splits, read_dataset
 from videomamba.data.sets.formats.entry import Split
-from videomamba.data.sets.symmetry import LEFT_RIGHT, swapped_classes
+from videomamba.data.sets.symmetry import LEFT_RIGHT, UNLABELLED, swapped_classes
 from videomamba.data.settings import DataSettings
 from videomamba.schema import Symmetries, VideoMambaError, VideoSet
 from videomamba.video.encode import write_video
@@ -278,11 +278,12 @@ class TestUnlabelled:
         assert (names_of(self.read(tmp_path)), names_of(self.read(tmp_path, "val"))) == (["1.mp4", "2.mp4"], ["3.mp4"])
 
     def test_a_labelled_data_set(self, tmp_path: Path) -> None:
-        """Its own format is read as always; videos that are never mirrored are not mirrored here."""
+        """Its own format is read as always; videos that are never mirrored with their classes are mirrored without them."""
         (tmp_path / "train.csv").write_text("a.mp4,0\nb.mp4,173\n")
         (tmp_path / "val.csv").write_text("c.mp4,0\n")
         videos = self.read(tmp_path, format="ssv2")
-        assert (names_of(videos), videos.symmetries.mirror) == (["a.mp4", "b.mp4"], None)
+        assert (names_of(videos), videos.symmetries) == (["a.mp4", "b.mp4"], UNLABELLED)
+        assert read_dataset(DataSettings(root=tmp_path, format="ssv2"), "train").symmetries == Symmetries()
 
     def test_nothing_there(self, tmp_path: Path) -> None:
         for text, message in (("", "holds no videos"), ("label\n1\n", "there is no path")):

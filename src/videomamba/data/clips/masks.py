@@ -1,6 +1,6 @@
 """Which patches of a clip masked pretraining shows to the network: functions of (grid, ratio, generator).
 
-A grid is (T, h, w): T time steps of h rows of w patches. Visible patches are row numbers t * h * w + row * w + column, in
+A grid is (T, h, w): T time steps of h rows of w patches. Visible patches are numbers t * h * w + row * w + column, in
 ascending order and without the class token, which is always visible. Every clip of a batch has the same number of them.
 
 | mask | unit | masked |
@@ -9,14 +9,14 @@ ascending order and without the class token, which is always visible. Every clip
 | tube | a place of the picture | int(ratio * h w) of the h w places, the same at all time steps |
 | clip-row | a row of one time step | T * int(ratio * h) of the T h rows of the clip; a time step may have more or fewer |
 | frame-row | a row of one time step | int(ratio * h) of the h rows of each time step, drawn for each |
-| attention | a patch | int(ratio * h w) of the h w patches of each time step; those with a teacher's attention seldom |
+| attention | a patch | int(ratio * h w) of the h w patches of each time step, seldom those that a teacher attends to |
 
 Counts are those of the original: the product is one of floats and is cut, so 0.29 of 100 are 28, on every machine.
 Units are ranked by uniform numbers and the first are visible. These come from `Generator.random`, which only scales the
 output of the bit generator; NumPy may change the algorithms of `permutation` and `choice`. So a generator gives the same mask
 everywhere.
 
-Source: arXiv 2403.06977, section 3.3 and figure 4; names as in the paper, aliases as in the original's options.
+Source: arXiv 2403.06977 and the masks of the original's pretraining. Names are those of the paper.
 """
 
 from __future__ import annotations
