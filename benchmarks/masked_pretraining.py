@@ -2,14 +2,14 @@
 
     python benchmarks/masked_pretraining.py --out runs/masked_pretraining [--seeds 3] [--jobs 2] [--tables labels masks ...]
 
-A teacher, the packaged network trained further on clips of 80x80 pixels, sees the labels of all 1,280 training videos. A student
-learns its features from masked clips of the same videos without labels, then the 16 classes from a tenth of the labels (8 videos
-of each class). `scratch` is the second step alone. Accuracies are of 640 test videos of unseen seeds.
+A teacher, the packaged network trained further on clips of 80x80 pixels, sees the labels of all 1,280 training videos. A
+student learns its features from masked clips of the same videos without labels, then the 16 classes from a tenth of the labels
+(8 videos of each class). `scratch` is the second step alone. Accuracies are of 640 test videos of unseen seeds.
 
 Clips have 4 x 5 x 5 patches, so that at 80 % every mask shows exactly 20 patches: with 14 rows, as in the paper, masks of rows
 show a twentieth more than the others. The teacher has no attention; what stands in for it is described at `VideoMambaTeacher`.
-Next to the results are the paper's figures on Something-Something V2 for the middle network, CLIP as the teacher and all labels:
-network, teacher, data and labels differ, so only the ranking can be compared.
+Next to the results are the paper's figures on Something-Something V2 for the middle network with CLIP as the teacher and all
+labels: network, teacher, data and labels differ, so only the ranking can be compared.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ def main() -> None:
     data = args.out / "data"
     write_data(data)
     teacher = Variant("teacher", partial(teaching, data=data))
-    chosen = {name: variants for name, variants in tables(data, args.out / "teacher_0/run/last.safetensors").items()}
+    chosen = tables(data, args.out / "teacher_0/run/last.safetensors")
     if unknown := set(args.tables) - set(chosen):
         parser.error(f"no table {', '.join(sorted(unknown))}; choose from {', '.join(chosen)}")
     try:

@@ -8,7 +8,7 @@ import pytest
 
 from videomamba.cli.train import train_config
 from videomamba.models.registry import build_config
-from videomamba.recipes.config import TrainConfig, check_config
+from videomamba.recipes.config import DistillConfig, TrainConfig, check_config
 from videomamba.recipes.load import to_yaml
 from videomamba.recipes.presets import preset, preset_names, preset_or_file
 from videomamba.schema import VideoMambaError
@@ -24,8 +24,8 @@ def test_what_is_printed_reads_back(tmp_path: Path) -> None:
 def test_every_setting_is_described() -> None:
     undescribed = {
         f"{section}.{name}"
-        for section, field in TrainConfig.model_fields.items()
-        if section in ("model", "eval")
+        for section, field in DistillConfig.model_fields.items()
+        if section in ("model", "eval", "teacher", "distill")
         for name, inner in field.annotation.model_fields.items()  # type: ignore[union-attr]
         if not inner.description
     }

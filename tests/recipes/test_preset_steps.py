@@ -14,12 +14,15 @@ from typing import Any, Self
 import pytest
 import torch
 
+from tests.recipes.runs import make_run
+from videomamba import create_model
 from videomamba.data.loading.dataset import Batch, EvaluationBatch
-from videomamba.recipes import classify, testing, videos
-from videomamba.recipes.config import TrainConfig, check_config
+from videomamba.recipes import testing, videos
+from videomamba.recipes.config import DistillConfig, RecipeConfig, check_config
 from videomamba.recipes.presets import preset
 from videomamba.schema import ClassLabel, Number, Preprocess, Symmetries, VideoRecord, VideoSet
 from videomamba.training.step import Losses, Stepper, StepResult
+from videomamba.weights.bundle import save_bundle
 
 KINDS = (
     "in1k-tiny-224",  # images, from scratch, clipped gradients, v0
@@ -28,6 +31,8 @@ KINDS = (
     "ssv2-small-f8",  # TSN sampling, no flips
     "lvu-view-count-windows",  # regression, no mixing
     "synthetic-actions",  # from scratch, EMA, tubelets, symmetries
+    "in1k-middle-224-distilled",  # a teacher, clipped gradients, repeated samples
+    "k400-middle-f8-distilled",  # a teacher, two clips of each video
 )
 NUM_CLASSES = 6
 VIDEOS = 4
@@ -81,7 +86,7 @@ class Loader:
         pass
 
 
-def reduced(name: str, out: Path) -> TrainConfig:
+def reduced(name: str, out: Path) -> RecipeConfig:
     """The preset with its own recipe, but a small network, small clips, small batches and no weights to begin with."""
     config = preset(name).config
     reference = round(config.optim.lr_reference * VIDEOS / config.optim.batch_size)  # the rates of the full batch
@@ -92,8 +97,17 @@ def reduced(name: str, out: Path) -> TrainConfig:
         "optim": {"batch_size": VIDEOS, "lr_reference": reference, "epochs": 1, "warmup_epochs": 0},
         "run": {"out": out, "micro_batch": VIDEOS // 2, "device": "cpu"},
     }
+    if isinstance(config, DistillConfig):
+        changes["teacher"] = {"weights": str(out / "teacher.safetensors")}
+        teach(out / "teacher.safetensors", Preprocess(**changes["clip"]))
     parts = {key: getattr(config, key).model_copy(update=values) for key, values in changes.items()}
-    return TrainConfig.model_validate(config.model_copy(update=parts).model_dump())
+    return type(config).model_validate(config.model_copy(update=parts).model_dump())
+
+
+def teach(path: Path, clip: Preprocess) -> None:
+    """Writes a narrower network."""
+    fields = {"num_frames": clip.num_frames, "image_size": clip.image_size, "num_classes": NUM_CLASSES}
+    save_bundle(path, create_model("videomamba_small", depth=1, dim=8, **fields), clip)
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -121,7 +135,7 @@ def test_two_steps(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(videos, "TrainLoader", Loader)
     monkeypatch.setattr(testing, "EvaluationLoader", Loader)
     monkeypatch.setattr(Stepper, "step", watched)
-    assert classify.train(config).progress.step == 2
+    assert make_run(config).progress.step == 2
     assert [math.isfinite(result.loss) and result.verdict.finite for result in results] == [True, True]
     assert [result.samples for result in results] == [VIDEOS * config.augment.repeats] * 2
     assert all(changes >= TOUCHED for changes in changed)

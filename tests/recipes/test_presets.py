@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from functools import partial
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 
 from videomamba.data.sets.formats.lvu import NUM_CLASSES
+from videomamba.models.distilled import DistilledVideoMamba
 from videomamba.models.registry import build_config
 from videomamba.models.videomamba import VideoMamba
-from videomamba.recipes.config import REGRESSION_TASKS, check_config
-from videomamba.recipes.presets import CATALOGUES, preset, preset_names
+from videomamba.recipes.catalogue import Catalogue
+from videomamba.recipes.config import REGRESSION_TASKS, DistillConfig, check_config
+from videomamba.recipes.distill_presets import DISTILL
+from videomamba.recipes.presets import CATALOGUES, preset, preset_names, preset_of, preset_or_file
 from videomamba.recipes.train_presets import TRAIN
 from videomamba.schema import VideoMambaError
 from videomamba.training.optim import make_optimizer, scaled_rates
@@ -109,6 +116,7 @@ def zoo_name(name: str) -> str:
 
 
 def num_classes(name: str) -> int:
+    name = name.removesuffix("-distilled")
     task = preset(name).config.data.task
     if task is not None:
         return LVU_CLASSES[task]
@@ -197,7 +205,11 @@ def test_presets_know_how_many_seconds_their_clips_cover() -> None:
 def test_every_published_accuracy_of_the_zoo_has_its_preset_and_no_other() -> None:
     published = {entry.name: entry for entry in entries() if entry.kind in ("image", "video") and entry.top1}
     made = {zoo_name(row[0]): preset(row[0]) for row in VIDEO + IMAGES}
+    alone = {name: preset(name) for name in ("in1k-middle-224", "in1k-base-224")}  # the published ones had a teacher
+    assert all(one.published.top1 is None for one in alone.values())
+    made |= {zoo_name(name): preset(f"{name}-distilled") for name in alone}
     assert set(made) == set(published)
+    assert {one.published.top1 for one in made.values()} == {entry.top1 for entry in published.values()}
     for name, entry in published.items():
         config = made[name].config
         assert made[name].published.top1 == entry.top1, name
@@ -207,6 +219,35 @@ def test_every_published_accuracy_of_the_zoo_has_its_preset_and_no_other() -> No
         assert entry.preprocess is not None
         stored = {"num_frames": 32} if name == "videomamba_middle_breakfast_mask_ft_f64_224" else {}
         assert config.clip.model_copy(update=stored) == entry.preprocess, name
+
+
+DISTILLED = """
+in1k-middle-224-distilled  small_in1k_224    82.8
+in1k-base-224-distilled    small_in1k_224    82.7
+k400-middle-f8-distilled   small_k400_f8_224 -
+ssv2-middle-f8-distilled   small_ssv2_f8_224 -
+"""
+
+
+def test_the_distilled_presets_are_supervised_ones_with_a_teacher() -> None:
+    rows = [line.split() for line in DISTILLED.split("\n") if line]
+    assert [row[0] for row in rows] == list(DISTILL.presets)
+    for name, teacher, top1 in rows:
+        made, twin = DISTILL[name], preset(name.removesuffix("-distilled")).config
+        config = made.config
+        assert (config.teacher.weights, config.teacher.cache) == (f"videomamba_{teacher}", False)
+        assert (config.distill.class_weight, config.distill.feature_weight) == (1, 1)
+        assert made.published.top1 == (None if top1 == "-" else float(top1))
+        same = set(type(twin).model_fields) - {"preset", "run"}
+        assert all(getattr(config, section) == getattr(twin, section) for section in same)
+        assert config.run == twin.run.model_copy(update={"out": config.run.out}) != twin.run
+        start = zoo_entry(config.teacher.weights or "")
+        grids = [
+            build_config(c[0], c[1]).grid
+            for c in ((start.architecture, start.config), (config.model.name, config.network()))
+        ]
+        assert grids[0] == grids[1]
+        assert ("no number is published" in " ".join(made.published.notes)) == (top1 == "-")
 
 
 def test_starting_weights_fit_the_network() -> None:
@@ -233,7 +274,8 @@ def test_every_preset_builds_with_its_optimiser(name: str) -> None:
     assert build_config(config.model.name, {**config.network(), "num_classes": num_classes(name)})
     fields = {**config.network(), "depth": 2, "num_classes": num_classes(name)}
     with torch.device("meta"):
-        model = VideoMamba(build_config(config.model.name, fields))
+        network = build_config(config.model.name, fields)
+        model = DistilledVideoMamba(network) if isinstance(config, DistillConfig) else VideoMamba(network)
     optimizer = make_optimizer(model.named_parameters(), config.optim, depth=2)
     grouped = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     assert len(grouped) == len({id(parameter) for parameter in grouped}) == len(list(model.parameters()))
@@ -258,10 +300,13 @@ def test_notes_tell_what_is_wrong_with_the_original() -> None:
     assert "small network" in notes["k400-tiny-f64-384"] and "64 frames" in notes["ssv2-tiny-f16-288"]
     assert all("2 clips" in notes[name] for name in notes if name.startswith("ssv2-"))
     assert all("own split" in notes[name] for name in notes if name.startswith("breakfast-"))
-    assert all("self-distillation" in notes[name] for name in ("in1k-middle-224", "in1k-base-224"))
+    assert all(
+        f"{name}-distilled of `videomamba distill`" in notes[name] for name in ("in1k-middle-224", "in1k-base-224")
+    )
     assert "orig_t 8" in notes["ssv2-middle-f16-288"]
     fresh = {name for name, said in notes.items() if "dt_proj starts with Mamba's own" in said}
-    assert fresh == {f"in1k-{size}-224" for size in ("tiny", "small", "middle", "base")}
+    scratch = {f"in1k-{size}-224" for size in ("tiny", "small", "middle", "base")}
+    assert fresh == scratch | {"in1k-middle-224-distilled", "in1k-base-224-distilled"}
     masked = {name for name, said in notes.items() if "model.final_norm legacy" in said}
     assert (
         masked == {name for name in preset_names() if "_mask_pt_" in (preset(name).config.model.weights or "")}
@@ -275,12 +320,34 @@ def test_notes_tell_what_is_wrong_with_the_original() -> None:
     ("wrong", "advice"),
     [
         ("k400-tiny-f61", "did you mean 'k400-tiny-f64'?"),
-        ("zzz", "`videomamba train --presets` list"),
+        ("zzz", "`videomamba train --presets`"),
     ],
 )
 def test_an_unknown_preset_names_the_nearest(wrong: str, advice: str) -> None:
-    for known in (preset, TRAIN.__getitem__):
+    for known in (preset, TRAIN.__getitem__, partial(preset_of, TRAIN)):
         with pytest.raises(VideoMambaError) as caught:
             known(wrong)
         text = str(caught.value)
         assert text.startswith(f"preset {wrong}: unknown; ") and advice in text and "\n" not in text
+
+
+def test_a_preset_of_another_command_is_not_unknown() -> None:
+    with pytest.raises(
+        VideoMambaError, match=r"^preset in1k-base-224-distilled: is a preset of `videomamba distill`; use "
+    ):
+        preset_of(TRAIN, "in1k-base-224-distilled")
+
+
+@pytest.mark.parametrize(
+    ("text", "recipe"),
+    [
+        ("optim:\n  epochs: 7\n", TRAIN),
+        ("", TRAIN),
+        ("preset: ssv2-middle-f8-distilled\n", DISTILL),
+        ("teacher:\n  weights: a.pth\n", DISTILL),
+        ("teacher.weights: a.pth\n", DISTILL),
+    ],
+)
+def test_a_file_says_of_which_recipe_it_is(text: str, recipe: Catalogue[Any], tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text(text)
+    assert type(preset_or_file(str(tmp_path / "run.yaml"))) is recipe.kind

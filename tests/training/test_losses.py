@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from videomamba.training.losses import classification_loss, regression_loss
+from videomamba.training.losses import alignment_loss, classification_loss, regression_loss, supervised_loss
 
 
 def test_cross_entropy_of_soft_targets() -> None:
@@ -57,3 +57,33 @@ def test_shapes_that_would_broadcast_are_refused() -> None:
         regression_loss(torch.zeros(3, 1), torch.zeros(3, 1))
     with pytest.raises(ValueError, match=r"both must be \(n, classes\); got \(3, 2\) and \(3,\)"):
         classification_loss(torch.zeros(3, 2), torch.zeros(3))
+
+
+def test_alignment_is_the_squared_distance_of_directions() -> None:
+    torch.manual_seed(0)
+    student, teacher = torch.randn(2, 3, 5, 7), torch.randn(2, 3, 5, 7)
+    unit = [x.double() / x.double().norm(dim=-1, keepdim=True) for x in (student, teacher)]
+    expected = (unit[0] - unit[1]).square().sum(dim=-1).mean(dim=(0, 2)).float()
+    for scale in (1, 100):
+        torch.testing.assert_close(alignment_loss(student * scale, teacher / scale), expected)
+    torch.testing.assert_close(
+        alignment_loss(student[0], teacher[0]) + alignment_loss(student[1], teacher[1]), 2 * expected
+    )
+    torch.testing.assert_close(alignment_loss(student, 3 * student), torch.zeros(3), atol=1e-6, rtol=0)
+    torch.testing.assert_close(alignment_loss(student, -student), torch.full((3,), 4.0))
+    assert alignment_loss(student[:, :0], teacher[:, :0]).shape == (0,)
+    rounded = alignment_loss(student.bfloat16(), teacher.bfloat16())
+    assert rounded.dtype == torch.float32
+    torch.testing.assert_close(rounded, expected, atol=1e-2, rtol=0)
+
+
+def test_alignment_of_other_shapes_is_refused() -> None:
+    for student, teacher in (((3, 5, 7), (3, 4, 7)), ((1, 3, 5, 7), (3, 5, 7)), ((5, 7), (5, 7))):
+        with pytest.raises(ValueError, match=r"both must be \(n, v, c\) or \(k, n, v, c\); got "):
+            alignment_loss(torch.zeros(student), torch.zeros(teacher))
+
+
+def test_the_targets_choose_the_supervised_loss() -> None:
+    outputs, labels, values = torch.randn(4, 1), torch.ones(4, 1), torch.randn(4)
+    assert torch.equal(supervised_loss(outputs, labels), classification_loss(outputs, labels))
+    assert torch.equal(supervised_loss(outputs, values), regression_loss(outputs, values))

@@ -130,7 +130,8 @@ TEACHER_CAST = (
     "computes in teacher.precision"
 )
 NO_NUMBER = (
-    "the authors distilled on images only: nothing is published of this run; settings are those of the supervised one"
+    "the authors distilled on images only, so no number is published; all settings but the teacher are those of the "
+    "supervised run"
 )
 FINAL_NORM = (
     "the final norm starts as in the weights of the pretraining; the original, which looks for it under another name, started "
