@@ -9,12 +9,11 @@ import torch
 from torch import Tensor
 
 from videomamba.data.loading.dataset import Batch
-from videomamba.data.sets.fingerprint import TRAINED_ON, trained_on
 from videomamba.models.precision import MasterWeights
 from videomamba.models.videomamba import VideoMamba
-from videomamba.recipes.bundles import save_network
+from videomamba.recipes.bundles import lineage, save_network
 from videomamba.recipes.config import TrainConfig, check_config
-from videomamba.recipes.start import build_model, open_run, trained_before
+from videomamba.recipes.start import build_model, open_run
 from videomamba.recipes.testing import Test, in_precision, numbers, quality
 from videomamba.recipes.videos import mixed, read_videos, train_loader, with_clip_seconds
 from videomamba.schema import VideoSet, Views
@@ -42,8 +41,7 @@ def train(
 def _train(run: TrainingRun, config: TrainConfig, train_set: VideoSet, val_set: VideoSet) -> Trained:
     torch.manual_seed(run.draws.weights())
     model, loaded = build_model(config, train_set, fresh=not run.resumes)
-    before = run.kept(TRAINED_ON, lambda: trained_before(config.model.weights))
-    record = trained_on(train_set, before)
+    past = lineage(run, config, train_set)
     module = run.prepare(model, MasterWeights, depth=model.config.depth, repeats=config.augment.repeats)
     loader = train_loader(config, train_set, run)
     validation = Test(val_set, config.clip, Views(), data=config.data, processes=run.processes)
@@ -73,7 +71,7 @@ def _train(run: TrainingRun, config: TrainConfig, train_set: VideoSet, val_set: 
                     config=config,
                     labels=train_set.labels,
                     run=run,
-                    facts={"task": train_set.task, "validation": str(scored), **record},
+                    facts={"task": train_set.task, "validation": str(scored), **past},
                 )
                 run.keep_weights(save, quality=quality(scored), **numbers(scored))
     return run.trained

@@ -12,14 +12,13 @@ import torch
 from torch import Tensor
 
 from videomamba.data.loading.dataset import Batch
-from videomamba.data.sets.fingerprint import TRAINED_ON, trained_on
 from videomamba.models.distilled import PROJECTION, DistilledVideoMamba, trunk_weights
 from videomamba.models.precision import MasterWeights
 from videomamba.models.teacher import Teacher
 from videomamba.models.videomamba import VideoMamba
-from videomamba.recipes.bundles import save_network
+from videomamba.recipes.bundles import lineage, save_network
 from videomamba.recipes.config import DistillConfig, check_distillation
-from videomamba.recipes.start import build_network, open_run, trained_before
+from videomamba.recipes.start import build_network, open_run
 from videomamba.recipes.teachers import check_cache, find_teacher, named_after, prepare_teacher
 from videomamba.recipes.testing import Test, in_precision, numbers, quality
 from videomamba.recipes.videos import mixed, read_videos, train_loader, with_clip_seconds
@@ -58,8 +57,7 @@ def _distill(
     model, loaded = build_network(make, config, train_set, fresh=not run.resumes, own=[f"{PROJECTION}*"])
     teacher, taught_by = prepare_teacher(teacher, config, config.teacher, train_set, run)
     taught_by["distill"] = config.distill.model_dump()
-    before = run.kept(TRAINED_ON, lambda: trained_before(config.model.weights))
-    record = trained_on(train_set, before)
+    past = lineage(run, config, train_set)
     module = run.prepare(model, MasterWeights, depth=model.config.depth, repeats=config.augment.repeats)
     loader = train_loader(config, train_set, run)
     validation = Test(val_set, config.clip, Views(), data=config.data, processes=run.processes)
@@ -93,7 +91,7 @@ def _distill(
                     config=config,
                     labels=train_set.labels,
                     run=run,
-                    facts={"task": train_set.task, "validation": str(scored), **record, **taught_by},
+                    facts={"task": train_set.task, "validation": str(scored), **past, **taught_by},
                 )
                 run.keep_weights(save, quality=quality(scored), **numbers(scored))
     return run.trained

@@ -15,6 +15,7 @@ from videomamba.data.sets.annotations import read_dataset
 from videomamba.data.settings import Augmentation, DataSettings
 from videomamba.evaluation.results import RegressionResult, describe_protocol
 from videomamba.files import write_atomically
+from videomamba.recipes.bundles import STARTED_FROM, described_past
 from videomamba.recipes.config import Evaluation, ModelSettings, TrainConfig
 from videomamba.recipes.start import check_classes
 from videomamba.recipes.supervised import Counter, silent, train_and_evaluate
@@ -23,6 +24,7 @@ from videomamba.schema import VideoMambaError, VideoSet, Views, WeightsError, co
 from videomamba.training.folder import CONFIG, MODEL, REPORT
 from videomamba.training.settings import Optimisation, Run
 from videomamba.training.tracking import read_metrics
+from videomamba.weights.bundle import read_bundle_metadata
 from videomamba.weights.pretrained import Pretrained, open_pretrained
 from videomamba.weights.zoo import find_weights, resolve_weights, zoo_entry, zoo_names
 
@@ -106,6 +108,9 @@ def finetune(
     facts = facts_of_run(time.monotonic() - started)
     if resumed:
         facts["duration"] += ", since the run was resumed"
+    info = read_bundle_metadata(measured.weights).info
+    if STARTED_FROM in info:
+        facts["trained by"] = described_past(info)
     chosen = "best of the validation split" if planned.config.eval.weights == "best" else "last of the run"
     model, report = out / MODEL, out / REPORT
     write_atomically(model, lambda target: shutil.copyfile(measured.weights, target))

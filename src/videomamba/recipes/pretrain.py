@@ -13,15 +13,14 @@ from torch import Tensor
 
 from videomamba.data.loading.dataset import Batch
 from videomamba.data.sets.annotations import read_dataset
-from videomamba.data.sets.fingerprint import TRAINED_ON, trained_on
 from videomamba.models.masked import MaskedVideoMamba
 from videomamba.models.precision import MasterWeights
 from videomamba.models.teacher import Teacher
 from videomamba.models.videomamba import undrawn
 from videomamba.recipes.alignment import MaskedAlignment, MaskedTest
-from videomamba.recipes.bundles import save_network
+from videomamba.recipes.bundles import lineage, save_network
 from videomamba.recipes.pretrain_config import PretrainConfig, aligned_layers, check_pretrain
-from videomamba.recipes.start import build_network, open_run, trained_before
+from videomamba.recipes.start import build_network, open_run
 from videomamba.recipes.teachers import check_cache, find_teacher, named_after, prepare_teacher
 from videomamba.recipes.testing import in_precision
 from videomamba.recipes.videos import check_videos, train_loader, with_clip_seconds
@@ -65,8 +64,7 @@ def _pretrain(
     make = partial(MaskedVideoMamba, teacher_dim=teacher.dim, indices=layers, legacy=config.align.legacy)
     model, loaded = build_network(make, config, train_set, fresh=not run.resumes, own=["clip_decoder.*"])
     teacher, taught_by = prepare_teacher(teacher, config, config.teacher, train_set, run)
-    before = run.kept(TRAINED_ON, lambda: trained_before(config.model.weights))
-    record = trained_on(train_set, before)
+    past = lineage(run, config, train_set)
     module = run.prepare(model, MasterWeights, depth=model.config.depth, repeats=config.augment.repeats)
     alignment = MaskedAlignment(teacher, config.mask, config.align, model.config)
     loader = train_loader(config, train_set, run, mask=config.mask, grid=model.config.grid)
@@ -96,7 +94,7 @@ def _pretrain(
                     config=config,
                     labels=(),
                     run=run,
-                    facts={"task": "pretraining", **_masked(config), "validation": str(scored), **record, **taught_by},
+                    facts={"task": "pretraining", **_masked(config), "validation": str(scored), **past, **taught_by},
                 )
                 run.keep_weights(save, quality=scored.quality, val_loss=scored.loss)
     return run.trained

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import yaml
 
-from videomamba.data.sets.fingerprint import TRAINED_ON, difference, facts
+from videomamba.data.sets.fingerprint import difference, facts
 from videomamba.data.sets.formats.classes import numbered_class
 from videomamba.memory import return_large_blocks
 from videomamba.models.config import VideoMambaConfig
@@ -17,10 +17,9 @@ from videomamba.models.registry import build_config
 from videomamba.models.videomamba import VideoMamba, undrawn
 from videomamba.recipes.config import RecipeConfig
 from videomamba.recipes.load import to_yaml
-from videomamba.schema import Settings, VideoMambaError, VideoSet, WeightsError, counted, one_form
+from videomamba.schema import Settings, VideoMambaError, VideoSet, counted, one_form
 from videomamba.training.checkpoint import RunState
 from videomamba.training.run import TrainingRun
-from videomamba.weights.bundle import read_bundle_metadata
 from videomamba.weights.load import load_weights
 from videomamba.weights.read import WeightsFile, read_weights
 from videomamba.weights.report import LoadReport
@@ -106,6 +105,8 @@ def check_classes(train_set: VideoSet) -> None:
 
 def describe_set(video_set: VideoSet) -> str:
     """ "8 videos of 2 classes"."""
+    if video_set.task == "unlabelled":
+        return counted(len({record.path for record in video_set.records}), "video")
     what = "numbers" if video_set.regression else counted(len(video_set.labels), "class", "classes")
     return f"{counted(len({record.path for record in video_set.records}), 'video')} of {what}"
 
@@ -141,17 +142,6 @@ def check_same_data(video_set: VideoSet, before: Mapping[str, object], path: Pat
             f"{path}: belongs to a run of {different}; choose another folder, the same data to resume it, or --fresh to "
             "replace it"
         )
-
-
-def trained_before(weights: str | None) -> str:
-    """The record of training videos in a bundle to start from, "" where it has none; see `fingerprint.trained_on`."""
-    if weights is None:
-        return ""
-    try:
-        record = read_bundle_metadata(resolve_weights(weights)).info.get(TRAINED_ON)
-    except WeightsError:  # not a bundle
-        return ""
-    return record if isinstance(record, str) else ""
 
 
 def _flat(tree: object, prefix: str = "") -> dict[str, object]:
