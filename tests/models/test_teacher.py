@@ -158,8 +158,10 @@ def test_autocast_around_it_changes_no_bit(video: Tensor) -> None:
 def test_its_layers_are_fused(video: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
     calls, call_layer = [], dispatch.call_layer
     monkeypatch.setattr(dispatch, "call_layer", lambda *a, **k: (calls.append(1), call_layer(*a, **k))[1])
-    a_teacher(a_model())(video, layers=(0, 2), attention=True)
-    assert len(calls) == DEPTH
+    teacher = a_teacher(a_model())
+    teacher(video, layers=(0, 2), attention=True)
+    mixer = teacher.network.layers[0].mixer
+    assert len(calls) == DEPTH and mixer.decay_rates()[0] is mixer.decay_rates()[0]
 
 
 def test_bf16_is_close(video: Tensor) -> None:

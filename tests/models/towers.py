@@ -25,7 +25,7 @@ NARROW = {
 
 
 def save_tower(folder: Path, *, seed: int = 0, spread: float = 0.08, **fields: object) -> Path:
-    """A tower, NARROW but for `fields`, as transformers saves it. `spread` is the noise that makes its tensors differ."""
+    """A tower, NARROW but for `fields`, as transformers saves it. `spread` is noise, so that all its tensors differ."""
     transformers.utils.logging.disable_progress_bar()
     config = transformers.CLIPVisionConfig(**{**NARROW, **fields})
     tower = transformers.CLIPVisionModelWithProjection(config)

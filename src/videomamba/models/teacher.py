@@ -59,18 +59,18 @@ class Renormalise:
     """
 
     def __init__(self, source: Preprocess, mean: Sequence[float], std: Sequence[float]) -> None:
-        was_mean, was_std, mean_, std_ = (
-            torch.tensor(values, dtype=torch.float64) for values in (source.mean, source.std, mean, std)
-        )
-        self._changes = bool((was_mean != mean_).any() or (was_std != std_).any())
-        self._scale, self._shift = (was_std / std_).float(), ((was_mean - mean_) / std_).float()
+        was, now = (torch.tensor(pair, dtype=torch.float64) for pair in ((source.mean, source.std), (mean, std)))
+        self._changes = not torch.equal(was, now)
+        scale, shift = was[1] / now[1], (was[0] - now[0]) / now[1]
+        self._scale, self._shift = (values.float().reshape(3, 1, 1, 1) for values in (scale, shift))
 
     def __call__(self, video: Tensor) -> Tensor:
         """(b, 3, t, h, w) -> the same shape, on its device."""
         if not self._changes:
             return video
-        scale, shift = (values.to(video.device).reshape(3, 1, 1, 1) for values in (self._scale, self._shift))
-        return torch.addcmul(shift, video.float(), scale)
+        if self._scale.device != video.device:
+            self._scale, self._shift = self._scale.to(video.device), self._shift.to(video.device)
+        return torch.addcmul(self._shift, video.float(), self._scale)
 
 
 class FrozenTeacher(ABC):
@@ -157,7 +157,6 @@ class VideoMambaTeacher(FrozenTeacher):
             cast_products(model, torch.bfloat16)
         model.prepare_constants()
         self._renormalise = Renormalise(clip, own.mean, own.std)
-        self._orders = _orders_of_last_block(model)
 
     def _read(self, video: Tensor, layers: list[int], attention: bool) -> TeacherOutput:
         model = self.network
@@ -187,8 +186,17 @@ class VideoMambaTeacher(FrozenTeacher):
         def row(tokens: Tensor) -> Tensor:
             return block.mixer.class_attention(tokens).unsqueeze(-1)
 
-        rows = torch.stack([reordered(normed, order, row) for order in self._orders]).mean(dim=0)
+        rows = torch.stack([reordered(normed, order, row) for order in self._orders_on(stream.device)]).mean(dim=0)
         return self._on_grid(self.network.layout.patches(rows).squeeze(-1))
+
+    def _orders_on(self, device: torch.device) -> list[Order]:
+        """The scan orders of the last block."""
+        config, layout = self.network.config, self.network.layout
+        temporal = None
+        if config.temporal_from < config.depth or config.scan_order == "spatiotemporal_v2":
+            order, inverse = layout.temporal_order()
+            temporal = order.to(device), inverse.to(device)
+        return [None, temporal] if config.scan_order == "spatiotemporal_v2" else [temporal]
 
     def _share(self, tokens: Tensor) -> Tensor:
         """Final tokens (b, 1 + T p, d) -> (b, T, p)."""
@@ -199,13 +207,6 @@ class VideoMambaTeacher(FrozenTeacher):
     def _on_grid(self, row: Tensor) -> Tensor:
         steps, rows, columns = self.grid
         return row.reshape(row.shape[0], steps, rows * columns)
-
-
-def _orders_of_last_block(model: VideoMamba) -> tuple[Order, ...]:
-    config = model.config
-    if config.scan_order == "spatiotemporal_v2":
-        return None, model.layout.temporal_order()
-    return (model.layout.temporal_order(),) if config.temporal_from < config.depth else (None,)
 
 
 def check_teacher(teacher: Teacher, config: VideoMambaConfig) -> None:
