@@ -94,7 +94,9 @@ class TrainConfig(RecipeConfig):
 class TeacherSettings(Settings):
     """A frozen network whose tokens are targets. It sees the same clips as the student."""
 
-    weights: str | None = Field(default=None, description="the teacher: zoo name or weights file")
+    weights: str | None = Field(
+        default=None, description="the teacher: zoo name, weights file, or a CLIP of transformers"
+    )
     precision: Literal["fp32", "bf16"] = Field(default="fp32", description="of the teacher's matrix products")
     cache: bool = Field(
         default=False,
