@@ -18,7 +18,7 @@ The result is a network of the student's size like any other; the teacher is not
     videomamba distill --preset k400-middle-f8-distilled --data.root /data/kinetics
     videomamba distill --teacher.weights runs/small/best.safetensors --model.name videomamba_middle --data.root my_videos
 
-The teacher is any weights file of this package or a zoo name; both networks must cut a clip into the same patches.
+The teacher is a weights file, a zoo name, or a CLIP of transformers; both networks must cut a clip into the same patches.
 All other settings are those of `videomamba train`. The command line overrides the file, and the file overrides the preset.
 `videomamba distill --presets` lists the presets.
 An interrupted run in the folder run.out is resumed; `--fresh` removes the files of an earlier run there and begins anew."""
