@@ -15,6 +15,7 @@ from videomamba.bench import peers
 from videomamba.bench.candidates import AGAINST
 from videomamba.bench.efficiency import bench_efficiency, draw
 from videomamba.bench.flops import bench_flops
+from videomamba.bench.masked import bench_masked
 from videomamba.bench.measure import Figure, describe_machine
 from videomamba.bench.model import EXPONENTS, GROWTH, bench_model
 from videomamba.bench.ops import bench_ops
@@ -85,6 +86,8 @@ def training(model: str, *, size: int | None, dtype: Dtype, runs: int, lengths: 
     config = _checked(model, size, runs=runs, lengths=lengths)
     yield _machine()
     yield from bench_training(model, config, DTYPES[dtype], runs=runs, lengths=lengths)
+    for one in DTYPES[dtype]:
+        yield from bench_masked(model, config.model_copy(update={"num_frames": min(lengths)}), one, runs=runs)
 
 
 def whole(model: str, *, size: int | None, dtype: Dtype, runs: int, lengths: Sequence[int]) -> Iterator[Figure]:

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from tyro.conf import arg
 
 from videomamba.cli.model_options import Files, check_files, note_ignored
 from videomamba.cli.output import progress
+from videomamba.cli.sheet_masks import grid_of_clip, grid_of_run, masks_of
 from videomamba.data.settings import Augmentation
 from videomamba.schema import Preprocess
-
-if TYPE_CHECKING:
-    from videomamba.data.augment.sheet import Masks
-    from videomamba.data.clips.masks import Grid
-    from videomamba.recipes.config import RecipeConfig
 
 _NO_MASK, _PATCH = "none", 16
 
@@ -36,7 +32,12 @@ def sheet(
         arg(metavar="NAME", help="cover the patches masked by random, tube, clip-row, frame-row or attention; or none"),
     ] = _NO_MASK,
     ratio: Annotated[float, arg(help="share of the patches that is masked")] = 0.8,
-    patch: Annotated[int, arg(metavar="PIXELS", help="side of a patch of one frame, without --like")] = _PATCH,
+    teacher: Annotated[
+        str | None,
+        arg(metavar="NAME", help="whose attention --mask attention follows: zoo name, weights file, or a CLIP"),
+    ] = None,
+    patch: Annotated[int, arg(metavar="PIXELS", help="side of a patch, without --like")] = _PATCH,
+    tubelet: Annotated[int, arg(metavar="FRAMES", help="frames of a patch, without --like")] = 1,
     samples: Annotated[int, arg(help="clips of each video, a row each, with random changes of their own")] = 4,
     videos: Annotated[int, arg(help="the first videos that are used")] = 4,
     seed: Annotated[int, arg(help="seed of all random changes")] = 0,
@@ -57,17 +58,19 @@ def sheet(
             raise VideoMambaError(f"{option} {value}: give at least {least}")
     grid = None
     if like is not None:
-        if (clip, augment, patch) != (Preprocess(), Augmentation(), _PATCH):
-            raise VideoMambaError("--like: takes clip, augment and patch from a run; remove --like or those options")
+        if (clip, augment, patch, tubelet) != (Preprocess(), Augmentation(), _PATCH, 1):
+            raise VideoMambaError(
+                "--like: takes clip, augment, patch and tubelet from a run; remove --like or those options"
+            )
         from videomamba.recipes.presets import preset_or_file
 
         config = preset_or_file(like)
         clip, augment = config.clip, config.augment
         if mask != _NO_MASK:
-            grid = _grid_of_run(like, config)
+            grid = grid_of_run(like, config)
     elif mask != _NO_MASK:
-        grid = _grid(clip, patch)
-    masks = None if grid is None else _masks(mask, ratio, grid)
+        grid = grid_of_clip(clip, patch, tubelet)
+    masks = None if grid is None else masks_of(mask, ratio, grid, clip, teacher)
     found = [search_videos(given) for given in files]
     note_ignored([file for one in found for file in one.ignored])
     paths = [path for one in found for path in one.videos][:videos]
@@ -78,42 +81,3 @@ def sheet(
         print(f"rows {i * samples + 1} to {(i + 1) * samples}: {path}")
     print(out)
     return 0
-
-
-def _grid(clip: Preprocess, patch: int) -> Grid:
-    from videomamba.schema import VideoMambaError
-
-    height, width = clip.image_size
-    if patch < 1 or height % patch or width % patch:
-        raise VideoMambaError(
-            f"--patch {patch}: does not divide pictures of {height}x{width}; give a divisor of both sides"
-        )
-    return clip.num_frames, height // patch, width // patch
-
-
-def _grid_of_run(like: str, config: RecipeConfig) -> Grid:
-    from videomamba.models.registry import build_config
-    from videomamba.schema import VideoMambaError
-
-    try:
-        return build_config(config.model.name, config.network()).grid
-    except ValueError as error:
-        raise VideoMambaError(f"{like}: {error}") from None
-
-
-def _masks(mask: str, ratio: float, grid: Grid) -> Masks:
-    """What `training_sheet` covers. Raises VideoMambaError for an unknown mask and an impossible ratio."""
-    from videomamba.data.clips.masks import visible_count, visible_patches
-    from videomamba.data.settings import mask_name
-    from videomamba.schema import VideoMambaError
-
-    try:
-        name = mask_name(mask)
-        visible_count(name, grid, ratio)
-    except VideoMambaError as error:
-        raise VideoMambaError(
-            f"--{error}".replace("--mask.ratio: ", "--ratio: ").replace("mask.name", "--mask")
-        ) from None
-    if name == "attention":
-        raise VideoMambaError("--mask attention: follows the attention of a teacher; give one with --teacher")
-    return lambda _, generator: visible_patches(name, grid, ratio, generator)

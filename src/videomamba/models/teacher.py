@@ -226,8 +226,8 @@ def _fitting(grid: tuple[int, int, int], config: VideoMambaConfig) -> str:
     if steps != config.grid[0]:
         tubelet = max(config.num_frames // steps, 1)
         fits = tubelet * steps == config.num_frames
-        return f"set model.tubelet_size {tubelet}" if fits else f"give the student clips of {steps} time steps"
+        return f"set model.tubelet_size {tubelet}" if fits else f"give clips of {steps} time steps (clip.num_frames)"
     patch = max(config.image_size[0] // rows, 1)
     if config.image_size == (patch * rows, patch * columns):
         return f"set model.patch_size {patch}"
-    return f"set model.image_size {config.patch_size * rows} {config.patch_size * columns}"
+    return f"set clip.image_size {config.patch_size * rows} {config.patch_size * columns}"

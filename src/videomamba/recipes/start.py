@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -20,6 +22,7 @@ from videomamba.recipes.load import to_yaml
 from videomamba.schema import Settings, VideoMambaError, VideoSet, counted, one_form
 from videomamba.training.checkpoint import RunState
 from videomamba.training.run import TrainingRun
+from videomamba.weights.convert import trunk_names
 from videomamba.weights.load import load_weights
 from videomamba.weights.read import WeightsFile, read_weights
 from videomamba.weights.report import LoadReport
@@ -61,7 +64,7 @@ def build_network(
     """`build_model` for the network that `make` constructs.
 
     `own` are patterns of the parameters that it has besides those of a VideoMamba: they stay as drawn where the weights lack
-    them. A set without annotations makes a network without a head.
+    them or have them for another teacher. A set without annotations makes a network without a head.
     """
     outputs = 0 if video_set.task == "unlabelled" else video_set.outputs
     network = build_config(config.model.name, {**config.network(), "num_classes": outputs})
@@ -71,7 +74,7 @@ def build_network(
         return_large_blocks()
     if config.model.weights is None or not fresh:
         return model, None
-    weights = read_weights(resolve_weights(config.model.weights))
+    weights = _with_fitting(own, read_weights(resolve_weights(config.model.weights)), model)
     rename = config.model.final_norm == "file"
     missing = own if rename else (*own, "norm_f.weight")
     load = partial(load_weights, model, weights, rename_norm=rename, allow_missing=missing)
@@ -79,6 +82,16 @@ def build_network(
     if rows is None:
         return model, load(head="replace")
     return model, load(head_rows=None if rows == list(range(weights.outputs)) else rows)
+
+
+def _with_fitting(own: Sequence[str], weights: WeightsFile, model: VideoMamba) -> WeightsFile:
+    """`weights` without the parameters of `own`, if the shape of one of them is not the model's."""
+    state, names = model.state_dict(), trunk_names(weights.tensors, source=weights.source)
+    of_own = {name: key for name, key in names.items() if any(fnmatchcase(name, pattern) for pattern in own)}
+    if all(name in state and state[name].shape == weights.tensors[key].shape for name, key in of_own.items()):
+        return weights
+    kept = {key: tensor for key, tensor in weights.tensors.items() if key not in of_own.values()}
+    return replace(weights, tensors=kept)
 
 
 def _known_rows(weights: WeightsFile, video_set: VideoSet, outputs: int) -> list[int] | None:
