@@ -69,6 +69,8 @@ bench: $(READY)
 
 ablation: $(READY)
 	$(BIN)/python benchmarks/scan_orders.py --out runs/scan_orders
+	$(BIN)/python benchmarks/masked_pretraining.py --out runs/masked_pretraining
+	$(BIN)/python benchmarks/distillation.py --out runs/distillation
 
 picture: $(READY)
 	$(BIN)/python examples/timeline.py --out docs/timeline.png
