@@ -26,6 +26,7 @@ from tests.recipes.runs import (
 from videomamba import create_model, from_pretrained
 from videomamba.models.teacher import TeacherOutput, VideoMambaTeacher
 from videomamba.recipes import teacher_cache
+from videomamba.recipes.classify import train
 from videomamba.recipes.config import DistillConfig
 from videomamba.recipes.distill import distill
 from videomamba.recipes.load import load
@@ -73,7 +74,7 @@ def test_the_features_of_the_student_come_closer_to_those_of_the_teacher(videos:
 def test_the_result_is_a_plain_network_that_says_who_taught_it(videos: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     config = tiny_distilled(videos, out, distill={"feature_weight": 0.5})
-    measured = train_and_evaluate(config, distill)
+    measured = train_and_evaluate(config)
     plain = create_model("videomamba_micro", **{**config.network(), "num_classes": 3})  # type: ignore[arg-type]
     assert weights(out).keys() == weights(out, "best").keys() == plain.state_dict().keys()
     bundle = read_weights(measured.weights).bundle
@@ -149,6 +150,11 @@ def test_numbers_are_learnt_with_a_teacher_too(videos: Path, tmp_path: Path) -> 
     unmixed = {"mixup": 0, "cutmix": 0, "label_smoothing": 0}
     trained = distill(tiny_distilled(root, tmp_path / "run", augment=unmixed))
     assert trained.progress.best is not None and open_pretrained(trained.last).regression
+
+
+def test_supervised_training_does_not_ignore_a_teacher(videos: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="a DistillConfig is not for supervised training"):
+        train(tiny_distilled(videos, tmp_path / "run"))
 
 
 # The teacher's tokens on disk

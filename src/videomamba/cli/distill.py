@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from videomamba.cli.recipe import run_recipe, train_and_print
-
-if TYPE_CHECKING:
-    from videomamba.recipes.config import DistillConfig
 
 _DESCRIPTION = """Train a network that also learns from a smaller trained one (self-distillation), then measure its accuracy.
 
@@ -29,10 +24,4 @@ def distill(arguments: list[str]) -> int:
     from videomamba.recipes.config import check_distillation
     from videomamba.recipes.distill_presets import DISTILL
 
-    return run_recipe(arguments, DISTILL, description=_DESCRIPTION, check=check_distillation, run=_run)
-
-
-def _run(config: DistillConfig, fresh: bool) -> None:
-    from videomamba.recipes.distill import distill as recipe
-
-    train_and_print(config, recipe, fresh=fresh)
+    return run_recipe(arguments, DISTILL, description=_DESCRIPTION, check=check_distillation, run=train_and_print)

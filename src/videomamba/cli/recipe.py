@@ -10,7 +10,6 @@ from videomamba.cli.output import counter, note, print_json, print_table
 if TYPE_CHECKING:
     from videomamba.recipes.catalogue import Catalogue, Config
     from videomamba.recipes.config import TrainConfig
-    from videomamba.recipes.supervised import Training
 
 _FRESH = "--fresh"
 _LEFT = ("preset", "starts from", "teacher")
@@ -59,12 +58,12 @@ def recipe_config(arguments: list[str], catalogue: Catalogue[Config], descriptio
     )
 
 
-def train_and_print(config: TrainConfig, training: Training[Any], *, fresh: bool) -> None:
+def train_and_print(config: TrainConfig, fresh: bool) -> None:
     """A supervised run, its accuracy by the protocol of its settings, and the published one beside it."""
     from videomamba.recipes.presets import preset
     from videomamba.recipes.supervised import train_and_evaluate
 
-    measured = train_and_evaluate(config, training, fresh=fresh, notify=note, counter=counter)
+    measured = train_and_evaluate(config, fresh=fresh, notify=note, counter=counter)
     print(f"{measured.weights}: {measured.result}")
     published = None if config.preset is None else preset(config.preset).published
     if published is not None and published.top1 is not None:

@@ -21,7 +21,7 @@ def train(arguments: list[str]) -> int:
     from videomamba.recipes.config import check_config
     from videomamba.recipes.train_presets import TRAIN
 
-    return run_recipe(arguments, TRAIN, description=_DESCRIPTION, check=check_config, run=_run)
+    return run_recipe(arguments, TRAIN, description=_DESCRIPTION, check=check_config, run=train_and_print)
 
 
 def train_config(arguments: list[str]) -> TrainConfig:
@@ -29,9 +29,3 @@ def train_config(arguments: list[str]) -> TrainConfig:
     from videomamba.recipes.train_presets import TRAIN
 
     return recipe_config(arguments, TRAIN, _DESCRIPTION)
-
-
-def _run(config: TrainConfig, fresh: bool) -> None:
-    from videomamba.recipes.classify import train as recipe
-
-    train_and_print(config, recipe, fresh=fresh)

@@ -29,8 +29,11 @@ def train(
     `notify` gets a line for each kind of ignored file, and where the run resumes or was finished before. Raises
     VideoMambaError for settings, data or weights that do not fit and for a folder in use, before the first step; later for a
     video that cannot be read (unless skipped), for too many steps that are not finite, and for a full disk: the same command
-    then resumes from the last checkpoint. Raises KeyboardInterrupt after a checkpoint on Ctrl-C or SIGTERM.
+    then resumes from the last checkpoint. Raises KeyboardInterrupt after a checkpoint on Ctrl-C or SIGTERM. Raises ValueError
+    for the settings of another recipe.
     """
+    if type(config) is not TrainConfig:
+        raise ValueError(f"a {type(config).__name__} is not for supervised training: call its own recipe")
     check_config(config)
     train_set, val_set = read_videos(config, notify)
     config = with_clip_seconds(config, train_set)

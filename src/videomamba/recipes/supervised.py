@@ -10,7 +10,8 @@ from typing import Protocol, TypeVar
 
 from videomamba.data.sets.annotations import same_videos
 from videomamba.recipes.classify import train
-from videomamba.recipes.config import TrainConfig, check_config
+from videomamba.recipes.config import DistillConfig, TrainConfig, check_config
+from videomamba.recipes.distill import distill
 from videomamba.recipes.evaluate import evaluate
 from videomamba.recipes.presets import preset
 from videomamba.recipes.testing import Result
@@ -48,7 +49,7 @@ def silent(_: str) -> None:
 
 def train_and_evaluate(
     config: Config,
-    training: Training[Config] = train,
+    training: Training[Config] | None = None,
     *,
     fresh: bool = False,
     notify: Callable[[str], None] = silent,
@@ -56,9 +57,10 @@ def train_and_evaluate(
 ) -> Measured:
     """Trains by a supervised recipe, then evaluates by the protocol of the settings; an interrupted run is resumed.
 
-    `training` is the recipe. `fresh` replaces the run in config.run.out. `notify` gets remarks on the run, a line each, also
-    on videos that training skipped or the evaluation missed; `counter` shows the progress of everything except training. The
-    data of the preset "synthetic-actions" are written first. Raises VideoMambaError as the recipe does.
+    `training` is the recipe, by default that of the settings: `distill` for a DistillConfig, else `train`. `fresh` replaces
+    the run in config.run.out. `notify` gets remarks on the run, a line each, also on videos that training skipped or the
+    evaluation missed; `counter` shows the progress of everything except training. The data of the preset "synthetic-actions"
+    are written first. Raises VideoMambaError as the recipe does.
     """
     check_config(config)
     counter = counter or _uncounted
@@ -68,7 +70,7 @@ def train_and_evaluate(
     if config.preset == "synthetic-actions" and config.data.root is not None:
         with counter("rendering") as tick:
             write_splits(config.data.root, progress=tick)
-    trained = training(config, fresh=fresh, notify=notify)
+    trained = (training or _recipe)(config, fresh=fresh, notify=notify)
     _name(trained.progress.failed_videos.items(), "skipped", notify)
     weights = trained.best if config.eval.weights == "best" else trained.last
     with counter("evaluating") as tick:
@@ -85,6 +87,12 @@ def train_and_evaluate(
     if config.eval.weights == "best" and same_videos(config.data, "val", "test"):
         notify("the same videos chose the best weights, so the accuracy is too high; a separate test split avoids this")
     return Measured(weights, result, trained.progress)
+
+
+def _recipe(config: TrainConfig, *, fresh: bool, notify: Callable[[str], object]) -> Trained:
+    if isinstance(config, DistillConfig):
+        return distill(config, fresh=fresh, notify=notify)
+    return train(config, fresh=fresh, notify=notify)
 
 
 def _name(failures: Iterable[tuple[str, str]], what: str, notify: Callable[[str], None]) -> None:
