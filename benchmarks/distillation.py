@@ -3,8 +3,8 @@
     python benchmarks/distillation.py --out runs/distillation [--seeds 3] [--jobs 2]
 
 The student is wider and deeper than its teacher and trains on 128 videos, 8 of each class, which it overfits. `distilled` also
-learns the tokens of the teacher of `small_actions.py`, which has seen the labels of 1,280 videos. `peer` learns those of a small
-network that was trained on the same 128 videos: a teacher that knows nothing more. The paper has teacher and student trained on
+learns the tokens of the teacher of `small_actions.py`, which has seen the labels of 1,280 videos. `peer` learns those of a
+small network trained on the same 128 videos: a teacher that knows nothing more. The paper has teacher and student trained on
 all of ImageNet-1K, and no figure without distillation for these sizes.
 """
 
