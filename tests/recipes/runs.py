@@ -6,20 +6,22 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import Tensor
 
 from tests.video.clips import Recipe, draw, encode
 from videomamba import create_model
 from videomamba.cli import main
 from videomamba.data.loading.dataset import Batch, TrainClips
+from videomamba.models.teacher import TeacherOutput
 from videomamba.recipes.classify import train
 from videomamba.recipes.config import DistillConfig, RecipeConfig, TrainConfig
 from videomamba.recipes.distill import distill
@@ -28,6 +30,7 @@ from videomamba.recipes.pretrain import pretrain
 from videomamba.recipes.pretrain_config import PretrainConfig
 from videomamba.schema import Preprocess, VideoMambaError
 from videomamba.training.run import Trained
+from videomamba.training.step import Stepper
 from videomamba.training.tracking import read_metrics
 from videomamba.weights.bundle import save_bundle
 
@@ -90,6 +93,47 @@ def write_teacher(path: Path) -> Path:
         fields = {"num_classes": len(CLASSES), "num_frames": 4, "image_size": 32, "tubelet_size": 2}
         save_bundle(path, create_model("videomamba_micro", depth=1, dim=8, init="fan_in", **fields), clip, CLASSES)
     return path
+
+
+class OtherTeacher:
+    """A network from elsewhere on the grid of `tiny`: each of its layers multiplies the pixels of a patch by a matrix.
+
+    It attends to patches with large values, with `attends`; `asked` has the layers of every call.
+    """
+
+    def __init__(self, *, dim: int = 8, depth: int = 2, attends: bool = True) -> None:
+        self.name, self.dim, self.depth, self.grid = "somebody's", dim, depth, (2, 2, 2)
+        generator = torch.Generator().manual_seed(0)
+        self._weights = torch.randn(depth, 3 * 2 * 16 * 16, dim, generator=generator)
+        self._attends = attends
+        self.asked: list[list[int]] = []
+
+    def __call__(self, video: Tensor, *, layers: Sequence[int] = (-1,), attention: bool = False) -> TeacherOutput:
+        self.asked.append([*layers])
+        with torch.no_grad(), torch.autocast("cpu", enabled=False):
+            patches = video.float().unfold(2, 2, 2).unfold(3, 16, 16).unfold(4, 16, 16).permute(0, 2, 3, 4, 1, 5, 6, 7)
+            pixels = patches.reshape(len(video), 8, -1)
+            tokens = torch.stack([torch.cat((pixels.mean(1, True), pixels), 1) @ self._weights[i] for i in layers])
+            row = pixels.abs().mean(2).reshape(-1, 2, 4) if attention and self._attends else None
+        return TeacherOutput(tokens, row)
+
+    def to(self, device: str | torch.device) -> Self:
+        self._weights = self._weights.to(device)
+        return self
+
+
+def starting_weights(config: RecipeConfig, **named: Any) -> dict[str, Tensor]:
+    """Those of the run of `config` before its first step, which is not made."""
+    found: dict[str, Tensor] = {}
+
+    def look(self: Stepper, *_: object, **__: object) -> None:
+        found.update({name: tensor.clone() for name, tensor in self.masters.state_dict().items()})
+        raise Killed
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(Stepper, "step", look)
+        make_run(config, **named)
+    return found
 
 
 def _settings(root: Path, out: Path, sections: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:

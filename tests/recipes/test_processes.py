@@ -25,6 +25,8 @@ from videomamba.recipes.evaluate import evaluate
 from videomamba.recipes.load import to_yaml
 from videomamba.training.checkpoint import checkpoints
 from videomamba.training.draws import Draws
+from videomamba.training.tracking import read_metrics
+from videomamba.weights.read import read_weights
 
 TIMEOUT = 120
 PLAIN: dict[str, dict[str, Any]] = {"model": {"drop_path": 0.0}, "optim": {"clip_grad": 0.5}}
@@ -100,11 +102,17 @@ class Done:
             task(recipe.tiny(videos, folder / "begun", **PLAIN)),
             task(recipe.tiny(self.halves, folder / "skipped", **SKIPPING)),
             task(recipe.tiny(videos, folder / "spoilt", **UNMIXED), poison=int(order[2])),
-            {"evaluate": str(single / "last.safetensors"), "data": {"root": str(self.missing)}, "views": "3x3"},
+            self.measuring(recipe, single),
             task(recipe.tiny(videos, folder / "sharded", **PLAIN, run={"strategy": "fsdp", "max_steps": 4})),
             task(recipe.tiny(videos, folder / "sharded", **PLAIN, run={"strategy": "fsdp"})),
         ]
         self.ranks = together(folder / "answers", tasks)
+
+    def measuring(self, recipe: RecipeRuns, single: Path) -> dict[str, Any]:
+        """What the validation videos are for, with one that cannot be read."""
+        if recipe.command == "pretrain":
+            return task(recipe.tiny(self.missing, self.folder / "missed", **PLAIN))
+        return {"evaluate": str(single / "last.safetensors"), "data": {"root": str(self.missing)}, "views": "3x3"}
 
 
 @pytest.fixture(scope="module")
@@ -163,11 +171,25 @@ def test_a_sample_of_another_process_is_named(done: Done, videos: Path) -> None:
     assert [answers[4]["skipped_steps"] for answers in done.ranks] == [2, 2]
 
 
-def test_evaluation_gives_exactly_the_number_of_one_process(done: Done, single: Path) -> None:
+def test_evaluation_gives_the_number_of_one_process(
+    recipe: RecipeRuns, done: Done, single: Path, tmp_path: Path
+) -> None:
+    """Exactly, where the weights are the same."""
+    if recipe.command == "pretrain":
+        make_run(recipe.tiny(done.missing, tmp_path / "run", **PLAIN))
+        found = [validation(out) for out in (done.folder / "missed", tmp_path / "run")]
+        assert found[0] == pytest.approx(found[1], abs=1e-5)
+        bundle = read_weights(done.folder / "missed" / "last.safetensors").bundle
+        assert bundle is not None and str(bundle.info["validation"]).endswith(" of 3 validation videos, 1 not read")
+        return
     data = DataSettings(root=done.missing, workers=0)
     alone = told(evaluate(single / "last.safetensors", data, views="3x3", device="cpu"))
     assert alone["num_missed"] == 1 and "not" in alone["failures"] and "3 clips x 3 crops" in alone["protocol"]
     assert alone == done.ranks[0][5] == done.ranks[1][5]
+
+
+def validation(out: Path) -> list[float]:
+    return [record["val_loss"] for record in read_metrics(out) if record["kind"] == "epoch" and "val_loss" in record]
 
 
 @pytest.mark.slow

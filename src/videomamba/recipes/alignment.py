@@ -27,25 +27,35 @@ Student = Callable[[Tensor, Tensor], Tensor]
 """(n, 3, t, h, w) and visible patches (n, v) -> (k, n, 1 + v, c), as `MaskedVideoMamba`."""
 
 
+def teacher_layers(teacher: Teacher, settings: Alignment) -> list[int]:
+    """The layers of `teacher` that are compared. Raises VideoMambaError, naming the key, where it has too few."""
+    try:
+        return aligned_layers(teacher.depth, settings.layers, settings.interval)
+    except ValueError as error:
+        raise VideoMambaError(f"align.interval: the teacher {teacher.name}: {error}; lower it or align.layers") from None
+
+
 class MaskedAlignment:
     """Compares a student that sees some patches of a clip with a teacher that sees all of them.
 
-    Raises VideoMambaError, naming the key, for a teacher with fewer layers than are compared.
+    Raises VideoMambaError as `teacher_layers`, and in a call for an attention mask with a teacher that has no attention.
     """
 
     def __init__(self, teacher: Teacher, mask: MaskSettings, settings: Alignment, network: VideoMambaConfig) -> None:
         self.grid = network.grid
         self._teacher, self._mask, self._distance = teacher, mask, settings.distance
-        try:
-            self._layers = aligned_layers(teacher.depth, settings.layers, settings.interval)
-        except ValueError as error:
-            raise VideoMambaError(f"align.interval: the teacher {teacher.name}: {error}; lower it") from None
+        self._layers = teacher_layers(teacher, settings)
 
     def __call__(self, student: Student, video: Tensor, visible: Tensor | None, draws: Tensor | None) -> Tensor:
         """The losses (n,) of clips (n, 3, t, h, w) with `visible` patches (n, v), or `draws` (n, T, p) of an attention mask."""
         seen = self._teacher(video, layers=self._layers, attention=visible is None)
         if visible is None:
-            assert seen.attention is not None and draws is not None
+            if seen.attention is None:
+                raise VideoMambaError(
+                    f"mask.name: attention follows that of the teacher, and {self._teacher.name} gives none; choose another "
+                    "mask or teacher"
+                )
+            assert draws is not None
             visible = attention_visible(seen.attention, draws, self._mask.ratio)
         slots = torch.cat((visible.new_zeros(len(visible), 1), visible + 1), dim=1)  # the class token is always visible
         targets = seen.tokens.take_along_dim(slots[None, :, :, None], dim=2)

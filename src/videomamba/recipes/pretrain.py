@@ -17,7 +17,7 @@ from videomamba.models.masked import MaskedVideoMamba
 from videomamba.models.precision import MasterWeights
 from videomamba.models.teacher import Teacher
 from videomamba.models.videomamba import undrawn
-from videomamba.recipes.alignment import MaskedAlignment, MaskedTest
+from videomamba.recipes.alignment import MaskedAlignment, MaskedTest, teacher_layers
 from videomamba.recipes.bundles import lineage, save_network
 from videomamba.recipes.pretrain_config import PretrainConfig, aligned_layers, check_pretrain
 from videomamba.recipes.start import build_network, open_run
@@ -46,6 +46,7 @@ def pretrain(
     config = config.model_copy(update={"teacher": named_after(config.teacher, teacher)})
     check_pretrain(config)
     teacher = find_teacher(config, config.teacher, teacher, notify, legacy=config.align.legacy)
+    teacher_layers(teacher, config.align)  # raises now, before the run has a folder
     train_set, val_set = (read_dataset(config.data, split, annotated=False) for split in ("train", "val"))
     for line in describe_ignored([*train_set.ignored, *val_set.ignored]):
         notify(f"ignored {line}")
