@@ -25,12 +25,17 @@ class PatchEmbed(nn.Module):
 
     def embed_some(self, video: Tensor, patches: Tensor) -> Tensor:
         """Those of `patches` (b, v) int64, counted over (t, h, w), alone -> (b, v, d); the others are not computed."""
-        tubelet, rows, columns = self.proj.kernel_size
-        pixels = rearrange(video, "b c (t u) (h p) (w q) -> b c t u h p w q", u=tubelet, p=rows, q=columns)
-        _, _, _, _, height, _, width, _ = pixels.shape
-        clip = torch.arange(len(video), device=video.device).unsqueeze(1)
-        t, place = patches // (height * width), patches % (height * width)
-        chosen = pixels[clip, :, t, :, place // width, :, place % width].flatten(2)  # (b, v, c u p q)
+        tubelet, height, width = self.proj.kernel_size
+        b, channels, frames, rows, columns = video.shape
+        across = columns // width
+        t, place = patches // (rows // height * across), patches % (rows // height * across)
+        # The video as runs of `width` pixels: a patch begins in run `first`, and its other runs are at the same distances.
+        clip = torch.arange(b, device=video.device).unsqueeze(1)
+        first = ((clip * channels * frames + t * tubelet) * rows + place // across * height) * across + place % across
+        c, u, y = (torch.arange(n, device=video.device) for n in (channels, tubelet, height))
+        others = (((c[:, None, None] * frames + u[:, None]) * rows + y) * across).flatten()
+        runs = (first.unsqueeze(-1) + others).flatten()  # (b v c u y)
+        chosen = video.reshape(-1, width).index_select(0, runs).view(b, patches.shape[1], -1)
         weight = self.proj.weight
         return F.linear(chosen.to(weight.dtype), weight.flatten(1), self.proj.bias)
 
