@@ -9,19 +9,16 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
-import torch
 from torch import Tensor
 
 from tests.recipes.runs import (
     OtherTeacher,
     complaint,
     distance,
-    events,
     losses,
     same_weights,
     starting_weights,
     tiny_masked,
-    weights,
 )
 from videomamba.data.sets.annotations import read_dataset
 from videomamba.data.settings import DataSettings, MaskName
