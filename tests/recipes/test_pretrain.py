@@ -9,19 +9,16 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
-import torch
 from torch import Tensor
 
 from tests.recipes.runs import (
     OtherTeacher,
     complaint,
     distance,
-    events,
     losses,
     same_weights,
     starting_weights,
     tiny_masked,
-    weights,
 )
 from videomamba.data.sets.annotations import read_dataset
 from videomamba.data.settings import DataSettings, MaskName
@@ -89,7 +86,8 @@ def test_a_teacher_without_attention_serves_other_masks_only(videos: Path, tmp_p
     )
     settings["mask"] = {"name": "tube"}
     assert (
-        pretrain(tiny_masked(videos, tmp_path / "b", **settings), teacher=OtherTeacher(attends=False)).progress.step == 1
+        pretrain(tiny_masked(videos, tmp_path / "b", **settings), teacher=OtherTeacher(attends=False)).progress.step
+        == 1
     )
 
 
@@ -244,9 +242,7 @@ def test_every_mistake_is_one_line(videos: Path, tmp_path: Path) -> None:
     text = said(align={"legacy": True})
     assert text.startswith("teacher ") and "is a VideoMamba, for which there is no legacy form; " in text
     assert said(align={"legacy": True}, model={"depth": 1}).startswith("align.legacy: needs a network of two blocks")
-    assert said(mask={"ratio": 0.01}) == (
-        "mask.ratio: 0.01 of 4 patches masks nothing; give 0 or at least 0.25"
-    )
+    assert said(mask={"ratio": 0.01}) == ("mask.ratio: 0.01 of 4 patches masks nothing; give 0 or at least 0.25")
     assert said(model={"num_registers": 2}) == "model.num_registers: masked pretraining has no registers; set it to 0"
     text = said(align={"layers": 3})
     assert text.startswith("align.layers: 3 layers, every 1, are not in a network of 2 layers; lower it or ")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from videomamba.recipes.presets import preset
 from videomamba.recipes.pretrain_config import aligned_layers
 from videomamba.recipes.pretrain_presets import PRETRAIN
-from videomamba.recipes.presets import preset
 from videomamba.schema import IMAGENET_MEAN, IMAGENET_STD
 from videomamba.training.optim import scaled_rates
 

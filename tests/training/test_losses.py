@@ -85,7 +85,9 @@ def test_distances_of_unit_vectors_by_hand() -> None:
         found = alignment_loss(student, teacher, distance)  # type: ignore[arg-type]
         assert found.tolist() == pytest.approx([one / 2])  # the mean over two tokens
         layers = alignment_loss(
-            torch.stack((student, teacher)), torch.stack((teacher, teacher)), distance  # type: ignore[arg-type]
+            torch.stack((student, teacher)),
+            torch.stack((teacher, teacher)),
+            distance,  # type: ignore[arg-type]
         )
         assert layers.tolist() == pytest.approx([one / 4])  # and two layers, of which one is equal
 

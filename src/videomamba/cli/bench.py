@@ -122,7 +122,10 @@ def efficiency(
 
 
 def training(*, network: Network = Timed(), lengths: Lengths = (8, 16, 32, 64), json: Json = False) -> int:
-    """Measure a training step that keeps its activations and one that recomputes them, as the clip grows."""
+    """Measure a training step that keeps its activations and one that recomputes them, as the clip grows.
+
+    Then steps of masked pretraining on the shortest clip, by the share of its patches that is masked.
+    """
     from videomamba.bench.run import training as run
 
     return _print(run(**vars(network), lengths=lengths), json=json)

@@ -32,7 +32,9 @@ def teacher_layers(teacher: Teacher, settings: Alignment) -> list[int]:
     try:
         return aligned_layers(teacher.depth, settings.layers, settings.interval)
     except ValueError as error:
-        raise VideoMambaError(f"align.interval: the teacher {teacher.name}: {error}; lower it or align.layers") from None
+        raise VideoMambaError(
+            f"align.interval: the teacher {teacher.name}: {error}; lower it or align.layers"
+        ) from None
 
 
 class MaskedAlignment:
