@@ -10,13 +10,15 @@ import pytest
 import torch
 from torch import Tensor
 
+from videomamba.bench import masked, training
 from videomamba.bench import model as bench_model
-from videomamba.bench import training
 from videomamba.bench.flops import mixer_passes, tokens
+from videomamba.bench.masked import bench_masked
 from videomamba.bench.measure import Figure
 from videomamba.bench.process import MeasurementError
 from videomamba.bench.training import GROWTH, KEPT, RECOMPUTED, SKIPPED, STEPS, bench_training, needed_bytes
 from videomamba.models.config import VideoMambaConfig
+from videomamba.models.masked import MaskedVideoMamba
 from videomamba.models.precision import MasterWeights
 from videomamba.models.registry import build_config
 from videomamba.models.videomamba import VideoMamba
@@ -155,6 +157,76 @@ def test_the_estimate_is_what_layers_keep(dtype: torch.dtype, order: str) -> Non
     deep = config(depth=24, dim=192, scan_order=order)
     assert needed_bytes(deep, dtype, RECOMPUTED) < 0.5 * needed_bytes(deep, dtype, KEPT)
     assert needed_bytes(settings, dtype, KEPT) > tokens(settings) * layers * 4 * settings.dim
+
+
+# Masked pretraining
+
+
+class MaskedHere:
+    """In place of a process, and the step could go there: 1 MB and 1 s for each visible patch."""
+
+    def __init__(self, build: Callable[[], Callable[[], object]]) -> None:
+        settings, _, ratio = pickle.loads(pickle.dumps(build)).args
+        self.peak = 10**6 * len(masked._visible(settings, ratio))
+
+    __enter__, __exit__, warm_up, seconds = (
+        *(lambda self: self, lambda self, *_: None),
+        *(lambda self: (1.0, self.peak), lambda self: self.peak / 1e6),
+    )
+
+
+def test_a_masked_step_by_its_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(masked, "FreshProcess", MaskedHere)
+    settings = config(num_frames=2, image_size=160)
+    figures = list(bench_masked("micro", settings, torch.float32, runs=2))
+    assert {figure.table for figure in figures} == {masked.MASKED}
+    found = [dict(figure.cells) for figure in figures]
+    assert [(row["masked"], row["tokens"]) for row in found] == [(0, 201), (0.5, 101), (0.8, 41), (0.9, 21)]
+    for row in found:
+        visible = int(str(row["tokens"])) - 1
+        assert (row["frames"], row["runs"], row["peak MB"]) == (2, 2, visible)
+        assert row["time over no mask"] == row["peak over no mask"] == pytest.approx(visible / 200)
+
+
+def test_a_share_that_cannot_be_measured_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Masks of a single patch; and no memory for all of them."""
+
+    def killed(self: MaskedHere) -> tuple[float, int | None]:
+        if self.peak == 40 * 10**6:
+            raise MeasurementError("its process was killed, most likely for lack of memory")
+        return 1.0, None
+
+    monkeypatch.setattr(masked, "FreshProcess", MaskedHere)
+    monkeypatch.setattr(MaskedHere, "warm_up", killed)
+    single = [dict(f.cells) for f in bench_masked("micro", config(image_size=16, num_frames=2), DTYPES[0], runs=1)]
+    assert [row.get("why", "")[:31] for row in single] == [  # type: ignore[index]
+        "",
+        *["mask.ratio: 0.5 of 1 patch mask", "mask.ratio: 0.8 of 1 patch mask", "mask.ratio: 0.9 of 1 patch mask"],
+    ]
+    figures = list(bench_masked("micro", config(image_size=32, num_frames=10), DTYPES[0], runs=1))
+    assert rows(figures, masked.SKIPPED)[0]["masked"] == 0.0
+    assert [row["masked"] for row in rows(figures, masked.MASKED)] == [0.5, 0.8, 0.9]
+    assert {row["time over no mask"] for row in rows(figures, masked.MASKED)} == {None}
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_masked_step_changes_the_weights(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of the student, whose blocks read the visible tokens alone."""
+    made: list[MaskedVideoMamba] = []
+
+    def make(settings: VideoMambaConfig, **named: int) -> MaskedVideoMamba:
+        made.append(MaskedVideoMamba(settings, **named))
+        return made[0]
+
+    monkeypatch.setattr(masked, "MaskedVideoMamba", make)
+    step = masked.build_masked_step(config(num_frames=2, image_size=64), dtype, 0.8)
+    lengths: list[int] = []
+    made[0].layers[0].register_forward_pre_hook(lambda _, given: lengths.append(given[0].shape[1]))
+    before = {name: value.clone() for name, value in made[0].state_dict().items()}
+    step()
+    assert lengths == [1 + 2 * (16 - 12)]
+    changed = {name for name, value in made[0].state_dict().items() if not torch.equal(value, before[name])}
+    assert {"layers.1.mixer.out_proj.weight", "clip_decoder.0.head.weight", "patch_embed.proj.weight"} <= changed
 
 
 @pytest.mark.slow

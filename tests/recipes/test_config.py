@@ -11,6 +11,7 @@ from videomamba.models.registry import build_config
 from videomamba.recipes.config import DistillConfig, TrainConfig, check_config
 from videomamba.recipes.load import to_yaml
 from videomamba.recipes.presets import preset, preset_names, preset_or_file
+from videomamba.recipes.pretrain_config import PretrainConfig
 from videomamba.schema import VideoMambaError
 
 
@@ -24,8 +25,9 @@ def test_what_is_printed_reads_back(tmp_path: Path) -> None:
 def test_every_setting_is_described() -> None:
     undescribed = {
         f"{section}.{name}"
-        for section, field in DistillConfig.model_fields.items()
-        if section in ("model", "eval", "teacher", "distill")
+        for kind in (DistillConfig, PretrainConfig)
+        for section, field in kind.model_fields.items()
+        if section in ("model", "eval", "teacher", "distill", "mask", "align")
         for name, inner in field.annotation.model_fields.items()  # type: ignore[union-attr]
         if not inner.description
     }

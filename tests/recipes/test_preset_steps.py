@@ -11,15 +11,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import numpy as np
 import pytest
 import torch
 
 from tests.recipes.runs import make_run
 from videomamba import create_model
-from videomamba.data.loading.dataset import Batch, EvaluationBatch
-from videomamba.recipes import testing, videos
+from videomamba.data.loading.dataset import Batch, EvaluationBatch, Masking
+from videomamba.recipes import alignment, pretrain, testing, videos
 from videomamba.recipes.config import DistillConfig, RecipeConfig, check_config
 from videomamba.recipes.presets import preset
+from videomamba.recipes.pretrain_config import PretrainConfig, check_pretrain
 from videomamba.schema import ClassLabel, Number, Preprocess, Symmetries, VideoRecord, VideoSet
 from videomamba.training.step import Losses, Stepper, StepResult
 from videomamba.weights.bundle import save_bundle
@@ -33,10 +35,12 @@ KINDS = (
     "synthetic-actions",  # from scratch, EMA, tubelets, symmetries
     "in1k-middle-224-distilled",  # a teacher, clipped gradients, repeated samples
     "k400-middle-f8-distilled",  # a teacher, two clips of each video
+    "ssv2-small-mask-pt-f8",  # masks by the attention of a teacher, no classes
 )
 NUM_CLASSES = 6
 VIDEOS = 4
 TOUCHED = {"patch_embed.proj.weight", "layers.0.mixer.in_proj.weight", "head.weight", "head.bias"}
+MASKED = {"patch_embed.proj.weight", "clip_decoder.0.head.weight", "clip_decoder.0.norm.bias"}
 """Parameters that every step changes, whatever drop path leaves out."""
 
 
@@ -48,6 +52,7 @@ class Loader:
     def __init__(self, video_set: VideoSet, *, preprocess: Preprocess, **settings: Any) -> None:
         self.video_set, self.shape = video_set, (3, preprocess.num_frames, *preprocess.image_size)
         self.repeats = settings["augmentation"].repeats if "augmentation" in settings else 1
+        self.mask, self.grid = settings.get("mask"), settings.get("grid")
 
     def epoch(self, epoch: int, first_step: int) -> Iterator[list[Batch]]:
         generator = torch.Generator().manual_seed(epoch)
@@ -59,13 +64,19 @@ class Loader:
         known = [self.video_set.records[record] for record in records]
         labels, targets = [record.label for record in known], [record.target for record in known]
         regression = self.video_set.regression
+        masks: dict[str, torch.Tensor] = {}
+        if self.mask is not None:
+            drawn = np.random.default_rng(records[0])
+            masking = Masking(self.mask, self.grid)
+            masks = masking.of_batch([masking.draw(drawn) for _ in records])
         return Batch(
             video=torch.randn(len(records), *self.shape, generator=generator),
-            labels=None if regression else torch.tensor(labels),
+            labels=None if self.video_set.task != "classification" else torch.tensor(labels),
             targets=torch.tensor(targets) if regression else None,
             records=records,
             failures=(),
             planned=len(records),
+            **masks,
         )
 
     def __len__(self) -> int:
@@ -97,7 +108,7 @@ def reduced(name: str, out: Path) -> RecipeConfig:
         "optim": {"batch_size": VIDEOS, "lr_reference": reference, "epochs": 1, "warmup_epochs": 0},
         "run": {"out": out, "micro_batch": VIDEOS // 2, "device": "cpu"},
     }
-    if isinstance(config, DistillConfig):
+    if isinstance(config, DistillConfig | PretrainConfig):
         changes["teacher"] = {"weights": str(out / "teacher.safetensors")}
         teach(out / "teacher.safetensors", Preprocess(**changes["clip"]))
     parts = {key: getattr(config, key).model_copy(update=values) for key, values in changes.items()}
@@ -113,12 +124,12 @@ def teach(path: Path, clip: Preprocess) -> None:
 @pytest.mark.parametrize("name", KINDS)
 def test_two_steps(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = reduced(name, tmp_path)
-    check_config(config)
+    pretraining = isinstance(config, PretrainConfig)
+    (check_pretrain if pretraining else check_config)(config)  # type: ignore[arg-type]
     regression = config.data.task in ("like_ratio", "view_count")
-    records = [
-        VideoRecord(f"{i}.mp4", Number(i / 4) if regression else ClassLabel(i % NUM_CLASSES)) for i in range(VIDEOS)
-    ]
-    labels = () if regression else tuple(f"class {i}" for i in range(NUM_CLASSES))
+    known = [Number(i / 4) if regression else ClassLabel(i % NUM_CLASSES) for i in range(VIDEOS)]
+    records = [VideoRecord(f"{i}.mp4", None if pretraining else known[i]) for i in range(VIDEOS)]
+    labels = () if regression or pretraining else tuple(f"class {i}" for i in range(NUM_CLASSES))
     identity = tuple(range(len(labels)))
     video_set = VideoSet(name, tuple(records), labels, Symmetries(identity, identity, identity))
     results: list[StepResult] = []
@@ -131,11 +142,13 @@ def test_two_steps(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         changed.append({n for n, weight in self.masters.named_parameters() if not torch.equal(weight, before[n])})
         return results[-1]
 
-    monkeypatch.setattr(videos, "read_dataset", lambda *_: video_set)
+    for module in (videos, pretrain):
+        monkeypatch.setattr(module, "read_dataset", lambda *_, **__: video_set)
     monkeypatch.setattr(videos, "TrainLoader", Loader)
-    monkeypatch.setattr(testing, "EvaluationLoader", Loader)
+    for module in (testing, alignment):
+        monkeypatch.setattr(module, "EvaluationLoader", Loader)
     monkeypatch.setattr(Stepper, "step", watched)
     assert make_run(config).progress.step == 2
     assert [math.isfinite(result.loss) and result.verdict.finite for result in results] == [True, True]
     assert [result.samples for result in results] == [VIDEOS * config.augment.repeats] * 2
-    assert all(changes >= TOUCHED for changes in changed)
+    assert all(changes >= (MASKED if pretraining else TOUCHED) for changes in changed)

@@ -11,12 +11,15 @@ import torch
 
 from videomamba.data.sets.formats.lvu import NUM_CLASSES
 from videomamba.models.distilled import DistilledVideoMamba
+from videomamba.models.masked import MaskedVideoMamba
 from videomamba.models.registry import build_config
 from videomamba.models.videomamba import VideoMamba
 from videomamba.recipes.catalogue import Catalogue
 from videomamba.recipes.config import REGRESSION_TASKS, DistillConfig, check_config
 from videomamba.recipes.distill_presets import DISTILL
 from videomamba.recipes.presets import CATALOGUES, preset, preset_names, preset_of, preset_or_file
+from videomamba.recipes.pretrain_config import PretrainConfig, check_pretrain
+from videomamba.recipes.pretrain_presets import PRETRAIN
 from videomamba.recipes.train_presets import TRAIN
 from videomamba.schema import VideoMambaError
 from videomamba.training.optim import make_optimizer, scaled_rates
@@ -269,13 +272,18 @@ def test_starting_weights_fit_the_network() -> None:
 def test_every_preset_builds_with_its_optimiser(name: str) -> None:
     config = preset(name).config
     assert config.preset == name
+    pretraining = isinstance(config, PretrainConfig)
     # What is left to the user: where the data lies.
-    check_config(config.model_copy(update={"data": config.data.model_copy(update={"root": "somewhere"})}))
-    assert build_config(config.model.name, {**config.network(), "num_classes": num_classes(name)})
-    fields = {**config.network(), "depth": 2, "num_classes": num_classes(name)}
+    check = check_pretrain if pretraining else check_config
+    check(config.model_copy(update={"data": config.data.model_copy(update={"root": "somewhere"})}))
+    classes = 0 if pretraining else num_classes(name)
+    assert build_config(config.model.name, {**config.network(), "num_classes": classes})
     with torch.device("meta"):
-        network = build_config(config.model.name, fields)
-        model = DistilledVideoMamba(network) if isinstance(config, DistillConfig) else VideoMamba(network)
+        network = build_config(config.model.name, {**config.network(), "depth": 2, "num_classes": classes})
+        if pretraining:
+            model: VideoMamba = MaskedVideoMamba(network, teacher_dim=512)
+        else:
+            model = DistilledVideoMamba(network) if isinstance(config, DistillConfig) else VideoMamba(network)
     optimizer = make_optimizer(model.named_parameters(), config.optim, depth=2)
     grouped = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     assert len(grouped) == len({id(parameter) for parameter in grouped}) == len(list(model.parameters()))
@@ -298,7 +306,7 @@ def test_a_pass_holds_two_videos_where_they_are_mixed() -> None:
 def test_notes_tell_what_is_wrong_with_the_original() -> None:
     notes = {name: " ".join(preset(name).published.notes) for name in preset_names()}
     assert "small network" in notes["k400-tiny-f64-384"] and "64 frames" in notes["ssv2-tiny-f16-288"]
-    assert all("2 clips" in notes[name] for name in notes if name.startswith("ssv2-"))
+    assert all("2 clips" in notes[name] for name in notes if name.startswith("ssv2-") and name not in PRETRAIN)
     assert all("own split" in notes[name] for name in notes if name.startswith("breakfast-"))
     assert all(
         f"{name}-distilled of `videomamba distill`" in notes[name] for name in ("in1k-middle-224", "in1k-base-224")
@@ -346,6 +354,9 @@ def test_a_preset_of_another_command_is_not_unknown() -> None:
         ("preset: ssv2-middle-f8-distilled\n", DISTILL),
         ("teacher:\n  weights: a.pth\n", DISTILL),
         ("teacher.weights: a.pth\n", DISTILL),
+        ("teacher.weights: a.pth\nmask.ratio: 0.9\n", PRETRAIN),
+        ("align:\n  layers: 2\n", PRETRAIN),
+        ("preset: ssv2-base-mask-pt-f8\nteacher.weights: a.pth\n", PRETRAIN),
     ],
 )
 def test_a_file_says_of_which_recipe_it_is(text: str, recipe: Catalogue[Any], tmp_path: Path) -> None:

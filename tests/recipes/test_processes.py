@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.recipes.runs import RecipeRuns, distance, events, losses, make_run, recipe_of, tiny
+from tests.recipes.runs import OtherTeacher, RecipeRuns, distance, events, losses, make_run, recipe_of, tiny
 from tests.recipes.workload import told
 from videomamba.data.loading.order import epoch_order
 from videomamba.data.sets.annotations import read_dataset
@@ -23,6 +23,7 @@ from videomamba.recipes.classify import train
 from videomamba.recipes.config import RecipeConfig
 from videomamba.recipes.evaluate import evaluate
 from videomamba.recipes.load import to_yaml
+from videomamba.recipes.pretrain import pretrain
 from videomamba.training.checkpoint import checkpoints
 from videomamba.training.draws import Draws
 from videomamba.training.tracking import read_metrics
@@ -33,6 +34,8 @@ PLAIN: dict[str, dict[str, Any]] = {"model": {"drop_path": 0.0}, "optim": {"clip
 """Drop path draws for each process: the one thing in which the number of processes shows."""
 UNMIXED = {**PLAIN, "augment": {"mixup": 0, "cutmix": 0}}
 """Where videos are left out, the others of their pass are paired anew."""
+FROZEN = {**PLAIN, "align": {"legacy": True}, "teacher": {"weights": None}}
+"""With the original's loss the last block has no gradient."""
 SKIPPING = {**UNMIXED, "data": {"on_error": "skip"}}
 
 
@@ -106,6 +109,10 @@ class Done:
             task(recipe.tiny(videos, folder / "sharded", **PLAIN, run={"strategy": "fsdp", "max_steps": 4})),
             task(recipe.tiny(videos, folder / "sharded", **PLAIN, run={"strategy": "fsdp"})),
         ]
+        if recipe.command == "pretrain":
+            whole, sharded = {"max_steps": 3}, {"max_steps": 3, "strategy": "fsdp"}
+            tasks.append(task(recipe.tiny(videos, folder / "frozen", **FROZEN, run=whole), other=True))
+            tasks.append(task(recipe.tiny(videos, folder / "frozen_shards", **FROZEN, run=sharded), other=True))
         self.ranks = together(folder / "answers", tasks)
 
     def measuring(self, recipe: RecipeRuns, single: Path) -> dict[str, Any]:
@@ -190,6 +197,13 @@ def test_evaluation_gives_the_number_of_one_process(
 
 def validation(out: Path) -> list[float]:
     return [record["val_loss"] for record in read_metrics(out) if record["kind"] == "epoch" and "val_loss" in record]
+
+
+@pytest.mark.parametrize("recipe", ["pretrain"], indirect=True)
+def test_layers_without_gradients_stop_no_process(recipe: RecipeRuns, done: Done, videos: Path, tmp_path: Path) -> None:
+    pretrain(recipe.tiny(videos, tmp_path / "run", **FROZEN, run={"max_steps": 3}), teacher=OtherTeacher())
+    for name in ("frozen", "frozen_shards"):
+        close(done.folder / name, tmp_path / "run", 1e-5)
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.recipes.runs import RECIPES, spoilt
+from tests.recipes.runs import RECIPES, OtherTeacher, spoilt
 from videomamba.data.loading.dataset import TrainClips
 from videomamba.data.settings import DataSettings
 from videomamba.recipes.evaluate import evaluate
@@ -31,7 +31,8 @@ def main(plan: Path, answers: Path) -> None:
             bad = task.get("poison")
             TrainClips.__getitem__ = WHOLE if bad is None else spoilt(WHOLE, lambda record, bad=bad: record == bad)
             recipe = RECIPES[task["recipe"]]
-            done.append(vars(recipe.recipe(recipe.kind.model_validate(task["train"])).progress))
+            given = {"teacher": OtherTeacher()} if "other" in task else {}
+            done.append(vars(recipe.recipe(recipe.kind.model_validate(task["train"]), **given).progress))
         else:
             data = DataSettings.model_validate(task["data"])
             done.append(told(evaluate(task["evaluate"], data, views=task["views"], device="cpu")))

@@ -77,9 +77,24 @@ def test_alignment_is_the_squared_distance_of_directions() -> None:
     torch.testing.assert_close(rounded, expected, atol=1e-2, rtol=0)
 
 
+def test_distances_of_unit_vectors_by_hand() -> None:
+    """(3, 4) and (-4, 3) become (0.6, 0.8) and (-0.8, 0.6): differences 1.4 and 0.2; the second token is equal."""
+    student = torch.tensor([[[3.0, 4.0], [1.0, 0.0]]])
+    teacher = torch.tensor([[[-4.0, 3.0], [2.0, 0.0]]])
+    for distance, one in (("l2", 2.0), ("mse", (1.96 + 0.04) / 2), ("smooth_l1", (1.4 - 0.5 + 0.02) / 2)):
+        found = alignment_loss(student, teacher, distance)  # type: ignore[arg-type]
+        assert found.tolist() == pytest.approx([one / 2])  # the mean over two tokens
+        layers = alignment_loss(
+            torch.stack((student, teacher)),
+            torch.stack((teacher, teacher)),
+            distance,  # type: ignore[arg-type]
+        )
+        assert layers.tolist() == pytest.approx([one / 4])  # and two layers, of which one is equal
+
+
 def test_alignment_of_other_shapes_is_refused() -> None:
     for student, teacher in (((3, 5, 7), (3, 4, 7)), ((1, 3, 5, 7), (3, 5, 7)), ((5, 7), (5, 7))):
-        with pytest.raises(ValueError, match=r"both must be \(n, v, c\) or \(k, n, v, c\); got "):
+        with pytest.raises(ValueError, match=r"both must be \(n, l, c\) or \(k, n, l, c\); got "):
             alignment_loss(torch.zeros(student), torch.zeros(teacher))
 
 

@@ -122,7 +122,7 @@ def efficiency(
 
 
 def training(*, network: Network = Timed(), lengths: Lengths = (8, 16, 32, 64), json: Json = False) -> int:
-    """Measure a training step that keeps its activations and one that recomputes them, as the clip grows."""
+    """Measure training steps by length, with activations kept or recomputed, and steps of masked pretraining."""
     from videomamba.bench.run import training as run
 
     return _print(run(**vars(network), lengths=lengths), json=json)

@@ -80,7 +80,8 @@ def _list(catalogue: Catalogue[Any], options: list[str]) -> int:
         for row in rows:
             print_json(row)
     else:
-        columns = [column for column in rows[0] if column != "model"]  # whose size is part of the name
+        filled = [column for column in rows[0] if any(row[column] is not None for row in rows)]
+        columns = [column for column in filled if column != "model"]  # whose size is part of the name
         left = tuple(i for i, column in enumerate(columns) if column in _LEFT)
         print_table(columns, [["-" if row[c] is None else str(row[c]) for c in columns] for row in rows], left=left)
         print(f"`videomamba {catalogue.command} --preset NAME --print-config` shows all settings of one.")

@@ -56,6 +56,8 @@ def sheet(
     for option, value, least in (("--samples", samples, 1), ("--videos", videos, 1), ("--seed", seed, 0)):
         if value < least:
             raise VideoMambaError(f"{option} {value}: give at least {least}")
+    if teacher is not None and mask == _NO_MASK:
+        raise VideoMambaError("--teacher: is for --mask attention; give that too, or remove it")
     grid = None
     if like is not None:
         if (clip, augment, patch, tubelet) != (Preprocess(), Augmentation(), _PATCH, 1):

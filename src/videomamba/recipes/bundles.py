@@ -9,7 +9,7 @@ from pathlib import Path
 from videomamba.data.sets.fingerprint import TRAINED_ON, trained_on
 from videomamba.models.videomamba import VideoMamba
 from videomamba.recipes.config import RecipeConfig
-from videomamba.schema import VideoSet, WeightsError
+from videomamba.schema import VideoSet, WeightsError, counted
 from videomamba.training.checkpoint import versions
 from videomamba.training.run import TrainingRun
 from videomamba.weights.bundle import read_bundle_metadata, save_bundle
@@ -69,5 +69,6 @@ def described_past(info: Mapping[str, object]) -> str:
         details.append(f"mask {mask.get('name')} {mask.get('ratio')}")
     if isinstance(teacher := info.get("teacher"), Mapping):
         details.append(f"teacher {teacher.get('name')}")
-    details.append(f"{info.get('steps', 'unknown')} steps")
+    steps = info.get("steps")
+    details.append(counted(steps, "step") if isinstance(steps, int) else "steps unknown")
     return ", then ".join([*filter(None, parts), f"{info.get('task', 'training')} ({', '.join(details)})"])

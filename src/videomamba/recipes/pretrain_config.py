@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from videomamba.data.clips.masks import visible_count
 from videomamba.data.settings import MaskSettings
 from videomamba.models.config import VideoMambaConfig
 from videomamba.models.registry import build_config
 from videomamba.recipes.config import RecipeConfig, TeacherSettings, check_recipe
 from videomamba.schema import Settings, VideoMambaError
-from videomamba.training.losses import Distance
+from videomamba.training.settings import Distance
 
 
 class Alignment(Settings):
@@ -54,6 +53,8 @@ def aligned_layers(depth: int, number: int, interval: float) -> list[int]:
 
 def check_pretrain(config: PretrainConfig) -> None:
     """Raises VideoMambaError, naming the key, where the sections do not fit together. It reads no file."""
+    from videomamba.data.clips.masks import visible_count  # with PyTorch, which printing a config does not need
+
     check_recipe(config)
     if config.teacher.weights is None:
         raise VideoMambaError(

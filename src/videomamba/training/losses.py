@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch.nn.functional as F
 from torch import Tensor
 
-Distance = Literal["l2", "mse", "smooth_l1"]
-"""Between features of unit length: squared distance (2 - 2 cos), or the mean over channels of its elements or of smooth L1."""
+from videomamba.training.settings import Distance
 
 
 def classification_loss(logits: Tensor, targets: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Settings of the optimisation and of the run around it."""
+"""Settings of the optimisation, of a loss and of the run around them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from typing import Literal
 from pydantic import Field
 
 from videomamba.schema import Settings
+
+Distance = Literal["l2", "mse", "smooth_l1"]
+"""Between features of unit length: squared distance (2 - 2 cos), or the mean over channels of its elements or of smooth L1."""
 
 
 class Optimisation(Settings):

@@ -306,8 +306,10 @@ class TestSheet:
             VideoMambaError, match=r"config.yaml: .*image_size 30x30 must be a multiple of patch_size 16"
         ):
             sheet((str(folder),), like=str(run), mask="tube")
-        with pytest.raises(VideoMambaError, match="--like: takes clip, augment and patch from a run"):
+        with pytest.raises(VideoMambaError, match="--like: takes clip, augment, patch and tubelet from a run"):
             sheet((str(folder),), like=str(run), patch=8)
+        with pytest.raises(VideoMambaError, match="--like: takes clip, augment, patch and tubelet from a run"):
+            sheet((str(folder),), like=str(run), tubelet=2)
 
     def test_mistakes(self, folder: Path, tmp_path: Path) -> None:
         with pytest.raises(VideoMambaError, match="no file given"):
