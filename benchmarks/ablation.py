@@ -21,11 +21,12 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import combinations
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 from videomamba.cli.output import print_table
@@ -127,23 +128,32 @@ def run_all(
     """The top-1 in percent of every seed of every variant; runs what is not finished, the first seed of all variants first.
 
     Raises VideoMambaError where a command fails, with what it printed on stderr, and where a folder has runs of other
-    commands; runs that have begun still finish their commands.
+    commands; the commands that are running then still finish.
     """
     if not 1 <= seeds <= MOST_SEEDS:
         raise VideoMambaError(f"--seeds: {seeds} is not in 1..{MOST_SEEDS}")
-    todo = [(variant, seed) for seed in range(seeds) for variant in variants]
+    stop = Event()
     pool = ThreadPoolExecutor(jobs)
+    runs = {
+        pool.submit(_run, variant, seed, folder_of(out, variant.name, seed), program, stop): (variant.name, seed)
+        for seed in range(seeds)
+        for variant in variants
+    }
+    found: dict[tuple[str, int], float] = {}
     try:
-        runs = [pool.submit(_run, variant, seed, folder_of(out, variant.name, seed), program) for variant, seed in todo]
-        for done, (run, (variant, seed)) in enumerate(zip(runs, todo, strict=True), 1):
-            print(f"{done}/{len(runs)}: {variant.name}, seed {seed}: {run.result():.2f} %", file=sys.stderr, flush=True)
+        for run in as_completed(runs):
+            name, seed = runs[run]
+            found[name, seed] = run.result()
+            print(
+                f"{len(found)}/{len(runs)}: {name}, seed {seed}: {found[name, seed]:.2f} %", file=sys.stderr, flush=True
+            )
     finally:
+        stop.set()
         pool.shutdown(cancel_futures=True)
-    found = {(variant.name, seed): run.result() for run, (variant, seed) in zip(runs, todo, strict=True)}
     return {variant.name: [found[variant.name, seed] for seed in range(seeds)] for variant in variants}
 
 
-def _run(variant: Variant, seed: int, folder: Path, program: Sequence[str]) -> float:
+def _run(variant: Variant, seed: int, folder: Path, program: Sequence[str], stop: Event) -> float:
     make_folder(folder)
     file = folder / FINISHED
     finished: list[dict[str, Any]] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
@@ -153,9 +163,12 @@ def _run(variant: Variant, seed: int, folder: Path, program: Sequence[str]) -> f
             if finished[i]["command"] != command:
                 raise VideoMambaError(f"{file}: is of `{shlex.join(finished[i]['command'])}`; choose another --out")
             continue
+        if stop.is_set():
+            raise VideoMambaError(f"{folder}: not finished, since another run failed")
         alone = {**os.environ, "OMP_NUM_THREADS": "1"}
         done = subprocess.run([*program, *command], env=alone, capture_output=True, text=True)
         if done.returncode:
+            stop.set()  # here, before this thread takes the next run
             raise VideoMambaError(f"{folder}: `{shlex.join(command)}` failed:\n{done.stderr.strip()}")
         finished.append({"command": command, "printed": done.stdout})
         content = json.dumps(finished, indent=1).encode()

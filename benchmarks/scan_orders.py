@@ -51,7 +51,6 @@ def _write_csv(path: Path, rows: Sequence[Sequence[str]]) -> None:
 
 def commands(seed: int, folder: Path, *, order: str, epochs: int, data: Path) -> list[list[object]]:
     """Training and evaluation of one order and seed."""
-    cache = {"data.format": "list", "data.cache": data.parent / "cache", "data.cache-frames": 16, "data.cache-size": 40}
     chosen: dict[str, object] = {
         "model.name": None,
         "model.dim": 96,
@@ -65,6 +64,10 @@ def commands(seed: int, folder: Path, *, order: str, epochs: int, data: Path) ->
         "clip.num-frames": 8,
         "clip.crop-ratio": 32 / 40,
         "data.root": data,
+        "data.format": "list",
+        "data.cache": data.parent / "cache",
+        "data.cache-frames": 16,
+        "data.cache-size": 40,
         "data.workers": 0,
         "augment.crop": "shift",
         "augment.flip": "off",
@@ -82,12 +85,11 @@ def commands(seed: int, folder: Path, *, order: str, epochs: int, data: Path) ->
         "run.checkpoint-minutes": 2,
     }
     train: list[object] = ["train", "--clip.image-size", 32, 32, "--optim.betas", 0.9, 0.99]
-    for key, value in (chosen | cache).items():
+    for key, value in chosen.items():
         train += [f"--{key}", value]
-    test: list[object] = ["evaluate", folder / "run" / "last.safetensors", data, "--json", "--split", "test"]
-    for key, value in {**cache, "data.test": "unseen.csv"}.items():
-        test += [f"--{key}", value]
-    return [train, test]
+    weights = folder / "run" / "last.safetensors"
+    listed = ["--data.format", "list", "--data.test", "unseen.csv", "--split", "test"]
+    return [train, ["evaluate", weights, data, *listed, "--json"]]
 
 
 def main() -> None:

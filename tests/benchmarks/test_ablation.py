@@ -69,14 +69,15 @@ def test_a_finished_command_is_not_repeated(
     assert begun(tmp_path / "a_0") == 3
 
 
-def test_a_failed_command_shows_its_stderr_and_is_started_again(
+def test_a_failed_command_shows_its_stderr_and_ends_the_study(
     run: Callable[..., dict[str, list[float]]], tmp_path: Path
 ) -> None:
     with pytest.raises(VideoMambaError, match=r"a_1: `.*begun fail` failed:\nno accuracy: the disk is full"):
-        run(a=(0.5, "fail"))
-    assert begun(tmp_path / "a_1") == 1
+        run(a=(0.5, "fail"), b=(0.25, 0.125))
+    assert (begun(tmp_path / "a_1"), begun(tmp_path / "b_0")) == (1, 2)
+    assert not (tmp_path / "b_1" / "begun").exists()
     with pytest.raises(VideoMambaError, match="fail"):
-        run(a=(0.5, "fail"))
+        run(a=(0.5, "fail"), b=(0.25, 0.125))
     assert (begun(tmp_path / "a_0"), begun(tmp_path / "a_1")) == (2, 1)
 
 
