@@ -21,13 +21,15 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import combinations
 from pathlib import Path
+from threading import Event
 from typing import Any
 
+from videomamba.cli.output import print_table
 from videomamba.files import make_folder, write_atomically
 from videomamba.schema import VideoMambaError
 from videomamba.training.tracking import read_metrics
@@ -126,23 +128,32 @@ def run_all(
     """The top-1 in percent of every seed of every variant; runs what is not finished, the first seed of all variants first.
 
     Raises VideoMambaError where a command fails, with what it printed on stderr, and where a folder has runs of other
-    commands; runs that have begun still finish their commands.
+    commands; the commands that are running then still finish.
     """
     if not 1 <= seeds <= MOST_SEEDS:
         raise VideoMambaError(f"--seeds: {seeds} is not in 1..{MOST_SEEDS}")
-    todo = [(variant, seed) for seed in range(seeds) for variant in variants]
+    stop = Event()
     pool = ThreadPoolExecutor(jobs)
+    runs = {
+        pool.submit(_run, variant, seed, folder_of(out, variant.name, seed), program, stop): (variant.name, seed)
+        for seed in range(seeds)
+        for variant in variants
+    }
+    found: dict[tuple[str, int], float] = {}
     try:
-        runs = [pool.submit(_run, variant, seed, folder_of(out, variant.name, seed), program) for variant, seed in todo]
-        for done, (run, (variant, seed)) in enumerate(zip(runs, todo, strict=True), 1):
-            print(f"{done}/{len(runs)}: {variant.name}, seed {seed}: {run.result():.2f} %", file=sys.stderr, flush=True)
+        for run in as_completed(runs):
+            name, seed = runs[run]
+            found[name, seed] = run.result()
+            print(
+                f"{len(found)}/{len(runs)}: {name}, seed {seed}: {found[name, seed]:.2f} %", file=sys.stderr, flush=True
+            )
     finally:
+        stop.set()
         pool.shutdown(cancel_futures=True)
-    found = {(variant.name, seed): run.result() for run, (variant, seed) in zip(runs, todo, strict=True)}
     return {variant.name: [found[variant.name, seed] for seed in range(seeds)] for variant in variants}
 
 
-def _run(variant: Variant, seed: int, folder: Path, program: Sequence[str]) -> float:
+def _run(variant: Variant, seed: int, folder: Path, program: Sequence[str], stop: Event) -> float:
     make_folder(folder)
     file = folder / FINISHED
     finished: list[dict[str, Any]] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
@@ -152,9 +163,12 @@ def _run(variant: Variant, seed: int, folder: Path, program: Sequence[str]) -> f
             if finished[i]["command"] != command:
                 raise VideoMambaError(f"{file}: is of `{shlex.join(finished[i]['command'])}`; choose another --out")
             continue
+        if stop.is_set():
+            raise VideoMambaError(f"{folder}: not finished, since another run failed")
         alone = {**os.environ, "OMP_NUM_THREADS": "1"}
         done = subprocess.run([*program, *command], env=alone, capture_output=True, text=True)
         if done.returncode:
+            stop.set()  # here, before this thread takes the next run
             raise VideoMambaError(f"{folder}: `{shlex.join(command)}` failed:\n{done.stderr.strip()}")
         finished.append({"command": command, "printed": done.stdout})
         content = json.dumps(finished, indent=1).encode()
@@ -182,10 +196,10 @@ def compare(
 
 def settled(run: Path) -> tuple[float, float]:
     """The accuracy in percent on the validation videos after three quarters of the epochs of a training, and at its end."""
-    epochs = [record for record in read_metrics(run) if record["kind"] == "epoch" and "top1" in record]
+    epochs = [record for record in read_metrics(run) if record["kind"] == "epoch" and "val_top1" in record]
     if not epochs:
         raise VideoMambaError(f"{run}: has no evaluation of an epoch; train with --run.evaluate-every")
-    return 100 * epochs[(3 * len(epochs)) // 4 - 1]["top1"], 100 * epochs[-1]["top1"]
+    return 100 * epochs[(3 * len(epochs)) // 4 - 1]["val_top1"], 100 * epochs[-1]["val_top1"]
 
 
 def report(
@@ -202,39 +216,40 @@ def report(
     `paper` names the benchmark of the published figures. `curves` are `settled` of each seed of a variant.
     """
     differences = compare(variants, found, baseline=baseline)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for variant in variants:
-        values = list(found[variant.name])
-        row: dict[str, Any] = {"variant": variant.name, "mean": statistics.mean(values), "spread": None, "top1": values}
-        if len(values) > 1:
-            row["spread"] = statistics.stdev(values)
+        top1 = list(found[variant.name])
+        spread = statistics.stdev(top1) if len(top1) > 1 else None
+        row = {"variant": variant.name, "mean": statistics.mean(top1), "spread": spread, "top1": top1}
         if curves is not None:
             earlier, end = zip(*curves[variant.name], strict=True)
             row |= {"val_three_quarters": statistics.mean(earlier), "val_end": statistics.mean(end)}
         rows.append(row | {"published": variant.published})
     if as_json:
-        for row in rows:
-            print(json.dumps(row))
         for one in differences:
-            record = asdict(one) | {"decided": one.decided, "reading": one.reading}
-            print(json.dumps(record | {"half_width": one.half_width if math.isfinite(one.half_width) else None}))
+            width = one.half_width if math.isfinite(one.half_width) else None  # JSON has no infinity
+            rows.append(asdict(one) | {"half_width": width, "decided": one.decided, "reading": one.reading})
+        print("\n".join(map(json.dumps, rows)))
         return
-    wide = max(len(variant.name) for variant in variants)
-    each = max(5 * len(found[variant.name]) for variant in variants)
-    titles = "" if curves is None else f" {'val 3/4':>8} {'val end':>8}"
-    print(f"{'variant':<{wide}} {'mean':>6} {'spread':>7}  {'each seed':<{each}}{titles} {'paper, ' + paper:>14}")
-    for row in rows:
-        seeds = " ".join(f"{value:.1f}" for value in row["top1"])
-        curve = "" if curves is None else f" {row['val_three_quarters']:8.1f} {row['val_end']:8.1f}"
-        line = f"{row['variant']:<{wide}} {row['mean']:6.1f} {_number(row['spread']):>7}  {seeds:<{each}}{curve}"
-        print(f"{line} {_number(row['published']):>14}")
-    print(f"\n{'difference':<{2 * wide + 3}} {'mean':>6} {'95 %':>8} {'paper':>6}  reading")
-    for one in differences:
-        width = f"+-{one.half_width:.1f}" if math.isfinite(one.half_width) else "-"
-        names = f"{one.first} - {one.second}"
-        paper_says = "-" if one.published is None else f"{one.published:+.1f}"
-        print(f"{names:<{2 * wide + 3}} {one.mean:+6.1f} {width:>8} {paper_says:>6}  {one.reading}")
+    columns = ["variant", "mean", "spread", "each seed", *(["val 3/4", "val end"] if curves else []), f"paper, {paper}"]
+    cells = [
+        [" ".join(map(_number, cell)) if isinstance(cell, list) else _number(cell) for cell in row.values()]
+        for row in rows
+    ]
+    print_table(columns, cells, left=(0, 3))
+    print()
+    compared = [
+        [
+            f"{one.first} - {one.second}",
+            f"{one.mean:+.1f}",
+            f"+-{one.half_width:.1f}",
+            _number(one.published, "+"),
+            one.reading,
+        ]
+        for one in differences
+    ]
+    print_table(["difference", "mean", "95 %", "paper", "reading"], compared, left=(0, 4))
 
 
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.1f}"
+def _number(value: str | float | None, sign: str = "") -> str:
+    return value if isinstance(value, str) else "-" if value is None else f"{value:{sign}.1f}"

@@ -1,107 +1,108 @@
 """The paper's ablation of scan orders on synthetic actions: every order with the same settings and several seeds.
 
-    python benchmarks/scan_orders.py --out runs/scan_orders [--epochs 4] [--seeds 3] [--jobs 2]
+    python benchmarks/scan_orders.py --out runs/scan_orders [--epochs 32] [--seeds 3] [--jobs 1]
 
-Each run is the preset `synthetic-actions` with a smaller network and clips of 64x64 pixels, and without the symmetries of the
-data, which slow the learning down. Its accuracy is that on the test split, whose seeds, size and quality the training did not
-have. Next to it is the paper's figure on Something-Something V2 (arXiv 2403.06977), for VideoMamba-Ti with 8 frames from
-ImageNet weights: network, data and first weights differ, so only the ranking can be compared.
+The data are eight of the synthetic actions, four pairs of which each is the other played backwards: `grow`, `appear`, `open`,
+`scatter` and their reversals. A network that cannot tell the order of frames is right in at most half of the cases, guessing in
+12.5 %. The network is small (width 96, 4 blocks, clips of 8 frames at 32x32 in patches of 2x8x8: a grid of 4x4x4), so that a
+training flattens on one core in minutes. Accuracy is that on 1,200 test videos of other seeds after the last epoch; the
+columns "val" show accuracy on 200 more at three quarters of the training and at its end: whether it has flattened.
 
-An interrupted run is resumed, a finished one is not repeated. `--jobs` runs work at the same time, with one thread each.
+The paper's figures are of Something-Something V2 (arXiv 2403.06977), VideoMamba-Ti with 8 frames from ImageNet weights:
+network, data and first weights differ, so only the signs of the differences can be compared.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import statistics
-import subprocess
-import sys
-from concurrent.futures import ThreadPoolExecutor
+import csv
+import io
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-from videomamba.synthetic.splits import write_splits
-from videomamba.weights.pretrained import open_pretrained
+from ablation import Variant, ablate, options
+
+from videomamba.files import write_atomically
+from videomamba.synthetic.dataset import write_dataset
 
 PUBLISHED = {"spatial_first": 65.1, "temporal_first": 62.4, "spatiotemporal_v1": 63.9, "spatiotemporal_v2": 64.2}
+CLASSES = ("grow", "shrink", "appear", "disappear", "open", "close", "scatter", "gather")
+SPLITS = {"train": (40, 1000), "val": (25, 2000), "unseen": (150, 3000)}
+"""Videos of each class, and the seed of the data set. `train` would evaluate a list named test too."""
 
 
-def arguments(order: str, seed: int, *, epochs: int, data: Path, out: Path) -> list[str]:
-    """The command of one run."""
-    chosen = {
-        "preset": "synthetic-actions",
-        "model.scan-order": order,
-        "model.depth": 4,
+def write_data(root: Path) -> None:
+    """Writes the missing videos and the lists of SPLITS; the same call resumes."""
+    for split, (clips, seed) in SPLITS.items():
+        written = write_dataset(
+            root / split, clips_per_class=clips, seed=seed, num_frames=16, fps=8, height=80, width=96
+        )
+        rows = [(clip.path.relative_to(root).as_posix(), clip.name) for clip in written if clip.name in CLASSES]
+        _write_csv(root / f"{split}.csv", [("path", "label"), *rows])
+    write_atomically(root / "labels.txt", partial(Path.write_text, data="\n".join(CLASSES) + "\n"))
+
+
+def _write_csv(path: Path, rows: Sequence[Sequence[str]]) -> None:
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    write_atomically(path, partial(Path.write_text, data=text.getvalue()))
+
+
+def commands(seed: int, folder: Path, *, order: str, epochs: int, data: Path) -> list[list[object]]:
+    """Training and evaluation of one order and seed."""
+    chosen: dict[str, object] = {
+        "model.name": None,
         "model.dim": 96,
+        "model.depth": 4,
+        "model.tubelet-size": 2,
+        "model.patch-size": 8,
+        "model.pool": "mean",
+        "model.init": "fan_in",
+        "model.drop-path": 0.0,
+        "model.scan-order": order,
+        "clip.num-frames": 8,
+        "clip.crop-ratio": 32 / 40,
+        "data.root": data,
+        "data.format": "list",
+        "data.cache": data.parent / "cache",
+        "data.cache-frames": 16,
+        "data.cache-size": 40,
+        "data.workers": 0,
+        "augment.crop": "shift",
         "augment.flip": "off",
+        "augment.label-smoothing": 0.05,
         "optim.batch-size": 16,
         "optim.epochs": epochs,
-        "optim.warmup-epochs": 0.5,
-        "optim.lr": 1.5e-3,
-        "run.seed": seed,
-        "run.out": out / f"{order}_{seed}",
-        "run.evaluate-every": 0,
-        "data.root": data,
-        "data.cache": data.parent / "cache",
-        "data.workers": 0,
+        "optim.warmup-epochs": 3,
+        "optim.lr": 2e-3,
+        "optim.lr-reference": 0,
+        "optim.clip-grad": 1.0,
         "eval.weights": "last",
+        "run.seed": seed,
+        "run.out": folder / "run",
+        "run.evaluate-every": epochs // 4,
+        "run.checkpoint-minutes": 2,
     }
-    command = [sys.executable, "-m", "videomamba", "train"]
+    train: list[object] = ["train", "--clip.image-size", 32, 32, "--optim.betas", 0.9, 0.99]
     for key, value in chosen.items():
-        command += [f"--{key}", str(value)]
-    command += ["--clip.image-size", "64", "64", "--clip.crop-ratio", str(64 / 74)]
-    return [*command, "--augment.no-flip-vertical", "--augment.no-reverse"]
-
-
-def run(order: str, seed: int, *, epochs: int, data: Path, out: Path) -> float:
-    """Top-1 of one order and seed, trained here unless that was done before."""
-    result = out / f"{order}_{seed}" / "test.json"
-    if not result.exists():
-        alone = {**os.environ, "OMP_NUM_THREADS": "1"}
-        subprocess.run(
-            arguments(order, seed, epochs=epochs, data=data, out=out), check=True, env=alone, capture_output=True
-        )
-        weights = out / f"{order}_{seed}" / "last.safetensors"
-        command = ["evaluate", weights, data, "--data.format", "synthetic", "--json"]
-        shown = subprocess.run(
-            [sys.executable, "-m", "videomamba", *map(str, command)], check=True, env=alone, capture_output=True
-        )
-        result.write_bytes(shown.stdout)
-    return 100 * float(json.loads(result.read_text())["top1"])
+        train += [f"--{key}", value]
+    weights = folder / "run" / "last.safetensors"
+    listed = ["--data.format", "list", "--data.test", "unseen.csv", "--split", "test"]
+    return [train, ["evaluate", weights, data, *listed, "--json"]]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--data", type=Path, help="data of `--preset synthetic-actions`; default: written to OUT/data")
-    parser.add_argument("--epochs", type=int, default=4)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--json", action="store_true", help="one JSON record a line")
-    args = parser.parse_args()
-    data = args.data or args.out / "data"
-    write_splits(data)
-    jobs = [(order, seed) for seed in range(args.seeds) for order in PUBLISHED]
-    with ThreadPoolExecutor(args.jobs) as pool:
-        done = pool.map(lambda job: run(*job, epochs=args.epochs, data=data, out=args.out), jobs)
-        found = dict(zip(jobs, done, strict=True))
-    parameters = sum(
-        p.numel() for p in open_pretrained(args.out / "spatial_first_0/last.safetensors").model.parameters()
-    )
-    if not args.json:
-        print(f"{parameters} parameters, {args.epochs} epochs, {args.seeds} seeds; top-1 in percent")
-        print(f"{'scan order':<20} {'mean':>6} {'spread':>7}  {'each seed':<24} {'paper, SSv2':>11}")
-    for order, published in PUBLISHED.items():
-        values = [found[order, seed] for seed in range(args.seeds)]
-        mean = statistics.mean(values)
-        spread = statistics.stdev(values) if len(values) > 1 else 0.0
-        if args.json:
-            record = {"scan_order": order, "mean": mean, "spread": spread, "top1": values, "paper_ssv2": published}
-            print(json.dumps(record))
-        else:
-            each = " ".join(f"{value:.1f}" for value in values)
-            print(f"{order:<20} {mean:6.1f} {spread:7.1f}  {each:<24} {published:11.1f}")
+    parser = options(__doc__)
+    parser.add_argument("--epochs", type=int, default=32)
+    args: argparse.Namespace = parser.parse_args()
+    data = args.out / "data"
+    write_data(data)
+    variants = [
+        Variant(order, partial(commands, order=order, epochs=args.epochs, data=data), published)
+        for order, published in PUBLISHED.items()
+    ]
+    ablate(args, variants, paper="SSv2", training="run")
 
 
 if __name__ == "__main__":

@@ -69,14 +69,15 @@ def test_a_finished_command_is_not_repeated(
     assert begun(tmp_path / "a_0") == 3
 
 
-def test_a_failed_command_shows_its_stderr_and_is_started_again(
+def test_a_failed_command_shows_its_stderr_and_ends_the_study(
     run: Callable[..., dict[str, list[float]]], tmp_path: Path
 ) -> None:
     with pytest.raises(VideoMambaError, match=r"a_1: `.*begun fail` failed:\nno accuracy: the disk is full"):
-        run(a=(0.5, "fail"))
-    assert begun(tmp_path / "a_1") == 1
+        run(a=(0.5, "fail"), b=(0.25, 0.125))
+    assert (begun(tmp_path / "a_1"), begun(tmp_path / "b_0")) == (1, 2)
+    assert not (tmp_path / "b_1" / "begun").exists()
     with pytest.raises(VideoMambaError, match="fail"):
-        run(a=(0.5, "fail"))
+        run(a=(0.5, "fail"), b=(0.25, 0.125))
     assert (begun(tmp_path / "a_0"), begun(tmp_path / "a_1")) == (2, 1)
 
 
@@ -124,14 +125,14 @@ def test_the_report_is_a_table_or_records(ablation: ModuleType, capsys: pytest.C
     assert (difference["mean"], difference["decided"], difference["reading"]) == (9.75, True, "better")
 
     ablation.report(variants, found, paper="SSv2", as_json=False, curves=curves)
-    lines = capsys.readouterr().out.splitlines()
-    assert " ".join(lines[0].split()) == "variant mean spread each seed val 3/4 val end paper, SSv2"
-    assert " ".join(lines[1].split()) == "a 71.0 1.4 70.0 72.0 69.5 70.5 65.1"
-    assert " ".join(lines[-1].split()) == "a - b +9.8 +-3.2 - better"
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert "variant mean spread each seed val 3/4 val end paper, SSv2" in lines
+    assert "a 71.0 1.4 70.0 72.0 69.5 70.5 65.1" in lines
+    assert "a - b +9.8 +-3.2 - better" in lines
 
 
 def test_the_curve_of_a_training_shows_whether_it_has_settled(ablation: ModuleType, tmp_path: Path) -> None:
-    records = [{"kind": "epoch", "step": i, "epoch": i, "top1": i / 10} for i in range(8)]
+    records = [{"kind": "epoch", "step": i, "epoch": i, "val_top1": i / 10} for i in range(8)]
     records.insert(3, {"kind": "step", "step": 3, "epoch": 3, "loss": 1.0})
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
     assert ablation.settled(tmp_path) == pytest.approx((50.0, 70.0))

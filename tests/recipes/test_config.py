@@ -35,9 +35,12 @@ def test_every_setting_is_described() -> None:
 
 
 def test_the_network_of_a_run() -> None:
-    config = TrainConfig.model_validate({"model": {"depth": 3}, "clip": {"num_frames": 4, "image_size": (96, 112)}})
+    config = TrainConfig.model_validate(
+        {"model": {"depth": 3, "patch_size": 8}, "clip": {"num_frames": 4, "image_size": (96, 104)}}
+    )
     built = build_config(config.model.name, config.network())
-    assert (built.depth, built.dim, built.num_frames, built.image_size) == (3, 192, 4, (96, 112))
+    assert (built.depth, built.dim, built.num_frames, built.image_size) == (3, 192, 4, (96, 104))
+    assert built.grid == (4, 12, 13)
 
 
 TINY, PACKAGED = ("videomamba_tiny", None, None), (None, 128, 5)

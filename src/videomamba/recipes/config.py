@@ -43,6 +43,7 @@ class ModelSettings(Settings):
     )
     patch_size: int = Field(default=16, ge=1, description="rows and columns of pixels in one patch")
     tubelet_size: int = Field(default=1, ge=1, description="frames in one patch")
+    patch_size: int = Field(default=16, ge=1, description="side of a patch in pixels")
     num_registers: int = Field(default=0, ge=0, description="learned tokens besides the patches")
     dim: int | None = Field(default=None, ge=1, description="width")
     depth: int | None = Field(default=None, ge=1, description="number of blocks")
