@@ -2,10 +2,10 @@
 
     python benchmarks/distillation.py --out runs/distillation [--seeds 3] [--jobs 2]
 
-Data are those of `small_actions.py`. The student is wider and deeper than its teacher and trains on a tenth of the videos, 10
-of each class, which it overfits. `distilled` also learns the tokens of a small network that was trained on all 800 videos. `peer`
-learns those of a small network that was trained on the same tenth: a teacher that has seen nothing more. The paper has
-teacher and student trained on all of ImageNet-1K, and no figure without distillation for these sizes.
+Data are those of `small_actions.py`. The student is wider and deeper than its teacher and trains on a tenth of the videos,
+which it overfits. `distilled` also learns the tokens of a small network that was trained on all 800 videos, `peer` those of a
+small network that was trained on the same tenth: a teacher that has seen nothing more. The paper has teacher and student
+trained on all of ImageNet-1K, and no figure without distillation for these sizes.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Synthetic actions at the size of the ablations: 8 classes, 80x80 pixels, 4 x 5 x 5 patches, and a teacher with all labels.
 
 The classes are four pairs of which each is the other played backwards, so who does not tell the order of frames is right in
-half of the cases at most; guessing is right in 12.5 %. There are 800 training videos and the labels of a tenth of them, 10 of each
-class, for the students; 320 test videos have other seeds.
+half of the cases at most; guessing is right in 12.5 %. There are 800 training videos, the labels of a tenth of them for the
+students (10 of each class), and 320 test videos of other seeds.
 """
 
 from __future__ import annotations

@@ -41,7 +41,6 @@ class ModelSettings(Settings):
     init: Literal["paper", "fan_in"] = Field(
         default="paper", description="fresh weights; paper: std 0.02; fan_in: by width, for narrow networks"
     )
-    patch_size: int = Field(default=16, ge=1, description="rows and columns of pixels in one patch")
     tubelet_size: int = Field(default=1, ge=1, description="frames in one patch")
     patch_size: int = Field(default=16, ge=1, description="side of a patch in pixels")
     num_registers: int = Field(default=0, ge=0, description="learned tokens besides the patches")
