@@ -102,15 +102,20 @@ def ablate(
         os.nice(19)  # before every command, which inherits it
     try:
         found = run_all(variants, out=args.out, seeds=args.seeds, jobs=args.jobs)
-        curves = None
-        if training is not None:
-            curves = {
-                variant.name: [settled(folder_of(args.out, variant.name, i) / training) for i in range(args.seeds)]
-                for variant in variants
-            }
+        curves = None if training is None else curves_of(variants, args, training=training)
     except VideoMambaError as error:
         raise SystemExit(f"{Path(sys.argv[0]).name}: {error}") from None
     report(variants, found, paper=paper, as_json=args.json, baseline=baseline, curves=curves)
+
+
+def curves_of(
+    variants: Sequence[Variant], args: argparse.Namespace, *, training: str
+) -> dict[str, list[tuple[float, float]]]:
+    """`settled` of every seed of finished variants, for `report`; `training` is a folder in that of a run."""
+    return {
+        variant.name: [settled(folder_of(args.out, variant.name, i) / training) for i in range(args.seeds)]
+        for variant in variants
+    }
 
 
 def folder_of(out: Path, name: str, seed: int) -> Path:

@@ -15,7 +15,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from ablation import Variant, options, report, run_all
+from ablation import Variant, curves_of, options, report, run_all
 from small_actions import ALL, FEW, supervised, write_data
 
 from videomamba.schema import VideoMambaError
@@ -63,7 +63,9 @@ def main() -> None:
         raise SystemExit(f"{Path(sys.argv[0]).name}: {error}") from None
     if not args.json:
         print(*(f"{name}: {values[0]:.1f} %" for name, values in taught.items()), sep="\n", end="\n\n")
-    report(variants, found, paper="-", as_json=args.json, baseline=ALONE)
+    report(
+        variants, found, paper="-", as_json=args.json, baseline=ALONE, curves=curves_of(variants, args, training="run")
+    )
 
 
 if __name__ == "__main__":

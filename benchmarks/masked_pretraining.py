@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ablation import Variant, options, report, run_all
+from ablation import Variant, curves_of, options, report, run_all
 from small_actions import ALL, FEW, size, steps, supervised, teach, videos, write_data
 
 from videomamba.schema import VideoMambaError
@@ -108,6 +108,7 @@ def main() -> None:
             paper="SSv2",
             as_json=args.json,
             baseline=SCRATCH if name == "labels" else "attention",
+            curves=curves_of(chosen[name], args, training="tuned"),
         )
 
 
