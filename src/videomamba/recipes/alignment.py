@@ -5,6 +5,7 @@ Shapes: n clips, T p patches of a clip, v of them visible, c width of the teache
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
@@ -74,8 +75,10 @@ class AlignmentResult:
 
     @property
     def quality(self) -> float | None:
-        """The figure that chooses the best weights."""
-        return None if self.loss is None else -self.loss
+        """The figure that chooses the best weights; a loss that is not a number is the worst."""
+        if self.loss is None:
+            return None
+        return -math.inf if math.isnan(self.loss) else -self.loss
 
     def __str__(self) -> str:
         loss = "no loss" if self.loss is None else f"alignment loss {self.loss:.4f}"

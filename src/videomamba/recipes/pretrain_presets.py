@@ -14,6 +14,7 @@ from videomamba.data.settings import Augmentation, DataSettings, Format, MaskSet
 from videomamba.recipes.catalogue import Catalogue, Preset, Published
 from videomamba.recipes.config import ModelSettings, TeacherSettings
 from videomamba.recipes.pretrain_config import PretrainConfig
+from videomamba.recipes.published import FRESH_STEPS
 from videomamba.training.settings import Optimisation, Run
 from videomamba.weights.zoo import preprocess_of, zoo_entry
 
@@ -68,7 +69,12 @@ def _presets() -> Iterator[Preset[PretrainConfig]]:
                 ),
                 run=Run(out=Path("runs") / name, precision="bf16", micro_batch=row.videos, evaluate_every=50),
             )
-            notes = (_CORRECT, *((_OWN,) if row.size != "middle" else ()), *((_SSV2,) if data == "ssv2" else ()))
+            notes = (
+                _CORRECT,
+                FRESH_STEPS,
+                *((_OWN,) if row.size != "middle" else ()),
+                *((_SSV2,) if data == "ssv2" else ()),
+            )
             yield Preset(name, config, Published(source="arXiv 2403.06977 and the scripts of its code", notes=notes))
 
 
