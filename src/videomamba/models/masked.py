@@ -1,4 +1,4 @@
-"""Masked pretraining (paper, section 3.4, after Unmasked Teacher, arXiv 2303.16058): a VideoMamba that reads visible patches.
+"""Masked pretraining (the paper's masked modeling, after Unmasked Teacher, arXiv 2303.16058): a VideoMamba of visible patches.
 
 A frozen teacher sees the complete clip. The student sees the visible patches alone, and a linear decoder maps its features to
 the teacher's at the same places. Nothing is computed for masked patches.

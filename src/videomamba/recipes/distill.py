@@ -1,6 +1,6 @@
 """Self-distillation: supervised training in which the tokens of a frozen, usually smaller teacher are targets as well.
 
-Source: arXiv 2403.06977, section 3.3. The original has it for images only.
+Source: arXiv 2403.06977, self-distillation. The original has it for images only.
 """
 
 from __future__ import annotations
