@@ -314,7 +314,7 @@ def test_notes_tell_what_is_wrong_with_the_original() -> None:
     assert "orig_t 8" in notes["ssv2-middle-f16-288"]
     fresh = {name for name, said in notes.items() if "dt_proj starts with Mamba's own" in said}
     scratch = {f"in1k-{size}-224" for size in ("tiny", "small", "middle", "base")}
-    assert fresh == {*scratch, "in1k-middle-224-distilled", "in1k-base-224-distilled", *PRETRAIN}
+    assert fresh == {*scratch, "in1k-middle-224-distilled", "in1k-base-224-distilled", *PRETRAIN.presets}
     masked = {name for name, said in notes.items() if "model.final_norm legacy" in said}
     assert (
         masked == {name for name in preset_names() if "_mask_pt_" in (preset(name).config.model.weights or "")}
