@@ -46,10 +46,10 @@ def main() -> None:
         os.nice(19)
     data = args.out / "data"
     teachers = [
-        Variant("small", partial(training, data=data, which=ALL, network=SMALL, epochs=16)),
-        Variant("small_peer", partial(training, data=data, which=FEW, network=SMALL, epochs=30)),
+        Variant("small", partial(training, data=data, which=ALL, network=SMALL, epochs=8)),
+        Variant("small_peer", partial(training, data=data, which=FEW, network=SMALL, epochs=20)),
     ]
-    student = partial(training, data=data, which=FEW, network=STUDENT, epochs=30)
+    student = partial(training, data=data, which=FEW, network=STUDENT, epochs=20)
     variants = (
         Variant(ALONE, student),
         Variant("distilled", partial(student, teacher=args.out / "small_0/run/last.safetensors")),

@@ -25,7 +25,7 @@ from small_actions import ALL, FEW, size, steps, supervised, teach, videos, writ
 
 from videomamba.schema import VideoMambaError
 
-EPOCHS, TUNING_EPOCHS = 16, 30
+EPOCHS, TUNING_EPOCHS = 12, 14
 STUDENT = (96, 4)
 """Width and depth."""
 SCRATCH = "scratch"
