@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from typing import TYPE_CHECKING
 
@@ -31,15 +32,15 @@ def pretrain(arguments: list[str]) -> int:
 def _run(config: PretrainConfig, fresh: bool) -> None:
     from videomamba.recipes.presets import preset
     from videomamba.recipes.pretrain import pretrain as recipe
+    from videomamba.recipes.videos import name_failures
 
     if config.preset is not None:
         for text in preset(config.preset).published.notes:
             note(f"{config.preset}: {text}")
     trained = recipe(config, fresh=fresh, notify=note)
-    for path, reason in trained.progress.failed_videos.items():
-        note(f"skipped {path}: {reason}")
-    weights = trained.last
-    if trained.progress.best is not None:
+    name_failures(trained.progress.failed_videos.items(), "skipped", note)
+    weights, best = trained.last, trained.progress.best
+    if best is not None and math.isfinite(best):
         weights = trained.best
-        print(f"{weights}: alignment loss {-trained.progress.best:.4f} on the validation split")
+        print(f"{weights}: alignment loss {-best:.4f} on the validation split")
     print(f"Now:  videomamba finetune FOLDER --weights {shlex.quote(str(weights))}")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -24,7 +25,7 @@ from videomamba.recipes.start import build_network, open_run
 from videomamba.recipes.teachers import check_cache, find_teacher, named_after, prepare_teacher
 from videomamba.recipes.testing import in_precision
 from videomamba.recipes.videos import check_videos, train_loader, with_clip_seconds
-from videomamba.schema import VideoSet
+from videomamba.schema import VideoMambaError, VideoSet
 from videomamba.training.run import Trained, TrainingRun
 from videomamba.video.find import describe_ignored
 
@@ -51,10 +52,21 @@ def pretrain(
     for line in describe_ignored([*train_set.ignored, *val_set.ignored]):
         notify(f"ignored {line}")
     check_videos(config, train_set)
+    _check_pictures(config, train_set)
     check_cache(config, config.teacher, train_set)
     config = with_clip_seconds(config, train_set)
     with open_run(config, train_set, fresh=fresh, notify=notify) as run:
         return _pretrain(run, config, teacher, train_set, val_set)
+
+
+def _check_pictures(config: PretrainConfig, train_set: VideoSet) -> None:
+    """Raises VideoMambaError for a network of single pictures where folders of pictures were read as videos."""
+    folder = next((one.path for one in train_set.records if Path(one.path).is_dir()), None)
+    if config.clip.num_frames == 1 and folder is not None:
+        raise VideoMambaError(
+            f"clip.num_frames: is 1, and {folder} is read as one video, whose frames are its pictures; for a data set of "
+            "pictures set data.format imagenet, or give a list of them as data.train"
+        )
 
 
 def _pretrain(

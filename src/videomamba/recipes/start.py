@@ -21,6 +21,7 @@ from videomamba.recipes.config import RecipeConfig
 from videomamba.recipes.load import to_yaml
 from videomamba.schema import Settings, VideoMambaError, VideoSet, counted, one_form
 from videomamba.training.checkpoint import RunState
+from videomamba.training.folder import is_written
 from videomamba.training.run import TrainingRun
 from videomamba.weights.convert import trunk_names
 from videomamba.weights.load import load_weights
@@ -32,7 +33,14 @@ Network = TypeVar("Network", bound=VideoMamba)
 
 
 def open_run(config: RecipeConfig, train_set: VideoSet, *, fresh: bool, notify: Callable[[str], object]) -> TrainingRun:
-    """The run of `config` on these videos, new or to be resumed; see `TrainingRun`."""
+    """The run of `config` on these videos, new or to be resumed; see `TrainingRun`.
+
+    Raises VideoMambaError as it does, and where the run would write over what it starts or learns from.
+    """
+    teacher = getattr(config, "teacher", None)
+    for key, name in (("model.weights", config.model.weights), ("teacher.weights", teacher and teacher.weights)):
+        if name is not None and is_written(config.run.out, Path(name)):
+            raise VideoMambaError(f"run.out: {config.run.out} would write over {key} {name}; choose another folder")
     return TrainingRun(
         config.run,
         config.optim,
@@ -85,10 +93,12 @@ def build_network(
 
 
 def _with_fitting(own: Sequence[str], weights: WeightsFile, model: VideoMamba) -> WeightsFile:
-    """`weights` without the parameters of `own`, if the shape of one of them is not the model's."""
+    """`weights` without the parameters of `own`, unless they are those of the model, all of the same shapes."""
     state, names = model.state_dict(), trunk_names(weights.tensors, source=weights.source)
     of_own = {name: key for name, key in names.items() if any(fnmatchcase(name, pattern) for pattern in own)}
-    if all(name in state and state[name].shape == weights.tensors[key].shape for name, key in of_own.items()):
+    wanted = {name for name in state if any(fnmatchcase(name, pattern) for pattern in own)}
+    same = of_own.keys() == wanted and all(state[name].shape == weights.tensors[of_own[name]].shape for name in wanted)
+    if same or not of_own:
         return weights
     kept = {key: tensor for key, tensor in weights.tensors.items() if key not in of_own.values()}
     return replace(weights, tensors=kept)
@@ -124,8 +134,13 @@ def describe_set(video_set: VideoSet) -> str:
     return f"{counted(len({record.path for record in video_set.records}), 'video')} of {what}"
 
 
-FREE = ("preset", "eval", "run", "clip.clip_seconds", "data.root", "data.workers", "data.on_error", "teacher.cache")
-"""Settings that a resumed run may change, because they change no weight; seed and precision are not among them."""
+FREE = (
+    *("preset", "eval", "run", "clip.clip_seconds", "data.root", "data.workers", "data.on_error"),
+    *("teacher.cache", "teacher.weights"),
+)
+"""Settings that a resumed run may change, because they change no weight; seed and precision are not among them.
+
+A teacher is known by its content, wherever its file is (`teachers.prepare_teacher`)."""
 
 
 def check_resumed(config: Settings, video_set: VideoSet, state: RunState, path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +15,10 @@ from videomamba.recipes.distill import distill
 from videomamba.recipes.evaluate import evaluate
 from videomamba.recipes.presets import preset
 from videomamba.recipes.testing import Result
+from videomamba.recipes.videos import name_failures
 from videomamba.synthetic.splits import write_splits
 from videomamba.training.checkpoint import Progress
 from videomamba.training.run import Trained
-
-NAMED = 20
-"""The most skipped or missed videos that are named."""
 
 Counter = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
 """`with counter("evaluating") as tick` shows the progress of a stage of that name; call tick(done, total)."""
@@ -71,7 +69,7 @@ def train_and_evaluate(
         with counter("rendering") as tick:
             write_splits(config.data.root, progress=tick)
     trained = (training or _recipe)(config, fresh=fresh, notify=notify)
-    _name(trained.progress.failed_videos.items(), "skipped", notify)
+    name_failures(trained.progress.failed_videos.items(), "skipped", notify)
     weights = trained.best if config.eval.weights == "best" else trained.last
     with counter("evaluating") as tick:
         result = evaluate(
@@ -83,7 +81,7 @@ def train_and_evaluate(
             precision=config.run.precision,
             progress=tick,
         )
-    _name(result.failures, "missed", notify)
+    name_failures(result.failures, "missed", notify)
     if config.eval.weights == "best" and same_videos(config.data, "val", "test"):
         notify("the same videos chose the best weights, so the accuracy is too high; a separate test split avoids this")
     return Measured(weights, result, trained.progress)
@@ -93,15 +91,6 @@ def _recipe(config: TrainConfig, *, fresh: bool, notify: Callable[[str], object]
     if isinstance(config, DistillConfig):
         return distill(config, fresh=fresh, notify=notify)
     return train(config, fresh=fresh, notify=notify)
-
-
-def _name(failures: Iterable[tuple[str, str]], what: str, notify: Callable[[str], None]) -> None:
-    """A line for each of the first failed videos."""
-    named = list(failures)
-    for path, reason in named[:NAMED]:
-        notify(f"{what} {path}: {reason}")
-    if len(named) > NAMED:
-        notify(f"{what} {len(named) - NAMED} more, listed in the records of the run")
 
 
 @contextmanager

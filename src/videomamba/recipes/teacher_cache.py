@@ -60,8 +60,12 @@ class ClipwiseTeacher:
                 kept = load_file(path, device=str(clip.device))
             except (OSError, SafetensorError):  # damaged, or removed meanwhile
                 kept = {}
-            if "tokens" in kept:
-                return TeacherOutput(kept["tokens"], kept.get("attention"))
+            steps, rows, columns = self.grid
+            size = (len(layers), 1, 1 + steps * rows * columns, self.dim)
+            row = kept.get("attention")
+            whole = not attention or (row is not None and row.shape == (1, steps, rows * columns))
+            if "tokens" in kept and kept["tokens"].shape == size and whole:
+                return TeacherOutput(kept["tokens"], row)
         made = self.teacher(clip, layers=layers, attention=attention)
         if path is not None:
             tensors = {name: value.cpu().contiguous() for name, value in made._asdict().items() if value is not None}

@@ -59,9 +59,13 @@ def prepare_teacher(
 ) -> tuple[Teacher, dict[str, object]]:
     """The teacher on the device of `run`, and what a bundle records of it. Clips that are always the same are seen one by one.
 
-    Raises VideoMambaError when the run was begun with another teacher.
+    Raises VideoMambaError when the run was begun with another teacher, or the processes have different ones.
     """
     identity = teacher_identity(teacher)
+    if len(set(run.processes.gather(identity))) > 1:
+        raise VideoMambaError(
+            f"teacher.weights: {teacher.name} is not the same file for all processes; give each the same"
+        )
     if run.kept("teacher", lambda: identity) != identity:
         raise VideoMambaError(
             f"{run.out}: belongs to a run whose teacher had other weights than {teacher.name} has now; choose another folder, "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from torch import Tensor
@@ -23,6 +23,9 @@ from videomamba.training.run import TrainingRun
 from videomamba.video.find import describe_ignored
 
 Config = TypeVar("Config", bound=RecipeConfig)
+
+NAMED = 20
+"""The most skipped or missed videos that are named."""
 
 
 def read_videos(config: RecipeConfig, notify: Callable[[str], object]) -> tuple[VideoSet, VideoSet]:
@@ -98,3 +101,12 @@ def mixed(batch: Batch, config: RecipeConfig, train_set: VideoSet, run: Training
         augmentation=config.augment,
         generator=run.draws.mixing(run.progress.step),  # one share for all parts of a step
     )
+
+
+def name_failures(failures: Iterable[tuple[str, str]], what: str, notify: Callable[[str], None]) -> None:
+    """A line for each of the first failed videos."""
+    named = list(failures)
+    for path, reason in named[:NAMED]:
+        notify(f"{what} {path}: {reason}")
+    if len(named) > NAMED:
+        notify(f"{what} {len(named) - NAMED} more, listed in the records of the run")

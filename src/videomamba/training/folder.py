@@ -71,6 +71,12 @@ class RunFolder:
             raise VideoMambaError(f"{error.filename}: cannot be removed ({error.strerror}); remove it") from None
 
 
+def is_written(folder: Path, file: Path) -> bool:
+    """Whether `file` is one of the weights files that a run in `folder` writes, or the folder itself."""
+    ours = {folder.resolve(), *(folder.resolve() / name for name in (BEST, LAST, MODEL))}
+    return file.exists() and file.resolve() in ours
+
+
 def open_folder(path: Path, processes: Processes, *, fresh: bool, notify: Callable[[str], object]) -> RunFolder | None:
     """The folder, opened by the main process for all; every process must call. Raises VideoMambaError on all of them."""
     folder, refusal = None, ""

@@ -212,6 +212,7 @@ class TrainingRun:
         progress, clock = self.progress, CheckpointClock(self.settings, self.progress.step)
         self._log.start_clock()
         while progress.step < self._last_step:
+            self._read_any = progress.step_in_epoch > 0  # of the part before a resumption nothing is known
             for batches in loader.epoch(progress.epoch, progress.step_in_epoch):
                 yield batches
                 last = self.is_last
@@ -220,6 +221,10 @@ class TrainingRun:
                     self._log.epoch(progress, self._numbers, quiet=quiet)
                     self._numbers = {}
                 if self._epoch_ends:
+                    if not self._read_any:
+                        raise VideoMambaError(
+                            f"epoch {progress.epoch}: none of its videos could be read; check them with `videomamba data check`"
+                        )
                     progress.epoch, progress.step_in_epoch = progress.epoch + 1, 0
                 is_due, stopped = self.processes.sum([self.processes.main and clock.due(progress.step), stop()])
                 if last or is_due or stopped:
@@ -248,6 +253,7 @@ class TrainingRun:
         failures = [failure for batch in batches for failure in batch.failures]
         if result.missing:  # on some process; all must call
             failures = [failure for part in processes.gather(failures) for failure in part]
+        self._read_any = self._read_any or result.samples > 0
         progress.count_step(failures, finite=result.verdict.finite)
         reason = "" if result.verdict.finite else first_cause(processes.gather(result.verdict)).reason
         self._log.step(progress, result, rate, failures, reason)

@@ -130,9 +130,13 @@ def _decoded(path: str | Path, metadata: Mapping[str, str], key: str) -> object:
     if key not in metadata:
         raise WeightsError(f"{path}: metadata {key!r} is absent; save the file again")
     try:
-        return json.loads(metadata[key])
-    except (json.JSONDecodeError, RecursionError) as error:
+        return json.loads(metadata[key], parse_constant=_no_number)
+    except (ValueError, RecursionError) as error:
         raise WeightsError(f"{path}: metadata {key!r} is not JSON ({error}); save the file again") from None
+
+
+def _no_number(name: str) -> object:
+    raise ValueError(f"{name} is no number")
 
 
 def _model(path: str | Path, metadata: Mapping[str, str], key: str, kind: type[_Record]) -> _Record:
