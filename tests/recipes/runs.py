@@ -85,13 +85,13 @@ def tiny_masked(root: Path, out: Path, **sections: dict[str, Any]) -> PretrainCo
     return PretrainConfig.model_validate(_settings(root, out, settings))
 
 
-def write_teacher(path: Path) -> Path:
+def write_teacher(path: Path, *, depth: int = 1) -> Path:
     """The weights of a network on the grid of `tiny`, drawn once."""
     if not path.exists():
         clip = Preprocess(num_frames=4, image_size=(32, 32))
         torch.manual_seed(9)
         fields = {"num_classes": len(CLASSES), "num_frames": 4, "image_size": 32, "tubelet_size": 2}
-        save_bundle(path, create_model("videomamba_micro", depth=1, dim=8, init="fan_in", **fields), clip, CLASSES)
+        save_bundle(path, create_model("videomamba_micro", depth=depth, dim=8, init="fan_in", **fields), clip, CLASSES)
     return path
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+import torch
 from torch import Tensor
 
 from tests.recipes.runs import (
@@ -19,6 +20,7 @@ from tests.recipes.runs import (
     same_weights,
     starting_weights,
     tiny_masked,
+    write_teacher,
 )
 from videomamba.data.sets.annotations import read_dataset
 from videomamba.data.settings import DataSettings, MaskName
@@ -30,6 +32,7 @@ from videomamba.recipes.pretrain import pretrain
 from videomamba.recipes.pretrain_config import PretrainConfig, aligned_layers, check_pretrain
 from videomamba.schema import VideoMambaError
 from videomamba.training.tracking import read_metrics
+from videomamba.video.picture import write_png
 from videomamba.weights.read import read_weights
 
 PLAIN: dict[str, Any] = {"model": {"drop_path": 0.0}}
@@ -135,6 +138,8 @@ def test_distances_drop_path_averages_recomputation_and_bf16(videos: Path, tmp_p
         (32, 4, 2.5, [24, 26, 29, 31]),  # 31 - int(0, 2.5, 5, 7.5)
         (2, 2, 1.0, [0, 1]),
         (2, 3, 1.0, "3 layers, every 1, are not in a network of 2 layers"),
+        (2, 10**9, 1.0, "1000000000 layers, every 1, are not in a network of 2 layers"),
+        (9, 3, 1e308, r"3 layers, every 1e\+308, are not in a network of 9 layers"),
         (12, 2, 0.5, "2 layers, every 0.5, are not in a network of 12 layers"),  # the last one twice
     ],
 )
@@ -281,3 +286,40 @@ def test_the_names_of_the_original_are_read(tmp_path: Path) -> None:
 def test_a_run_is_checked_without_reading_a_file() -> None:
     with pytest.raises(VideoMambaError, match=r"^data\.root: missing"):
         check_pretrain(PretrainConfig())
+
+
+def test_folders_of_pictures_are_no_videos_of_one_frame(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / "pictures" / name).mkdir(parents=True)
+        for i in range(6):
+            picture = torch.full((32, 48, 3), 20 * i, dtype=torch.uint8)
+            write_png(tmp_path / "pictures" / name / f"{i}.png", picture)
+    settings: dict[str, Any] = {"clip": {"num_frames": 1}, "optim": {"batch_size": 1}, "teacher": {"weights": None}}
+    config = tiny_masked(tmp_path / "pictures", tmp_path / "run", model={"tubelet_size": 1}, **settings)
+    teacher = OtherTeacher()
+    teacher.grid = (1, 2, 2)
+    with pytest.raises(
+        VideoMambaError, match=r"clip.num_frames: is 1, and .*[ab] is read as one video.*data.format imagenet"
+    ):
+        pretrain(config, teacher=teacher)
+
+
+@pytest.mark.parametrize("key", ["model", "teacher"])
+def test_a_run_does_not_write_over_what_it_starts_or_learns_from(key: str, videos: Path, tmp_path: Path) -> None:
+    weights = tmp_path / "run" / "last.safetensors"
+    weights.parent.mkdir()
+    shutil.copy(write_teacher(videos.parent / "teacher.safetensors"), weights)
+    config = tiny_masked(videos, weights.parent, **{key: {"weights": str(weights)}})
+    with pytest.raises(VideoMambaError, match=f"run.out: .* would write over {key}.weights .*last.safetensors"):
+        pretrain(config, fresh=True)
+    assert weights.exists()
+
+
+def test_a_run_without_a_readable_video_ends(videos: Path, tmp_path: Path) -> None:
+    root = tmp_path / "broken"
+    shutil.copytree(videos, root)
+    for path in root.rglob("*.mp4"):
+        path.write_text("not a video")
+    config = tiny_masked(root, tmp_path / "run", data={"on_error": "skip"})
+    with pytest.raises(VideoMambaError, match=r"epoch 0: none of its videos could be read; check them with"):
+        pretrain(config)

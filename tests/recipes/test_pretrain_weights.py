@@ -21,6 +21,7 @@ from tests.recipes.runs import (
     tiny,
     tiny_masked,
     weights,
+    write_teacher,
 )
 from videomamba import Embedder
 from videomamba.recipes.bundles import STARTED_FROM, described_past
@@ -163,6 +164,17 @@ def test_pretraining_goes_on_from_its_own_weights(pretrained: Trained, videos: P
     config = tiny_masked(videos, tmp_path / "run", model={"weights": str(pretrained.last)})
     begun, file = starting_weights(config), weights(pretrained.last.parent)
     assert begun.keys() == file.keys() and all(torch.equal(begun[name], file[name]) for name in file)
+
+
+def test_decoders_of_other_layers_are_new(pretrained: Trained, videos: Path, tmp_path: Path) -> None:
+    """The file's only decoder is that of the last layer; here the last is the second of two."""
+    settings: dict[str, Any] = {"model": {"weights": str(pretrained.last)}, "align": {"layers": 2}}
+    wide = write_teacher(tmp_path / "teacher.safetensors", depth=2)
+    begun = starting_weights(tiny_masked(videos, tmp_path / "run", teacher={"weights": str(wide)}, **settings))
+    file = weights(pretrained.last.parent)
+    assert torch.equal(begun["norm_f.weight"], file["norm_f.weight"])
+    for i in range(2):
+        assert not torch.equal(begun[f"clip_decoder.{i}.head.weight"], file["clip_decoder.0.head.weight"])
 
 
 def test_the_past_is_carried_over_generations_and_interruptions(

@@ -162,6 +162,11 @@ def edited(key: str, **changes: object) -> Callable[[dict[str, str], dict[str, T
 
 
 class TestMalformed:
+    def test_a_number_that_json_does_not_have(self, bundle: Path) -> None:
+        rewrite(bundle, lambda metadata, _: metadata.update(info='{"loss": NaN}'))
+        with pytest.raises(WeightsError, match=r"model.safetensors: metadata 'info' is not JSON \(NaN is no number"):
+            read_bundle_metadata(bundle)
+
     @pytest.mark.parametrize("key", ["config", "preprocess", "labels", "info"])
     def test_a_key_that_is_no_json_or_absent(self, bundle: Path, key: str) -> None:
         """What the outputs mean is open; only the network and its input must be known."""
