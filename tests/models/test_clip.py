@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file
 from torch import Tensor
 
 from tests.models.towers import hidden_and_row, normalised, open_tower, raw_clips, save_tower, to_clip
@@ -108,6 +111,43 @@ def test_bf16_is_close(folder: Path) -> None:
         assert found.dtype == torch.float32 and 0 < (found - wanted).norm() / wanted.norm() < 0.02
 
 
+@pytest.mark.parametrize(
+    ("file", "fields", "options"),
+    [
+        ("config.json", {"hidden_act": "gelu"}, {}),
+        ("config.json", {"layer_norm_eps": 1e-6}, {}),
+        ("config.json", {"num_attention_heads": 1}, {}),
+        ("preprocessor_config.json", {"image_mean": [0.5, 0.4, 0.3]}, {}),
+        ("preprocessor_config.json", {"image_std": [0.2, 0.3, 0.4]}, {}),
+        ("config.json", {}, {"legacy": True}),
+        ("config.json", {}, {"precision": "bf16"}),
+        ("config.json", {}, {"clip": CLIP.model_copy(update={"mean": CLIP_MEAN})}),
+        ("config.json", {}, {"clip": CLIP.model_copy(update={"num_frames": 4})}),
+    ],
+)
+def test_whatever_changes_its_outputs_changes_its_identity(
+    folder: Path, tmp_path: Path, file: str, fields: dict[str, object], options: dict[str, object]
+) -> None:
+    one = a_teacher(folder).identity
+    copied = Path(shutil.copytree(folder, tmp_path / "copied"))
+    (copied / "preprocessor_config.json").write_text(json.dumps({"image_mean": CLIP_MEAN, "image_std": CLIP_STD}))
+    assert a_teacher(copied).identity == one
+    content = json.loads((copied / file).read_text())
+    (copied / file).write_text(json.dumps({**content, **fields}))
+    assert a_teacher(copied, **options).identity != one
+
+
+def test_the_identity_is_that_of_the_weights_and_not_of_their_file(folder: Path, tmp_path: Path) -> None:
+    tensors = load_file(folder / "model.safetensors")
+    copied = Path(shutil.copytree(folder, tmp_path / "copied"))
+    (copied / "model.safetensors").unlink()
+    torch.save(dict(reversed(tensors.items())), copied / "pytorch_model.bin")
+    assert a_teacher(copied).identity == a_teacher(folder).identity
+    tensors["vision_model.encoder.layers.1.mlp.fc2.bias"][0] += 1e-6
+    torch.save(tensors, copied / "pytorch_model.bin")
+    assert a_teacher(copied).identity != a_teacher(folder).identity
+
+
 def test_frozen_under_a_student(folder: Path) -> None:
     teacher = a_teacher(folder)
     student = torch.nn.Linear(40, 40)
@@ -144,7 +184,7 @@ def test_what_does_not_fit_is_refused(folder: Path) -> None:
         ({"num_frames": 6, "tubelet_size": 3}, "set model.tubelet_size 2"),
         ({"tubelet_size": 3}, "a grid of 3x4x4 tokens, the student 1x4x4 .*; set model.tubelet_size 1"),
         ({"image_size": 32, "patch_size": 16}, "the student 3x2x2 .*; set model.patch_size 8"),
-        ({"image_size": (64, 96)}, "the student 3x4x6 .*; set model.image_size 64 64"),
+        ({"image_size": (64, 96)}, "the student 3x4x6 .*; set clip.image_size 64 64"),
     ):
         with pytest.raises(VideoMambaError, match=message):
             check_teacher(teacher, VideoMambaConfig.model_validate({**student, **fields}))

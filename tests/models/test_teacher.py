@@ -173,6 +173,35 @@ def test_bf16_is_close(video: Tensor) -> None:
         assert 0 < (found - expected).norm() / expected.norm() < 0.02
 
 
+OTHER = {"mean": (0.5, 0.4, 0.3), "std": (0.2, 0.25, 0.5)}
+
+
+@pytest.mark.parametrize(
+    ("fields", "options"),
+    [
+        *(({"scan_order": order}, {}) for order in ORDERS[1:]),
+        ({"pool": "mean"}, {}),
+        ({"discretization": "zoh"}, {}),
+        ({"norm_eps": 1e-6}, {}),
+        *(({}, {side: CLIP.model_copy(update={key: OTHER[key]})}) for side in ("own", "clip") for key in OTHER),
+        ({}, {"precision": "bf16"}),
+    ],
+)
+def test_whatever_changes_its_outputs_changes_its_identity(
+    fields: dict[str, object], options: dict[str, object]
+) -> None:
+    def identity(model: VideoMamba, **options: object) -> str:
+        return VideoMambaTeacher(model, **{"own": CLIP, "clip": CLIP, "name": "small", **options}).identity
+
+    one = identity(a_model(scan_order=ORDERS[0]))
+    assert one == identity(a_model(scan_order=ORDERS[0]), name="another", notes=["of no account"])
+    assert one != identity(a_model(**{"scan_order": ORDERS[0], **fields}), **options)
+    edited = a_model(scan_order=ORDERS[0])
+    with torch.no_grad():
+        edited.norm_f.weight[-1] += 1e-6
+    assert one != identity(edited)
+
+
 def test_layers_that_it_does_not_have(video: Tensor) -> None:
     teacher = a_teacher(a_model())
     for layers, message in (

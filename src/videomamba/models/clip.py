@@ -76,15 +76,24 @@ class ClipTeacher(FrozenTeacher):
         grid = (clip.num_frames, side, side)
         tower = _tower(config, tensors, name)
         super().__init__(
-            tower, name=name, dim=config.projection_dim, depth=config.num_hidden_layers, grid=grid, notes=notes
+            tower,
+            name=name,
+            dim=config.projection_dim,
+            depth=config.num_hidden_layers,
+            grid=grid,
+            precision=precision,
+            renormalise=Renormalise(clip, clip.mean if legacy else mean, clip.std if legacy else std),
+            notes=notes,
         )
-        self.legacy, self.precision = legacy, precision
+        self.config, self.legacy = config, legacy
         self._size, self._heads = config.image_size, config.num_attention_heads
-        self._renormalise = Renormalise(clip, clip.mean if legacy else mean, clip.std if legacy else std)
         if precision == "bf16":
             for module in (self.network.vision_model.embeddings.patch_embedding, *self._layers().modules()):
                 if isinstance(module, nn.Linear | nn.Conv2d):
                     module.to(torch.bfloat16)
+
+    def _settings(self) -> dict[str, object]:
+        return {"config": self.config.model_dump_json(), "legacy": self.legacy}
 
     def _read(self, video: Tensor, layers: list[int], attention: bool) -> TeacherOutput:
         steps, rows, columns = self.grid

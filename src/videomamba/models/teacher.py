@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from videomamba.models.config import VideoMambaConfig
+from videomamba.models.identity import identity_of
 from videomamba.models.precision import cast_products
 from videomamba.models.videomamba import VideoMamba
 from videomamba.modules.block import Block
@@ -55,11 +56,12 @@ class Teacher(Protocol):
 class Renormalise:
     """Pixels normalised by one mean and std -> normalised by another: x scale + shift for each channel.
 
-    Equal statistics change no bit.
+    Equal statistics change no bit. `statistics` are mean and std of the student's pixels and of the teacher's.
     """
 
     def __init__(self, source: Preprocess, mean: Sequence[float], std: Sequence[float]) -> None:
         was, now = (torch.tensor(pair, dtype=torch.float64) for pair in ((source.mean, source.std), (mean, std)))
+        self.statistics = {"student": was.tolist(), "teacher": now.tolist()}
         self._changes = not torch.equal(was, now)
         scale, shift = was[1] / now[1], (was[0] - now[0]) / now[1]
         self._scale, self._shift = (values.float().reshape(3, 1, 1, 1) for values in (scale, shift))
@@ -89,11 +91,23 @@ class FrozenTeacher(ABC):
         dim: int,
         depth: int,
         grid: tuple[int, int, int],
+        precision: Precision,
+        renormalise: Renormalise,
         notes: Iterable[str] = (),
     ) -> None:
         self.network = network.eval().requires_grad_(False)
         self.name, self.dim, self.depth, self.grid = name, dim, depth, grid
-        self.notes = tuple(notes)
+        self.precision, self.notes = precision, tuple(notes)
+        self._renormalise = renormalise
+
+    @property
+    def identity(self) -> str:
+        """A digest of all that changes an output: tensors, config, mean and std of both sides, precision. It reads all weights.
+
+        Neither the name nor the place of the file counts.
+        """
+        own = {"kind": type(self).__name__, "grid": self.grid, "precision": self.precision, **self._settings()}
+        return identity_of(self.network.state_dict(), {**own, "statistics": self._renormalise.statistics})
 
     def __call__(self, video: Tensor, *, layers: Sequence[int] = (-1,), attention: bool = False) -> TeacherOutput:
         """See `Teacher`. Raises VideoMambaError for a layer that it does not have, ValueError for a clip of another shape."""
@@ -115,6 +129,10 @@ class FrozenTeacher(ABC):
         if len(found) < len(wanted) or not found:
             raise VideoMambaError(f"teacher {self.name}: layers {wanted} must be at least one, each named once")
         return found
+
+    @abstractmethod
+    def _settings(self) -> dict[str, object]:
+        """What changes an output beside tensors, grid, statistics and precision."""
 
     @abstractmethod
     def _read(self, video: Tensor, layers: list[int], attention: bool) -> TeacherOutput:
@@ -152,11 +170,22 @@ class VideoMambaTeacher(FrozenTeacher):
         for record in (own, clip):
             if (record.num_frames, record.image_size) != (config.num_frames, config.image_size):
                 raise ValueError(f"the clips of {record!r} do not fit the model: {config!r}")
-        super().__init__(model, name=name, dim=config.dim, depth=config.depth, grid=config.grid, notes=notes)
+        super().__init__(
+            model,
+            name=name,
+            dim=config.dim,
+            depth=config.depth,
+            grid=config.grid,
+            precision=precision,
+            renormalise=Renormalise(clip, own.mean, own.std),
+            notes=notes,
+        )
         if precision == "bf16":
             cast_products(model, torch.bfloat16)
         model.prepare_constants()
-        self._renormalise = Renormalise(clip, own.mean, own.std)
+
+    def _settings(self) -> dict[str, object]:
+        return {"config": self.network.config.model_dump_json()}
 
     def _read(self, video: Tensor, layers: list[int], attention: bool) -> TeacherOutput:
         model = self.network
