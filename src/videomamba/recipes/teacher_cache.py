@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from videomamba.files import make_folder, write_atomically
+from videomamba.models.identity import bytes_of
 from videomamba.models.teacher import FrozenTeacher, Teacher, TeacherOutput
 
 
@@ -74,20 +75,10 @@ class ClipwiseTeacher:
 
     def _key(self, clip: Tensor, layers: Sequence[int], attention: bool) -> str:
         digest = hashlib.blake2b(f"{self._identity}, {list(layers)}, {attention}".encode(), digest_size=16)
-        digest.update(_bytes(clip))
+        digest.update(bytes_of(clip))
         return digest.hexdigest()
 
 
 def teacher_identity(teacher: Teacher) -> str:
-    """A digest of the weights of a teacher of this package; of a network from elsewhere, its name."""
-    if not isinstance(teacher, FrozenTeacher):
-        return teacher.name
-    digest = hashlib.blake2b(digest_size=16)
-    for name, tensor in teacher.network.state_dict().items():
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(_bytes(tensor))
-    return digest.hexdigest()
-
-
-def _bytes(tensor: Tensor) -> memoryview:
-    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
+    """That of a teacher of this package, a digest of all that changes its outputs; of a network from elsewhere its name."""
+    return teacher.identity if isinstance(teacher, FrozenTeacher) else teacher.name

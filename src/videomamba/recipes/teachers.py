@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from videomamba.models.registry import build_config
-from videomamba.models.teacher import Teacher, check_teacher
+from videomamba.models.teacher import FrozenTeacher, Teacher, check_teacher
 from videomamba.recipes.config import RecipeConfig, TeacherSettings
 from videomamba.recipes.teacher_cache import ClipwiseTeacher, teacher_identity
 from videomamba.schema import VideoMambaError, VideoSet
@@ -15,12 +15,16 @@ from videomamba.weights.teachers import open_teacher
 
 
 def named_after(settings: TeacherSettings, teacher: Teacher | None) -> TeacherSettings:
-    """`settings` that record the name of a `teacher` that is given as a network. Raises ValueError where they name another."""
+    """`settings` that record name and precision of a `teacher` that is given as a network.
+
+    Raises ValueError where they name another.
+    """
     if teacher is None:
         return settings
     if settings.weights not in (None, teacher.name):
         raise ValueError(f"two teachers: the network {teacher.name!r} and teacher.weights {settings.weights!r}")
-    return settings.model_copy(update={"weights": teacher.name})
+    precision = teacher.precision if isinstance(teacher, FrozenTeacher) else "fp32"
+    return settings.model_copy(update={"weights": teacher.name, "precision": precision})
 
 
 def find_teacher(
@@ -68,7 +72,7 @@ def prepare_teacher(
         )
     if run.kept("teacher", lambda: identity) != identity:
         raise VideoMambaError(
-            f"{run.out}: belongs to a run whose teacher had other weights than {teacher.name} has now; choose another folder, "
+            f"{run.out}: belongs to a run whose teacher was another than {teacher.name} is now; choose another folder, "
             "the same teacher to resume it, or --fresh to replace it"
         )
     record: dict[str, object] = {"teacher": {"name": teacher.name, "digest": identity, "precision": settings.precision}}
