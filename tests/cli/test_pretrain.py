@@ -20,7 +20,8 @@ from videomamba.video.open import open_video
 from videomamba.weights.read import read_weights
 
 GRID = ["--model.name", "videomamba_micro", "--model.tubelet-size", "2"]
-FRAMES = ["--clip.num-frames", "4", "--clip.image-size", "32", "32", "--tubelet", "2"]
+FRAMES = ["--clip.num-frames", "4", "--clip.image-size", "32", "32"]
+TUBELET = ["--tubelet", "2"]
 
 
 @pytest.fixture(scope="module")
@@ -148,6 +149,8 @@ def test_masks_follow_the_attention_of_the_teacher(
     """This one attends to two places of the first time step and to two others of the second, to nothing else."""
 
     class Attentive(OtherTeacher):
+        notes = ("mine: positions resized",)
+
         def __call__(self, *given: object, **named: object) -> TeacherOutput:
             tokens, _ = super().__call__(*given, **named)  # type: ignore[arg-type]
             return TeacherOutput(tokens, torch.tensor([[[1.0, 0.0, 0.0, 1.0], [0.0, 2.0, 2.0, 0.0]]]))
@@ -155,9 +158,10 @@ def test_masks_follow_the_attention_of_the_teacher(
     monkeypatch.setattr("videomamba.weights.teachers.open_teacher", lambda *_: Attentive())
     out, clip = tmp_path / "sheet.png", next(videos.glob("*/*.mp4"))
     pictures = []
-    for mask in ([], ["--mask", "attention", "--ratio", "0.5", "--teacher", "mine"]):
+    for mask in ([], ["--mask", "attention", "--ratio", "0.5", "--teacher", "mine", *TUBELET]):
         code, said, told = run(capsys, "data", "sheet", clip, "--out", out, "--samples", 3, *FRAMES, *mask)
         assert code == 0 and said == f"rows 1 to 3: {clip}\n{out}\n", told
+        assert told == ("mine: positions resized\n" if mask else "")
         pictures.append(shown(out))
     visible = (pictures[0] == pictures[1]).all(4)
     expected = torch.tensor([[[True, False], [False, True]], [[False, True], [True, False]]])
@@ -173,10 +177,8 @@ def test_masks_of_a_run_and_of_a_real_teacher(
     )
     out, clip = tmp_path / "sheet.png", next(videos.glob("*/*.mp4"))
     pictures = []
-    for mask in ("none", "attention"):
-        taught = ["--teacher", teacher] if mask == "attention" else []
-        options = ["--like", file, "--mask", mask, *taught, "--ratio", "0.5", "--out", out]
-        code, _, told = run(capsys, "data", "sheet", clip, *options)
+    for mask in ([], ["--mask", "attention", "--teacher", teacher, "--ratio", "0.5"]):
+        code, _, told = run(capsys, "data", "sheet", clip, "--like", file, *mask, "--out", out)
         assert code == 0, told
         pictures.append(shown(out))
     visible = (pictures[0] == pictures[1]).all(4).flatten(2)
@@ -194,6 +196,10 @@ def test_masks_of_a_run_and_of_a_real_teacher(
         ),
         (["--mask", "tube", "--teacher", "{teacher}"], "--teacher: mask tube does not depend on one; remove it, or "),
         (["--teacher", "{teacher}"], "--teacher: is for --mask attention; give that too, or remove it"),
+        (["--ratio", "7"], "--ratio: is for --mask; give that too, or remove it"),
+        (["--ratio", "0.8", "--mask", "none"], "--ratio: is for --mask; give that too, or remove it"),
+        (["--patch", "7"], "--patch: is for --mask; give that too, or remove it"),
+        (["--tubelet", "7"], "--tubelet: is for --mask; give that too, or remove it"),
         (["--mask", "tube", "--tubelet", "3"], "--tubelet 3: does not divide 4 frames; give a divisor"),
         (["--mask", "tube", "--tubelet", "0"], "--tubelet 0: does not divide 4 frames"),
         (["--mask", "tube", "--patch", "5"], "--patch 5: does not divide pictures of 32x32; "),
@@ -217,6 +223,8 @@ def test_masks_that_cannot_be_drawn(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     given = [option.format(teacher=teacher) for option in options]
+    if "attention" in given and "--tubelet" not in given:
+        given += TUBELET
     code, said, told = run(capsys, "data", "sheet", next(videos.glob("*/*.mp4")), *FRAMES, *given)
     assert (code, said) == (1, "") and not (tmp_path / "sheet.png").exists()
     assert told.startswith(f"videomamba: {line.format(teacher=teacher)}") and told.count("\n") == 1

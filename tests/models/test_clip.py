@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from tests.models.towers import hidden_and_row, normalised, open_tower, raw_clips, save_tower, to_clip
-from videomamba.models.clip import CLIP_MEAN, CLIP_STD, ClipTeacher
+from videomamba.models.clip import CLIP_MEAN, CLIP_STD, ClipTeacher, ClipVision
 from videomamba.models.config import VideoMambaConfig
 from videomamba.models.teacher import TeacherOutput, check_teacher
 from videomamba.schema import Preprocess, VideoMambaError
@@ -188,6 +188,11 @@ def test_what_does_not_fit_is_refused(folder: Path) -> None:
     ):
         with pytest.raises(VideoMambaError, match=message):
             check_teacher(teacher, VideoMambaConfig.model_validate({**student, **fields}))
+
+
+def test_a_picture_has_at_least_one_patch() -> None:
+    with pytest.raises(ValueError, match="image_size 8 is less than patch_size 16"):
+        ClipVision(image_size=8, patch_size=16)
 
 
 def test_opening_draws_nothing(folder: Path) -> None:

@@ -238,7 +238,8 @@ def test_the_distilled_presets_are_supervised_ones_with_a_teacher() -> None:
     for name, teacher, top1 in rows:
         made, twin = DISTILL[name], preset(name.removesuffix("-distilled")).config
         config = made.config
-        assert (config.teacher.weights, config.teacher.cache) == (f"videomamba_{teacher}", False)
+        taught = config.teacher
+        assert (taught.weights, taught.precision, taught.cache) == (f"videomamba_{teacher}", "bf16", False)
         assert (config.distill.class_weight, config.distill.feature_weight) == (1, 1)
         assert made.published.top1 == (None if top1 == "-" else float(top1))
         same = set(type(twin).model_fields) - {"preset", "run"}

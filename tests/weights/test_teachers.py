@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import pickle
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -59,6 +62,17 @@ def assert_same(one: FrozenTeacher, other: FrozenTeacher) -> None:
         torch.testing.assert_close(a, b, rtol=0, atol=0)
 
 
+class RunsCode:
+    """An object whose pickle prints a word when it is opened without care."""
+
+    def __reduce__(self) -> tuple[Callable[[str], int], tuple[str]]:
+        return os.system, ("echo executed",)
+
+
+def pickled(content: object, path: Path, *, protocol: int) -> None:
+    path.write_bytes(pickle.dumps(content, protocol))
+
+
 class TestVideoMamba:
     def test_at_the_size_of_its_clips(self, tmp_path: Path) -> None:
         model = build_model(image_size=64)
@@ -84,6 +98,13 @@ class TestVideoMamba:
         with torch.no_grad():
             assert torch.equal(found(video).tokens[0], expected.forward_tokens(video))
 
+    def test_of_images_says_that_it_has_no_times(self, tmp_path: Path) -> None:
+        picture = Preprocess(num_frames=1, image_size=(64, 64))
+        path = save_bundle(tmp_path / "a.safetensors", build_model(num_frames=1, image_size=64), picture)
+        assert open_teacher(path, CLIP).notes == (
+            f"teacher {path}: set to zero for the student's clips: temporal_pos_embedding (absent from image weights)",
+        )
+
     def test_of_the_zoo_and_of_masked_pretraining(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.chdir(tmp_path)
         (tmp_path / "videomamba_micro_synthetic").mkdir()  # does not hide the name
@@ -103,6 +124,18 @@ class TestFolder:
         assert plain.notes == (
             f"{copied}: has no preprocessor_config.json; assuming the mean and std of OpenAI's CLIP",
         )
+        (copied / "preprocessor_config.json").write_text("{}")
+        file = f"{copied / 'preprocessor_config.json'}: has no"
+        unstated = open_teacher(copied, CLIP)
+        assert unstated.notes == (f"{file} image_mean and no image_std; assuming those of OpenAI's CLIP",)
+        (copied / "preprocessor_config.json").write_text(json.dumps({**OTHERS, "image_std": None}))
+        assert open_teacher(copied, CLIP).notes == (f"{file} image_std; assuming those of OpenAI's CLIP",)
+        assert_same(unstated, plain)
+        (copied / "preprocessor_config.json").write_text(json.dumps({**OTHERS, "do_normalize": False}))
+        bare = open_teacher(copied, CLIP)
+        (copied / "preprocessor_config.json").write_text('{"image_mean": [0, 0, 0], "image_std": [1, 1, 1]}')
+        assert bare.notes == () and bare.identity == open_teacher(copied, CLIP).identity != plain.identity
+        (copied / "preprocessor_config.json").write_text('{"processor_class": "CLIPProcessor"}')
         (copied / "processor_config.json").write_text(json.dumps({"image_processor": OTHERS}))
         nested = open_teacher(copied, CLIP)
         (copied / "processor_config.json").rename(copied / "preprocessor_config.json")
@@ -145,11 +178,27 @@ class TestFolder:
             torch.save({key: value.double() for key, value in tensors.items()}, copied / "pytorch_model.bin")
         assert_same(open_teacher(copied, CLIP), open_teacher(folder, CLIP))
 
-    def test_runs_no_code(self, copied: Path) -> None:
+    @pytest.mark.parametrize(
+        ("content", "save", "said"),
+        [
+            (Path("x"), torch.save, r"holds pathlib\.\S+,"),
+            (RunsCode(), torch.save, r"holds (posix|nt)\.system,"),
+            (RunsCode(), partial(torch.save, _use_new_zipfile_serialization=False), r"holds (posix|nt)\.system,"),
+            (RunsCode(), partial(torch.save, pickle_protocol=4), "is a pickle of Python objects,"),
+            *(
+                (RunsCode(), partial(pickled, protocol=protocol), "is a pickle of Python objects,")
+                for protocol in (4, 5)
+            ),
+        ],
+    )
+    def test_runs_no_code(
+        self, copied: Path, capfd: pytest.CaptureFixture[str], content: object, save: Callable[..., object], said: str
+    ) -> None:
         (copied / "model.safetensors").unlink()
-        torch.save({"x": Path("x")}, copied / "pytorch_model.bin")
-        with pytest.raises(WeightsError, match=r"pytorch_model\.bin: holds pathlib\..* could run code"):
+        save({"x": content}, copied / "pytorch_model.bin")
+        with pytest.raises(WeightsError, match=rf"pytorch_model\.bin: {said} which could run code; ask its author"):
             open_teacher(copied, CLIP)
+        assert capfd.readouterr() == ("", "")
 
 
 class TestOneFile:
@@ -187,6 +236,33 @@ class TestOneFile:
                 "attnpool.x has shape .*, expected none, in a CLIP vision tower of this size",
             ),
             (lambda s: s.update({"conv1.weight": torch.ones(128, 3, 2, 16, 16)}), "not patches of one frame"),
+            *(
+                (lambda s, shape=shape: s.update({"conv1.weight": torch.ones(shape)}), "conv1.weight has shape")
+                for shape in ((), (128, 3, 0, 0), (0, 3, 16, 16))
+            ),
+            (lambda s: s.update({"proj": torch.ones(128, 0)}), "proj has shape .128, 0., which no CLIP has"),
+            (lambda s: s.update({"proj": torch.ones(128)}), "proj has shape .128,., expected 2 dimensions"),
+            (
+                lambda s: s.update({"transformer.resblocks.0.mlp.c_fc.weight": torch.ones(0, 128)}),
+                "c_fc.weight has shape .0, 128., which no CLIP has",
+            ),
+            *(
+                (
+                    lambda s, kind=kind, shape=shape: s.update(
+                        {f"transformer.resblocks.0.attn.in_proj_{kind}": torch.ones(shape)}
+                    ),
+                    f"in_proj_{kind} has shape .*, expected 384 rows",
+                )
+                for kind in ("weight", "bias")
+                for shape in ((), (2, 128), (4, 128), (0, 128))
+            ),
+            *(
+                (
+                    lambda s, number=number: s.update({f"transformer.resblocks.{number}.x": torch.ones(1)}),
+                    "has 4 layers, but no transformer.resblocks.3; the CLIP is incomplete",
+                )
+                for number in ("10000000", "9" * 5000, "02")
+            ),
             (
                 lambda s: s.update({"positional_embedding": torch.ones(16, 128)}),
                 "positional_embedding has 15 patches, not a square",
@@ -221,6 +297,10 @@ def with_tensors(change: Callable[[dict[str, Tensor]], object]) -> Callable[[Pat
     return rewrite
 
 
+def index_of(name: str) -> str:
+    return json.dumps({"weight_map": {"a": name}})
+
+
 GIVE = "give a CLIPModel or CLIPVisionModelWithProjection of transformers"
 INDEX = "model.safetensors.index.json"
 
@@ -237,15 +317,50 @@ INDEX = "model.safetensors.index.json"
         (lambda f: configure(f, hidden_size="wide"), "config.json: hidden_size: Input should be a valid integer"),
         (lambda f: configure(f, hidden_act="sine"), "no CLIP has this config.json"),
         (lambda f: configure(f, num_attention_heads=3), "no CLIP has this config.json"),
+        *(
+            (
+                lambda f, number=number: configure(f, num_hidden_layers=number),
+                f"copied: has 3 layers, num_hidden_layers is {number}; the file is incomplete, or does not fit its config",
+            )
+            for number in (4, 10_000_000)
+        ),
+        (lambda f: configure(f, image_size=8), "config.json: image_size 8 is less than patch_size 16"),
+        (lambda f: configure(f, layer_norm_eps=float("inf")), "config.json: layer_norm_eps: Input should be a finite"),
         (lambda f: configure(f, num_hidden_layers=2), "layers.2.* expected none, in a CLIP vision tower"),
         (lambda f: configure(f, hidden_size=64), r"has shape .*, expected"),
         (with_tensors(lambda t: t.pop("visual_projection.weight")), "has no visual_projection.weight"),
+        *(
+            (
+                with_tensors(lambda t, shape=shape: t.update({"visual_projection.weight": torch.ones(shape)})),
+                "visual_projection.weight has shape .*, expected 2 dimensions",
+            )
+            for shape in ((), (40,))
+        ),
         (with_tensors(lambda t: t.pop("vision_model.pre_layrnorm.bias")), "pre_layrnorm.bias is absent"),
         (with_text("model.safetensors", "<html>"), "model.safetensors: is a page of HTML"),
         (with_text("preprocessor_config.json", '{"image_mean": [1], "image_std": [1]}'), "image_mean must be three"),
         (
             with_text("preprocessor_config.json", '{"image_mean": [1, 1, 1], "image_std": [1, 0, 1]}'),
             "image_std must be positive",
+        ),
+        *(
+            (
+                with_text("preprocessor_config.json", json.dumps(OTHERS | {key: [0.5, 0.5, value]})),
+                f"preprocessor_config.json: {key} must be three finite numbers, got .{{0,70}}$",
+            )
+            for key in OTHERS
+            for value in (float("nan"), float("inf"), 10**400, True, "1", None)
+        ),
+        (
+            with_text("preprocessor_config.json", '{"do_rescale": false}'),
+            "preprocessor_config.json: do_rescale false: ",
+        ),
+        *(
+            (
+                lambda f, name=name: (without("model.safetensors")(f), with_text(INDEX, index_of(name))(f)),
+                "index.json: does not list files of its folder",
+            )
+            for name in ("a\0b", "\ud800", "a\nb", "..", "")
         ),
         (
             lambda f: (without("model.safetensors")(f), with_text(INDEX, '{"weight_map": {"a": "../b"}}')(f)),

@@ -13,7 +13,7 @@ from videomamba.cli.sheet_masks import grid_of_clip, grid_of_run, masks_of
 from videomamba.data.settings import Augmentation
 from videomamba.schema import Preprocess
 
-_NO_MASK, _PATCH = "none", 16
+_NO_MASK, _RATIO, _PATCH, _TUBELET = "none", 0.8, 16, 1
 
 
 def sheet(
@@ -23,7 +23,10 @@ def sheet(
     out: Annotated[Path, arg(metavar="FILE.png", help="the picture to write")] = Path("sheet.png"),
     like: Annotated[
         str | None,
-        arg(metavar="RUN", help="use the clip and augment settings of this preset or config.yaml, and its patches"),
+        arg(
+            metavar="RUN",
+            help="use the clip and augment settings of this preset or config.yaml, and its patches; not its mask",
+        ),
     ] = None,
     clip: Annotated[Preprocess, arg(help="frames, size, normalisation")] = Preprocess(),
     augment: Annotated[Augmentation, arg(help="how clips are augmented")] = Augmentation(),
@@ -31,13 +34,32 @@ def sheet(
         str,
         arg(metavar="NAME", help="cover the patches masked by random, tube, clip-row, frame-row or attention; or none"),
     ] = _NO_MASK,
-    ratio: Annotated[float, arg(help="share of the patches that is masked")] = 0.8,
+    ratio: Annotated[
+        float | None,
+        arg(
+            help="share of the patches that --mask covers", help_behavior_hint=f"(default: {_RATIO}, also with --like)"
+        ),
+    ] = None,
     teacher: Annotated[
         str | None,
         arg(metavar="NAME", help="whose attention --mask attention follows: zoo name, weights file, or a CLIP"),
     ] = None,
-    patch: Annotated[int, arg(metavar="PIXELS", help="side of a patch, without --like")] = _PATCH,
-    tubelet: Annotated[int, arg(metavar="FRAMES", help="frames of a patch, without --like")] = 1,
+    patch: Annotated[
+        int | None,
+        arg(
+            metavar="PIXELS",
+            help="side of a patch of --mask, without --like",
+            help_behavior_hint=f"(default: {_PATCH})",
+        ),
+    ] = None,
+    tubelet: Annotated[
+        int | None,
+        arg(
+            metavar="FRAMES",
+            help="frames of a patch of --mask, without --like",
+            help_behavior_hint=f"(default: {_TUBELET})",
+        ),
+    ] = None,
     samples: Annotated[int, arg(help="clips of each video, a row each, with random changes of their own")] = 4,
     videos: Annotated[int, arg(help="the first videos that are used")] = 4,
     seed: Annotated[int, arg(help="seed of all random changes")] = 0,
@@ -56,14 +78,18 @@ def sheet(
     for option, value, least in (("--samples", samples, 1), ("--videos", videos, 1), ("--seed", seed, 0)):
         if value < least:
             raise VideoMambaError(f"{option} {value}: give at least {least}")
-    if teacher is not None and mask == _NO_MASK:
-        raise VideoMambaError("--teacher: is for --mask attention; give that too, or remove it")
+    if like is not None and (clip, augment, patch, tubelet) != (Preprocess(), Augmentation(), None, None):
+        raise VideoMambaError(
+            "--like: takes clip, augment, patch and tubelet from a run; remove --like or those options"
+        )
+    if mask == _NO_MASK:
+        if teacher is not None:
+            raise VideoMambaError("--teacher: is for --mask attention; give that too, or remove it")
+        for option, given in (("--ratio", ratio), ("--patch", patch), ("--tubelet", tubelet)):
+            if given is not None:
+                raise VideoMambaError(f"{option}: is for --mask; give that too, or remove it")
     grid = None
     if like is not None:
-        if (clip, augment, patch, tubelet) != (Preprocess(), Augmentation(), _PATCH, 1):
-            raise VideoMambaError(
-                "--like: takes clip, augment, patch and tubelet from a run; remove --like or those options"
-            )
         from videomamba.recipes.presets import preset_or_file
 
         config = preset_or_file(like)
@@ -71,8 +97,8 @@ def sheet(
         if mask != _NO_MASK:
             grid = grid_of_run(like, config)
     elif mask != _NO_MASK:
-        grid = grid_of_clip(clip, patch, tubelet)
-    masks = None if grid is None else masks_of(mask, ratio, grid, clip, teacher)
+        grid = grid_of_clip(clip, _PATCH if patch is None else patch, _TUBELET if tubelet is None else tubelet)
+    masks = None if grid is None else masks_of(mask, _RATIO if ratio is None else ratio, grid, clip, teacher)
     found = [search_videos(given) for given in files]
     note_ignored([file for one in found for file in one.ignored])
     paths = [path for one in found for path in one.videos][:videos]

@@ -59,12 +59,15 @@ def masks_of(mask: str, ratio: float, grid: Grid, clip: Preprocess, teacher: str
 
 
 def _attention(ratio: float, grid: Grid, clip: Preprocess, name: str | None) -> Masks:
+    from videomamba.cli.output import note
     from videomamba.data.clips.masks import attention_draws, attention_visible
     from videomamba.weights.teachers import open_teacher
 
     if name is None:
         raise VideoMambaError("--mask attention: follows the attention of a teacher; give one with --teacher")
     teacher = open_teacher(name, clip)
+    for line in teacher.notes:
+        note(line)
     if teacher.grid != grid:
         theirs, ours = ("x".join(map(str, one)) for one in (teacher.grid, grid))
         raise VideoMambaError(

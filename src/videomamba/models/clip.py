@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 from torch import Tensor, nn
 
 from videomamba.models.teacher import FrozenTeacher, Precision, Renormalise, TeacherOutput
@@ -21,6 +21,7 @@ from videomamba.schema import Preprocess, VideoMambaError, WeightsError
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 """Of the pictures that OpenAI's networks were trained on."""
+_LAYERS = "vision_model.encoder.layers."
 
 
 class ClipVision(BaseModel):
@@ -37,7 +38,13 @@ class ClipVision(BaseModel):
     image_size: int = Field(default=224, gt=0)
     patch_size: int = Field(default=32, gt=0)
     hidden_act: str = "quick_gelu"
-    layer_norm_eps: float = Field(default=1e-5, gt=0)
+    layer_norm_eps: FiniteFloat = Field(default=1e-5, gt=0)
+
+    @model_validator(mode="after")
+    def _has_patches(self) -> Self:
+        if self.image_size < self.patch_size:
+            raise ValueError(f"image_size {self.image_size} is less than patch_size {self.patch_size}")
+        return self
 
 
 class ClipTeacher(FrozenTeacher):
@@ -167,6 +174,12 @@ def _tower(config: ClipVision, tensors: Mapping[str, Tensor], name: str) -> nn.M
         else:
             reason = f"transformers cannot be imported ({str(error).splitlines()[0]})"
         raise VideoMambaError(f"teacher {name}: {reason}") from None
+    present = len({key.removeprefix(_LAYERS).split(".")[0] for key in tensors if key.startswith(_LAYERS)})
+    if present < config.num_hidden_layers:  # before layers are built, of which a typing error may be millions
+        raise WeightsError(
+            f"{name}: has {present} layers, num_hidden_layers is {config.num_hidden_layers}; the file is incomplete, or "
+            "does not fit its config"
+        )
     try:
         with torch.device("meta"):
             tower: Any = CLIPVisionModelWithProjection(CLIPVisionConfig(**config.model_dump()))

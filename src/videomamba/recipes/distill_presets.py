@@ -13,7 +13,7 @@ from videomamba.weights.zoo import zoo_entry
 
 
 def _presets() -> Iterator[Preset[DistillConfig]]:
-    """Each is the supervised run of the student with a teacher."""
+    """Each is the supervised run of the student with a teacher, in 16 bit as the original's."""
     for student, teacher in DISTILLED_RUNS.items():
         base = TRAIN[student]
         name = f"{student}-distilled"
@@ -21,7 +21,8 @@ def _presets() -> Iterator[Preset[DistillConfig]]:
         top1 = zoo_entry(f"videomamba_{size}_in1k_224").top1 if data == "in1k" else None
         settings = {section: getattr(base.config, section) for section in type(base.config).model_fields}
         run = base.config.run.model_copy(update={"out": Path("runs") / name})
-        config = DistillConfig(**{**settings, "preset": name, "run": run, "teacher": TeacherSettings(weights=teacher)})
+        taught = TeacherSettings(weights=teacher, precision="bf16")
+        config = DistillConfig(**{**settings, "preset": name, "run": run, "teacher": taught})
         kept = tuple(note for note in base.published.notes if "self-distillation" not in note)
         notes = (*kept, TEACHER_CAST if data == "in1k" else NO_NUMBER)
         published = Published(top1=top1, protocol=base.published.protocol, source=base.published.source, notes=notes)

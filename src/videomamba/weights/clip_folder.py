@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +21,7 @@ from videomamba.weights.zoo import CONNECT_SECONDS, reachable
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 """In the order of the search; instead of each there may be its parts and an index of them."""
 _PROCESSORS = ("preprocessor_config.json", "processor_config.json")
+_STATISTICS = ("image_mean", "image_std")
 _KINDS = ("clip", "clip_vision_model")
 _ADVICE = "give a CLIPModel or CLIPVisionModelWithProjection of transformers"
 Triple = tuple[float, float, float]
@@ -39,8 +42,8 @@ class ClipFiles:
 def read_clip_folder(folder: Path) -> ClipFiles:
     """Reads the vision tower; the text tower of a complete CLIP is not used. No code of the folder runs.
 
-    Without preprocessor_config.json, mean and std are OpenAI's. Raises WeightsError, one line, for a folder without config or
-    weights, of another kind of model, and for files that are damaged.
+    Mean and std that preprocessor_config.json does not give are OpenAI's. Raises WeightsError, one line, for a folder without
+    config or weights, of another kind of model, and for files that are damaged.
     """
     config = _json(folder / "config.json") if (folder / "config.json").is_file() else None
     if config is None:
@@ -55,22 +58,19 @@ def read_clip_folder(folder: Path) -> ClipFiles:
     }
     if "visual_projection.weight" not in tensors:
         raise WeightsError(f"{folder}: has no visual_projection.weight; {_ADVICE}")
+    projection = tuple(tensors["visual_projection.weight"].shape)
+    if len(projection) != 2:
+        raise WeightsError(f"{folder}: visual_projection.weight has shape {projection}, expected 2 dimensions")
     fields = (
         {**_section(config, "vision_config"), **_section(config, "vision_config_dict")} if kind == "clip" else config
     )
     try:
-        found = ClipVision.model_validate({**fields, "projection_dim": tensors["visual_projection.weight"].shape[0]})
+        found = ClipVision.model_validate({**fields, "projection_dim": projection[0]})
     except ValidationError as error:
         first = error.errors()[0]
-        raise WeightsError(f"{folder / 'config.json'}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
-    statistics = _statistics(folder)
-    notes = (
-        ()
-        if statistics
-        else (f"{folder}: has no preprocessor_config.json; assuming the mean and std of OpenAI's CLIP",)
-    )
-    mean, std = statistics or (CLIP_MEAN, CLIP_STD)
-    return ClipFiles(found, tensors, mean, std, notes)
+        reason = ": ".join([*map(str, first["loc"]), first["msg"].removeprefix("Value error, ")])
+        raise WeightsError(f"{folder / 'config.json'}: {reason}") from None
+    return ClipFiles(found, tensors, *_statistics(folder))
 
 
 def fetch_clip(name: str) -> Path:
@@ -154,29 +154,56 @@ def _index(file: str) -> str:
 def _parts(index: Path) -> list[str]:
     """The names of the files that `index` lists, all in its folder."""
     parts = sorted({str(part) for part in _section(_json(index), "weight_map").values()})
-    if not parts or any(Path(part).name != part for part in parts):
+    if not parts or any(Path(part).name != part or part in ("", "..") or not part.isprintable() for part in parts):
         raise WeightsError(f"{index}: does not list files of its folder; download it again")
     return parts
 
 
-def _statistics(folder: Path) -> tuple[Triple, Triple] | None:
-    """(mean, std) of the folder's image processor, None without one."""
+def _statistics(folder: Path) -> tuple[Triple, Triple, tuple[str, ...]]:
+    """(mean, std, notes) of pixels in 0..1, by the folder's image processor. Raises WeightsError for other pixels."""
+    path, found = _processor(folder)
+    if found.get("do_rescale") is False:
+        raise WeightsError(
+            f"{path}: do_rescale false: pixels of 0 to 255 are not supported; give a CLIP for pixels of 0 to 1"
+        )
+    if found.get("do_normalize") is False:
+        return (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), ()
+    given = {key: _triple(path, key, found[key]) for key in _STATISTICS if found.get(key) is not None}
+    if min(given.get("image_std", CLIP_STD)) <= 0:
+        raise WeightsError(f"{path}: image_std must be positive, got {list(given['image_std'])}")
+    absent = [key for key in _STATISTICS if key not in given]
+    if not absent:
+        notes: tuple[str, ...] = ()
+    elif path == folder:
+        notes = (f"{folder}: has no preprocessor_config.json; assuming the mean and std of OpenAI's CLIP",)
+    else:
+        notes = (f"{path}: has no {' and no '.join(absent)}; assuming those of OpenAI's CLIP",)
+    return given.get("image_mean", CLIP_MEAN), given.get("image_std", CLIP_STD), notes
+
+
+def _processor(folder: Path) -> tuple[Path, dict[str, Any]]:
+    """The first file about mean and std, with its settings of pictures; else any image processor, or the folder and none."""
+    read = []
     for path in (folder / name for name in _PROCESSORS):
-        content = _json(path) if path.is_file() else {}
-        found = _section(content, "image_processor") or content
-        if "image_mean" not in found or "image_std" not in found:
-            continue
-        mean, std = (_triple(path, key, found[key]) for key in ("image_mean", "image_std"))
-        if min(std) <= 0:
-            raise WeightsError(f"{path}: image_std must be positive, got {list(std)}")
-        return mean, std
-    return None
+        if path.is_file():
+            content = _json(path)
+            read.append((path, _section(content, "image_processor") or content))
+    telling = [one for one in read if not one[1].keys().isdisjoint((*_STATISTICS, "do_normalize"))]
+    return next(iter(telling + read), (folder, {}))
 
 
 def _triple(path: Path, key: str, value: object) -> Triple:
-    if isinstance(value, list) and len(value) == 3 and all(isinstance(v, int | float) for v in value):
+    if isinstance(value, list) and len(value) == 3 and all(map(_is_number, value)):
         return float(value[0]), float(value[1]), float(value[2])
-    raise WeightsError(f"{path}: {key} must be three numbers, got {value!r}")
+    raise WeightsError(f"{path}: {key} must be three finite numbers, got {reprlib.repr(value)}")
+
+
+def _is_number(value: object) -> bool:
+    """Whether it is a number of JSON that a float holds; Python reads NaN and Infinity too."""
+    try:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:
+        return False
 
 
 def _section(content: Mapping[str, Any], key: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Literal
 
@@ -48,21 +49,31 @@ def unreadable(path: str | Path) -> WeightsError:
         return WeightsError(f"{path}: permission denied")
     except OSError as refused:
         return WeightsError(f"{path}: cannot be opened ({refused.strerror})")
-    other = next((said for mark, said in _OTHERS.items() if start.startswith(mark)), None) or _program(path)
+    other = next((said for mark, said in _OTHERS.items() if start.startswith(mark)), None)
+    if other is None:
+        other = _program(path) or (_pickled(start) if content_of(path) == "torch" else None)
     return WeightsError(
         f"{path}: {other or 'not a readable weights file, incomplete or of another kind; download it again'}"
     )
+
+
+def _pickled(start: bytes) -> str | None:
+    """What a pickle of a later protocol is: torch.save writes the second, the only one that is read without running code."""
+    if start[:1] == b"\x80" and start[1:2] in (b"\x03", b"\x04", b"\x05"):
+        return "is a pickle of Python objects, which could run code; ask its author for a file that torch.save wrote"
+    return None
 
 
 def _program(path: Path) -> str | None:
     """What a zip archive is, if it is complete and not one of `torch.save`."""
     try:
         with zipfile.ZipFile(path) as archive:
-            names = {Path(name).name for name in archive.namelist()}
-    except (OSError, zipfile.BadZipFile):
+            members = {Path(name).name: name for name in archive.namelist()}
+            if "data.pkl" in members and "constants.pkl" not in members:
+                with archive.open(members["data.pkl"]) as content:
+                    return _pickled(content.read(2))
+    except (OSError, RuntimeError, EOFError, zlib.error, zipfile.BadZipFile):  # the last ones of a damaged member
         return None
-    if "constants.pkl" in names:
+    if "constants.pkl" in members:
         return "is a TorchScript program; save the state dict of its network with torch.save"
-    if "data.pkl" in names:
-        return None
     return "is a zip archive, not weights that torch.save wrote; unpack it, or give the weights file"

@@ -61,17 +61,25 @@ def from_openai(weights: Mapping[str, Tensor], *, source: str) -> tuple[ClipVisi
     square = square_grid(places) if places > 0 else None
     if square is None:
         raise WeightsError(f"{source}: positional_embedding has {places} patches, not a square")
-    width = kernel.shape[0]
+    projection = _tensor(tower, "proj", source)
+    if projection.ndim != 2:
+        raise WeightsError(f"{source}: proj has shape {tuple(projection.shape)}, expected 2 dimensions")
+    width, layers = kernel.shape[0], {match[1] for key in tower if (match := _LAYER.match(key))}
+    missing = next((i for i in range(len(layers)) if str(i) not in layers), None)
+    if missing is not None:
+        raise WeightsError(
+            f"{source}: has {len(layers)} layers, but no transformer.resblocks.{missing}; the CLIP is incomplete"
+        )
     config = ClipVision(
         hidden_size=width,
         intermediate_size=len(_tensor(tower, "transformer.resblocks.0.mlp.c_fc.weight", source)),
-        projection_dim=_tensor(tower, "proj", source).shape[-1],
-        num_hidden_layers=1 + max(int(match[1]) for key in tower if (match := _LAYER.match(key))),
+        projection_dim=projection.shape[-1],
+        num_hidden_layers=len(layers),
         num_attention_heads=max(width // _HEAD_WIDTH, 1),
         image_size=square[0] * kernel.shape[-1],
         patch_size=kernel.shape[-1],
     )
-    return config, dict(_renamed(tower))
+    return config, dict(_renamed(tower, width, source))
 
 
 def _prefix(keys: Iterable[str]) -> str | None:
@@ -80,18 +88,23 @@ def _prefix(keys: Iterable[str]) -> str | None:
 
 
 def _tensor(tower: Mapping[str, Tensor], key: str, source: str) -> Tensor:
-    if key not in tower or not tower[key].ndim:
+    if key not in tower:
         raise WeightsError(f"{source}: has no {key}; the CLIP is incomplete")
-    return tower[key]
+    value = tower[key]
+    if not value.ndim or not value.numel():
+        raise WeightsError(f"{source}: {key} has shape {tuple(value.shape)}, which no CLIP has; the file is damaged")
+    return value
 
 
-def _renamed(tower: Mapping[str, Tensor]) -> Iterable[tuple[str, Tensor]]:
+def _renamed(tower: Mapping[str, Tensor], width: int, source: str) -> Iterable[tuple[str, Tensor]]:
     for key, value in tower.items():
         if key == "proj":
             yield "visual_projection.weight", value.T
         elif match := _LAYER.match(key):
             layer, name = f"vision_model.encoder.layers.{match[1]}", match[2]
             if name in ("attn.in_proj_weight", "attn.in_proj_bias"):
+                if value.shape[:1] != (3 * width,):
+                    raise WeightsError(f"{source}: {key} has shape {tuple(value.shape)}, expected {3 * width} rows")
                 for part, rows in zip("qkv", value.chunk(3), strict=True):
                     yield f"{layer}.self_attn.{part}_proj.{name.removeprefix('attn.in_proj_')}", rows
             else:

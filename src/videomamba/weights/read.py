@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,10 +83,15 @@ def read_weights(path: str | Path) -> WeightsFile:
         return WeightsFile(str(path), unwrap(tensors, source=str(path)), bundle)
     try:
         # An open file: PyTorch would choose another reader by the ending of the name.
-        with path.open("rb") as file, torch.serialization.safe_globals([argparse.Namespace]):
+        with (
+            path.open("rb") as file,
+            torch.serialization.safe_globals([argparse.Namespace]),
+            warnings.catch_warnings(),
+        ):
+            warnings.filterwarnings("ignore", "Detected pickle protocol")  # an error says so
             content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged pickle makes torch.load raise anything: AssertionError, struct.error, ...
-        unsafe = re.search(r"Unsupported (?:global|class): (?:GLOBAL )?(\S+)", str(error))
+        unsafe = re.search(r"unsupported (?:global|class):? (?:GLOBAL )?(\S+)", str(error), re.IGNORECASE)
         if unsafe is None:
             raise unreadable(path) from error
         reason = f"holds {unsafe[1].rstrip('.')}, which could run code; ask its author for a file of tensors only"

@@ -56,8 +56,13 @@ def open_teacher(
     if legacy:
         raise VideoMambaError(f"teacher {name}: is a VideoMamba, for which there is no legacy form; leave legacy out")
     opened = open_pretrained(name, num_frames=clip.num_frames, image_size=clip.image_size, needs_head=False)
-    resized = ", ".join(str(entry) for entry in opened.report.resized)
-    notes = [f"teacher {name}: positions resized to the student's clips: {resized}"] if resized else []
+    notes = []
+    for entries, said in (
+        (opened.report.resized, "positions resized to the student's clips"),
+        (opened.report.zero, "set to zero for the student's clips"),
+    ):
+        if entries:
+            notes.append(f"teacher {name}: {said}: {', '.join(map(str, entries))}")
     if opened.assumed:
         notes.append(opened.assumed)
     return VideoMambaTeacher(opened.model, opened.preprocess, clip, name=name, precision=precision, notes=notes)
