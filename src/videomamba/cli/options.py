@@ -65,7 +65,10 @@ def _parse(arguments: list[str], known: Mapping[str, Any], prog: str) -> dict[st
         option, equals, attached = arguments[position].partition("=")
         position += 1
         if not option.startswith("--"):
-            raise VideoMambaError(f"{option!r}: does not belong to an option; write settings as --section.name value")
+            example = (
+                f"--data.root {option}" if Path(option).is_dir() and "data.root" in known else "--section.name value"
+            )
+            raise VideoMambaError(f"{option!r}: does not belong to an option; write settings as {example}")
         values = [attached] if equals else []
         while not equals and position < len(arguments) and not arguments[position].startswith("--"):
             values.append(arguments[position])

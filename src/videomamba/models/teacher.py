@@ -38,7 +38,8 @@ class TeacherOutput(NamedTuple):
 class Teacher(Protocol):
     """What recipes need of a teacher. It has no gradient and does not change.
 
-    `name` is for messages and the record of a run, `dim` is c, `depth` the number of layers, `grid` (T, h, w) that of the
+    `name` is for messages and the record of a run; for networks other than `FrozenTeacher` it is also what a run knows them
+    by, so another network needs another name. `dim` is c, `depth` the number of layers, `grid` (T, h, w) that of the
     patches, p = h w. The call takes the student's clips (b, 3, t, h, w), normalised by the student's mean and std; negative
     `layers` count from the last. A batch without clips has a result without rows.
     """
@@ -238,6 +239,25 @@ class VideoMambaTeacher(FrozenTeacher):
         return row.reshape(row.shape[0], steps, rows * columns)
 
 
+def taught(teacher: Teacher, video: Tensor, *, layers: Sequence[int] = (-1,), attention: bool = False) -> TeacherOutput:
+    """The output of any teacher for clips (b, 3, t, h, w). Raises VideoMambaError where it has not the shape of the protocol."""
+    output = teacher(video, layers=layers, attention=attention)
+    steps, rows, columns = teacher.grid
+    clips, patches = len(video), rows * columns
+    wanted = (len(layers), clips, 1 + steps * patches, teacher.dim)
+    if tuple(output.tokens.shape) != wanted:
+        raise VideoMambaError(
+            f"teacher {teacher.name}: gives tokens of {tuple(output.tokens.shape)}, not of {wanted}: layers, clips, class token "
+            "and patches, width"
+        )
+    if output.attention is not None and tuple(output.attention.shape) != (clips, steps, patches):
+        raise VideoMambaError(
+            f"teacher {teacher.name}: gives attention of {tuple(output.attention.shape)}, not of {(clips, steps, patches)}: "
+            "clips, time steps, patches of each"
+        )
+    return output
+
+
 def check_teacher(teacher: Teacher, config: VideoMambaConfig) -> None:
     """Raises VideoMambaError, one line with what to change, unless the tokens of `teacher` lie on the grid of the student."""
     if tuple(teacher.grid) == config.grid:
@@ -250,13 +270,16 @@ def check_teacher(teacher: Teacher, config: VideoMambaConfig) -> None:
 
 
 def _fitting(grid: tuple[int, int, int], config: VideoMambaConfig) -> str:
-    """The setting with which a student gets this grid."""
+    """The settings with which a student gets this grid."""
     steps, rows, columns = grid
+    changes = []
     if steps != config.grid[0]:
         tubelet = max(config.num_frames // steps, 1)
         fits = tubelet * steps == config.num_frames
-        return f"set model.tubelet_size {tubelet}" if fits else f"give clips of {steps} time steps (clip.num_frames)"
-    patch = max(config.image_size[0] // rows, 1)
-    if config.image_size == (patch * rows, patch * columns):
-        return f"set model.patch_size {patch}"
-    return f"set clip.image_size {config.patch_size * rows} {config.patch_size * columns}"
+        changes.append(f"model.tubelet_size {tubelet}" if fits else f"clip.num_frames {steps * config.tubelet_size}")
+    if (rows, columns) != config.grid[1:]:
+        patch = max(config.image_size[0] // rows, 1)
+        fits = config.image_size == (patch * rows, patch * columns)
+        size = f"clip.image_size {config.patch_size * rows} {config.patch_size * columns}"
+        changes.append(f"model.patch_size {patch}" if fits else size)
+    return f"set {' and '.join(changes)}"

@@ -18,7 +18,7 @@ from videomamba.data.clips.masks import attention_draws, attention_visible, visi
 from videomamba.data.loading.loader import EvaluationLoader
 from videomamba.data.settings import MaskSettings
 from videomamba.models.config import VideoMambaConfig
-from videomamba.models.teacher import Teacher
+from videomamba.models.teacher import Teacher, taught
 from videomamba.recipes.pretrain_config import Alignment, PretrainConfig, aligned_layers
 from videomamba.schema import VideoMambaError, VideoSet
 from videomamba.training.losses import alignment_loss
@@ -51,7 +51,7 @@ class MaskedAlignment:
 
     def __call__(self, student: Student, video: Tensor, visible: Tensor | None, draws: Tensor | None) -> Tensor:
         """The losses (n,) of clips (n, 3, t, h, w) with `visible` patches (n, v), or `draws` (n, T, p) of an attention mask."""
-        seen = self._teacher(video, layers=self._layers, attention=visible is None)
+        seen = taught(self._teacher, video, layers=self._layers, attention=visible is None)
         if visible is None:
             if seen.attention is None:
                 raise VideoMambaError(

@@ -68,7 +68,11 @@ def described_past(info: Mapping[str, object]) -> str:
     if isinstance(mask := info.get("mask"), Mapping):
         details.append(f"mask {mask.get('name')} {mask.get('ratio')}")
     if isinstance(teacher := info.get("teacher"), Mapping):
-        details.append(f"teacher {teacher.get('name')}")
+        digest = str(teacher.get("digest") or "")[:8]
+        details.append(f"teacher {teacher.get('name')}{f' ({digest})' if digest else ''}")
+    if isinstance(align := info.get("align"), Mapping):
+        layers = align.get("layers")
+        details.append(f"{align.get('distance')} of {'the last layer' if layers == 1 else f'{layers} layers'}")
     steps = info.get("steps")
     details.append(counted(steps, "step") if isinstance(steps, int) else "steps unknown")
     return ", then ".join([*filter(None, parts), f"{info.get('task', 'training')} ({', '.join(details)})"])

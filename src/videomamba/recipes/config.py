@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
@@ -119,6 +120,7 @@ class DistillConfig(TrainConfig):
 
     teacher: TeacherSettings = TeacherSettings()
     distill: Distillation = Distillation()
+    run: Run = Run(out=Path("runs/distill"))
 
 
 def check_config(config: TrainConfig) -> None:

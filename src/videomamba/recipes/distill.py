@@ -14,7 +14,7 @@ from torch import Tensor
 from videomamba.data.loading.dataset import Batch
 from videomamba.models.distilled import PROJECTION, DistilledVideoMamba, trunk_weights
 from videomamba.models.precision import MasterWeights
-from videomamba.models.teacher import Teacher
+from videomamba.models.teacher import Teacher, taught
 from videomamba.models.videomamba import VideoMamba
 from videomamba.recipes.bundles import lineage, save_network
 from videomamba.recipes.config import DistillConfig, check_distillation
@@ -73,7 +73,7 @@ def _distill(
             video, wanted = mixed(batch, config, train_set, run)
             logits, tokens = module(video)
             of_classes = supervised_loss(logits, wanted)
-            of_tokens = alignment_loss(tokens, teacher(video).tokens[0])
+            of_tokens = alignment_loss(tokens, taught(teacher, video).tokens[0])
             return config.distill.class_weight * of_classes + config.distill.feature_weight * of_tokens, names
 
     with loader, validation, run.steps(loader) as steps:

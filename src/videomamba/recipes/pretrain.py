@@ -51,8 +51,8 @@ def pretrain(
     train_set, val_set = (read_dataset(config.data, split, annotated=False) for split in ("train", "val"))
     for line in describe_ignored([*train_set.ignored, *val_set.ignored]):
         notify(f"ignored {line}")
-    check_videos(config, train_set)
     _check_pictures(config, train_set)
+    check_videos(config, train_set)
     check_cache(config, config.teacher, train_set)
     config = with_clip_seconds(config, train_set)
     with open_run(config, train_set, fresh=fresh, notify=notify) as run:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pydantic import Field
 
 from videomamba.data.settings import MaskSettings
@@ -9,7 +11,7 @@ from videomamba.models.config import VideoMambaConfig
 from videomamba.models.registry import build_config
 from videomamba.recipes.config import RecipeConfig, TeacherSettings, check_recipe
 from videomamba.schema import Settings, VideoMambaError
-from videomamba.training.settings import Distance
+from videomamba.training.settings import Distance, Run
 
 
 class Alignment(Settings):
@@ -37,6 +39,7 @@ class PretrainConfig(RecipeConfig):
     teacher: TeacherSettings = TeacherSettings()
     mask: MaskSettings = MaskSettings()
     align: Alignment = Alignment()
+    run: Run = Run(out=Path("runs/pretrain"))
 
     def student(self) -> VideoMambaConfig:
         """The config of the student, which has no head. Raises ValueError where model and clip do not make one."""

@@ -74,7 +74,8 @@ class ClipwiseTeacher:
         return made
 
     def _key(self, clip: Tensor, layers: Sequence[int], attention: bool) -> str:
-        digest = hashlib.blake2b(f"{self._identity}, {list(layers)}, {attention}".encode(), digest_size=16)
+        asked = f"{self._identity}, {list(layers)}, {attention}, {clip.dtype}, {tuple(clip.shape)}"
+        digest = hashlib.blake2b(asked.encode(), digest_size=16)
         digest.update(bytes_of(clip))
         return digest.hexdigest()
 
