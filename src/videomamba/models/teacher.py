@@ -240,15 +240,15 @@ class VideoMambaTeacher(FrozenTeacher):
 
 
 def taught(teacher: Teacher, video: Tensor, *, layers: Sequence[int] = (-1,), attention: bool = False) -> TeacherOutput:
-    """The output of any teacher for clips (b, 3, t, h, w). Raises VideoMambaError where it has not the shape of the protocol."""
+    """The output of any teacher for clips (b, 3, t, h, w). Raises VideoMambaError for another shape than that of `Teacher`."""
     output = teacher(video, layers=layers, attention=attention)
     steps, rows, columns = teacher.grid
     clips, patches = len(video), rows * columns
     wanted = (len(layers), clips, 1 + steps * patches, teacher.dim)
     if tuple(output.tokens.shape) != wanted:
         raise VideoMambaError(
-            f"teacher {teacher.name}: gives tokens of {tuple(output.tokens.shape)}, not of {wanted}: layers, clips, class token "
-            "and patches, width"
+            f"teacher {teacher.name}: gives tokens of {tuple(output.tokens.shape)}, not of {wanted}: layers, clips, class "
+            "token and patches, width"
         )
     if output.attention is not None and tuple(output.attention.shape) != (clips, steps, patches):
         raise VideoMambaError(
