@@ -243,16 +243,10 @@ def report(
     ]
     print_table(columns, cells, left=(0, 3))
     print()
-    compared = [
-        [
-            f"{one.first} - {one.second}",
-            f"{one.mean:+.1f}",
-            f"+-{one.half_width:.1f}",
-            _number(one.published, "+"),
-            one.reading,
-        ]
-        for one in differences
-    ]
+    compared = []
+    for one in differences:
+        names, width = f"{one.first} - {one.second}", f"+-{one.half_width:.1f}"
+        compared.append([names, f"{one.mean:+.1f}", width, _number(one.published, "+"), one.reading])
     print_table(["difference", "mean", "95 %", "paper", "reading"], compared, left=(0, 4))
 
 
