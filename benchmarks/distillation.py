@@ -2,10 +2,9 @@
 
     python benchmarks/distillation.py --out runs/distillation [--seeds 3] [--jobs 2]
 
-Data and teacher are those of `small_actions.py`: a network of width 128 and 5 blocks that has seen the labels of all 800 videos.
-The student has width 192 and 6 blocks and trains on a tenth of the videos, which it overfits; `distilled` also learns the
-teacher's tokens of them. The paper has teacher and student trained on all of ImageNet-1K, and no figure without distillation for
-these sizes.
+The teacher, that of `small_actions.py`, has width 128 and 5 blocks and has seen the labels of all 800 videos. The student has
+width 192 and 6 blocks and trains on a tenth of the videos, which it overfits; `distilled` also learns the teacher's tokens of
+them. The paper has teacher and student trained on all of ImageNet-1K, and no figure without distillation for these sizes.
 """
 
 from __future__ import annotations

@@ -225,7 +225,7 @@ def test_clips_of_another_size_are_refused() -> None:
         ({}, None),
         ({"image_size": (16, 24), "patch_size": 8}, None),
         ({"tubelet_size": 2}, "the student 2x2x3 (time, height, width); set model.tubelet_size 1, or choose another"),
-        ({"num_frames": 6}, "the student 6x2x3 (time, height, width); give clips of 4 time steps (clip.num_frames)"),
+        ({"num_frames": 6}, "the student 6x2x3 (time, height, width); set clip.num_frames 4"),
         ({"num_frames": 8}, "set model.tubelet_size 2"),
         ({"patch_size": 8}, "the student 4x4x6 (time, height, width); set model.patch_size 16"),
         ({"image_size": 64}, "the student 4x4x4 (time, height, width); set clip.image_size 32 48"),

@@ -131,7 +131,8 @@ def test_the_result_says_how_it_was_made(pretrained: Trained, videos: Path) -> N
     teacher = info["teacher"]
     assert teacher["name"] == str(videos.parent / "teacher.safetensors") and len(teacher["digest"]) == 32
     assert str(info["validation"]).startswith("alignment loss ") and STARTED_FROM not in info
-    assert described_past(info) == f"pretraining (mask attention 0.5, teacher {teacher['name']}, 6 steps)"
+    known = f"teacher {teacher['name']} ({teacher['digest'][:8]})"
+    assert described_past(info) == f"pretraining (mask attention 0.5, {known}, l2 of the last layer, 6 steps)"
 
 
 def test_a_past_that_is_not_known_is_said() -> None:
@@ -192,11 +193,8 @@ def test_the_past_is_carried_over_generations_and_interruptions(
     again = make_run(tiny(videos, tmp_path / "again", model={"weights": str(out / "last.safetensors")}))
     found = past(again.last)
     assert found[STARTED_FROM][STARTED_FROM] == info[STARTED_FROM]
-    teacher = before["teacher"]["name"]
-    assert described_past(found) == (
-        f"pretraining (mask attention 0.5, teacher {teacher}, 6 steps), then classification (6 steps), then "
-        "classification (6 steps)"
-    )
+    supervised = "classification (6 steps)"
+    assert described_past(found) == f"{described_past(before)}, then {supervised}, then {supervised}"
 
 
 def test_the_report_of_fine_tuning_names_it(pretrained: Trained, videos: Path, tmp_path: Path) -> None:
