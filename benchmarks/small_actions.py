@@ -1,8 +1,8 @@
 """Synthetic actions at the size of the ablations: 8 classes, 80x80 pixels, 4 x 5 x 5 patches, and a teacher with all labels.
 
 The classes are four pairs of which each is the other played backwards, so who does not tell the order of frames is right in
-half of the cases at most; guessing is right in 12.5 %. There are 800 training videos, the labels of a tenth of them for the
-students (10 of each class), and 320 test videos of other seeds.
+half of the cases at most; guessing is right in 12.5 %. There are 800 training videos (SOME are 40 of each class, FEW 10), and 320
+test videos of other seeds.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from videomamba.synthetic.dataset import write_dataset
 
 CLASSES = ("grow", "shrink", "appear", "disappear", "open", "close", "scatter", "gather")
 PIXELS, CACHED = 80, 96
-ALL, FEW, TEST = "all.csv", "few.csv", "unseen.csv"
+ALL, SOME, FEW, TEST = "all.csv", "some.csv", "few.csv", "unseen.csv"
 NETWORK: Sequence[object] = ("--model.tubelet-size", 2, "--model.pool", "mean", "--model.init", "fan_in")
 
 
@@ -66,8 +66,9 @@ def write_data(data: Path) -> None:
             data / folder, clips_per_class=each, seed=seed, num_frames=32, fps=16, height=112, width=112, crf=28
         )
         listed[folder] = [(one.path.relative_to(data).as_posix(), one.name) for one in written if one.name in CLASSES]
-    few = [row for name in CLASSES for row in [row for row in listed["train"] if row[1] == name][:10]]
-    for name, rows in ((ALL, listed["train"]), (FEW, few), (TEST, listed["test"])):
+    each_class = [[row for row in listed["train"] if row[1] == name] for name in CLASSES]
+    some, few = ([row for rows in each_class for row in rows[:number]] for number in (40, 10))
+    for name, rows in ((ALL, listed["train"]), (SOME, some), (FEW, few), (TEST, listed["test"])):
         text = io.StringIO(newline="")
         csv.writer(text, lineterminator="\n").writerows([("path", "label"), *rows])
         write_atomically(data / name, partial(Path.write_text, data=text.getvalue()))
