@@ -1,8 +1,8 @@
 """Synthetic actions at the size of the ablations: 8 classes, 80x80 pixels, 4 x 5 x 5 patches, and a teacher with all labels.
 
 The classes are four pairs of which each is the other played backwards, so who does not tell the order of frames is right in
-half of the cases at most; guessing is right in 12.5 %. There are 800 training videos (SOME are 40 of each class, FEW 10), and 320
-test videos of other seeds.
+half of the cases at most; guessing is right in 12.5 %. 800 training videos, of which SOME has 40 of each class and FEW has 10,
+and 320 test videos of other seeds.
 """
 
 from __future__ import annotations
