@@ -3,7 +3,7 @@
     python benchmarks/distillation.py --out runs/distillation [--seeds 3] [--jobs 2]
 
 The teacher, that of `small_actions.py`, has width 128 and 5 blocks and has seen the labels of all 800 videos. The student has
-width 192 and 6 blocks and trains on 320 of the videos, which it overfits; `distilled` also learns the teacher's tokens of
+width 160 and 6 blocks and trains on 320 of the videos, which it overfits; `distilled` also learns the teacher's tokens of
 them. The paper has teacher and student trained on all of ImageNet-1K, and no figure without distillation for these sizes.
 """
 
@@ -19,7 +19,7 @@ from small_actions import SOME, supervised, teach, write_data
 
 from videomamba.schema import VideoMambaError
 
-STUDENT = (192, 6)
+STUDENT = (160, 6)
 """Width and depth."""
 EPOCHS = 20
 ALONE = "alone"
