@@ -106,14 +106,18 @@ def test_a_step_without_any_video_changes_nothing(videos: Path, tmp_path: Path) 
     order = read_dataset(tiny(root, root).data, "train").records
     for record in order:
         Path(record.path).write_text("not a video")
-    config = tiny(root, tmp_path / "run", data={"on_error": "skip"}, optim={"ema": None})
+    settings: dict[str, Any] = {"data": {"on_error": "skip"}, "optim": {"ema": None}}
+    config = tiny(root, tmp_path / "run", run={"max_steps": 2}, **settings)  # less than an epoch
     progress = train(config).progress
-    assert len(progress.failed_videos) == len(order) == 12
+    assert len(progress.failed_videos) == 8 and len(order) == 12
     torch.manual_seed(0)
     model, _ = build_model(config, read_dataset(config.data, "train"), fresh=True)
     assert all(torch.equal(tensor, model.state_dict()[name]) for name, tensor in weights(tmp_path / "run").items())
     # No loss was seen: a number here would count in the mean of the epoch.
     assert all(loss != loss for _, loss in losses(tmp_path / "run"))
+    # Resumed in the middle of epoch 0, it does not know what was read before.
+    with pytest.raises(VideoMambaError, match="epoch 1: none of its videos could be read"):
+        train(tiny(root, tmp_path / "run", **settings))
 
 
 def poisoned(monkeypatch: pytest.MonkeyPatch, is_bad: Callable[[int], bool]) -> None:
