@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from videomamba.data.clips.masks import attention_draws, attention_visible, visible_patches
+from videomamba.data.clips.masks import attention_visible
+from videomamba.data.loading.dataset import Masking
 from videomamba.data.loading.loader import EvaluationLoader
 from videomamba.data.settings import MaskSettings
 from videomamba.models.config import VideoMambaConfig
@@ -98,7 +99,8 @@ class MaskedTest:
     def __init__(
         self, alignment: MaskedAlignment, video_set: VideoSet, config: PretrainConfig, run: TrainingRun
     ) -> None:
-        self._alignment, self._mask, self._run = alignment, config.mask, run
+        self._alignment, self._run = alignment, run
+        self._masking = Masking(config.mask, alignment.grid)
         self._videos, processes = len(video_set), run.processes
         self._loader = EvaluationLoader(
             video_set,
@@ -126,12 +128,9 @@ class MaskedTest:
 
     def _masks(self, records: tuple[int, ...], device: torch.device) -> tuple[Tensor | None, Tensor | None]:
         """(visible, draws) of these records, one of them None."""
-        grid, mask, generator = self._alignment.grid, self._mask, self._run.draws.validation_mask
-        if mask.name == "attention":
-            draws = torch.stack([attention_draws(grid, generator(record)) for record in records])
-            return None, draws.to(device)
-        chosen = [visible_patches(mask.name, grid, mask.ratio, generator(record)) for record in records]
-        return torch.from_numpy(np.stack(chosen)).to(device), None
+        drawn = [self._masking.draw(self._run.draws.validation_mask(record)) for record in records]
+        found = {name: masks.to(device) for name, masks in self._masking.of_batch(drawn).items()}
+        return found.get("visible"), found.get("draws")
 
     def close(self) -> None:
         self._loader.close()

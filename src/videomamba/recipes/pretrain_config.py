@@ -48,10 +48,9 @@ class PretrainConfig(RecipeConfig):
 
 def aligned_layers(depth: int, number: int, interval: float) -> list[int]:
     """The indices of `number` layers of `depth`, ascending, the last among them. Raises ValueError where there are too few."""
-    if number > depth or (number - 1) * interval >= depth:
-        raise ValueError(f"{number} layers, every {interval:g}, are not in a network of {depth} layers")
-    found = [depth - 1 - int(j * interval) for j in reversed(range(number))]
-    if found[0] < 0 or len(set(found)) < number:
+    inside = number <= depth and (number - 1) * interval < depth  # before a list of any length is made
+    found = [depth - 1 - int(j * interval) for j in reversed(range(number))] if inside else []
+    if len(set(found)) < number:
         raise ValueError(f"{number} layers, every {interval:g}, are not in a network of {depth} layers")
     return found
 

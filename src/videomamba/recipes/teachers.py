@@ -75,9 +75,8 @@ def prepare_teacher(
             f"{run.out}: belongs to a run whose teacher was another than {teacher.name} is now; choose another folder, "
             "the same teacher to resume it, or --fresh to replace it"
         )
-    digest = (
-        identity if isinstance(teacher, FrozenTeacher) else None
-    )  # of a network from elsewhere only the name is known
+    # Of a network from elsewhere only the name is known.
+    digest = identity if isinstance(teacher, FrozenTeacher) else None
     record: dict[str, object] = {"teacher": {"name": teacher.name, "digest": digest, "precision": settings.precision}}
     teacher = teacher.to(run.processes.device)
     if config.augment.fixed(train_set.symmetries):
