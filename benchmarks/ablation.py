@@ -98,14 +98,19 @@ def ablate(
 
     `training` is the folder, in that of a run, of the training whose validation curve is shown; the rest is as for `report`.
     """
-    if hasattr(os, "nice"):  # not on Windows
-        os.nice(19)  # before every command, which inherits it
+    lower_priority()
     try:
         found = run_all(variants, out=args.out, seeds=args.seeds, jobs=args.jobs)
         curves = None if training is None else curves_of(variants, args, training=training)
     except VideoMambaError as error:
         raise SystemExit(f"{Path(sys.argv[0]).name}: {error}") from None
     report(variants, found, paper=paper, as_json=args.json, baseline=baseline, curves=curves)
+
+
+def lower_priority() -> None:
+    """Of this process and of the commands that it starts from now on."""
+    if hasattr(os, "nice"):  # not on Windows
+        os.nice(19)
 
 
 def curves_of(

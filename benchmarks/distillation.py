@@ -9,12 +9,11 @@ them. The paper has teacher and student trained on all of ImageNet-1K, and no fi
 
 from __future__ import annotations
 
-import os
 import sys
 from functools import partial
 from pathlib import Path
 
-from ablation import Variant, curves_of, options, report, run_all
+from ablation import Variant, curves_of, lower_priority, options, report, run_all
 from small_actions import SOME, supervised, teach, write_data
 
 from videomamba.schema import VideoMambaError
@@ -33,8 +32,7 @@ def training(seed: int, folder: Path, *, data: Path, teacher: Path | None = None
 
 def main() -> None:
     args = options(__doc__).parse_args()
-    if hasattr(os, "nice"):  # not on Windows
-        os.nice(19)
+    lower_priority()
     data = args.out / "data"
     try:
         write_data(data)

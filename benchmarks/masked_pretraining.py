@@ -14,13 +14,12 @@ labels: network, teacher, data and labels differ, so only the ranking can be com
 
 from __future__ import annotations
 
-import os
 import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ablation import Variant, curves_of, options, report, run_all
+from ablation import Variant, curves_of, lower_priority, options, report, run_all
 from small_actions import ALL, FEW, SOME, size, steps, supervised, teach, videos, write_data
 
 from videomamba.schema import VideoMambaError
@@ -93,8 +92,7 @@ def main() -> None:
     parser = options(__doc__)
     parser.add_argument("--tables", nargs="+", default=["labels", "masks", "ratios", "layers", "drop_path"])
     args = parser.parse_args()
-    if hasattr(os, "nice"):  # not on Windows
-        os.nice(19)
+    lower_priority()
     try:
         data = args.out / "data"
         write_data(data)
