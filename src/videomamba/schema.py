@@ -176,15 +176,27 @@ class Question:
         _require(len(self.answers) > 0, f"question {self.text!r} needs at least one answer")
 
 
-Annotation = ClassLabel | Number | Captions | Question
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """Several sentences, of which the one at index `right` describes the video: multiple choice."""
 
-Task = Literal["classification", "regression", "captions", "questions", "unlabelled"]
+    texts: tuple[str, ...]
+    right: int
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.right < len(self.texts), f"choice {self.right} is not in 0..{len(self.texts) - 1}")
+
+
+Annotation = ClassLabel | Number | Captions | Question | Choices
+
+Task = Literal["classification", "regression", "captions", "questions", "choices", "unlabelled"]
 
 _TASKS: dict[type, tuple[Task, str]] = {
     ClassLabel: ("classification", "a class"),
     Number: ("regression", "a number"),
     Captions: ("captions", "captions"),
     Question: ("questions", "a question"),
+    Choices: ("choices", "sentences to choose from"),
     type(None): ("unlabelled", "no annotation"),
 }
 
