@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -122,7 +121,9 @@ def load_bert(tower: TextTower, name_or_folder: str | Path) -> LoadReport:
         else:
             fates["ignored"].append(KeyReport(None, None, key, tuple(value.shape), why))
     if problems:
-        raise WeightsError(f"{folder}: {shortened(problems, 2)}; give a BERT of the tower's size, or fit text in the config")
+        raise WeightsError(
+            f"{folder}: {shortened(problems, 2)}; give a BERT of the tower's size, or fit text in the config"
+        )
     with torch.no_grad():
         for name, (_, value) in target.items():
             if name in found:
@@ -147,7 +148,9 @@ def _read(folder: Path) -> dict[str, Any]:
     config = read_config(folder, kinds=("bert",), what="a BERT", advice=_ADVICE)
     for key, wanted in _FIXED.items():
         if config.get(key, wanted) != wanted:
-            raise WeightsError(f"{folder / 'config.json'}: has {key} {config[key]!r}, a text tower {wanted!r}; {_ADVICE}")
+            raise WeightsError(
+                f"{folder / 'config.json'}: has {key} {config[key]!r}, a text tower {wanted!r}; {_ADVICE}"
+            )
     absent = [key for key in _FIELDS if key not in config and key not in ("hidden_dropout_prob", "layer_norm_eps")]
     if absent:
         raise WeightsError(f"{folder / 'config.json'}: has no {absent[0]}; download it again")

@@ -80,6 +80,26 @@ class WeightsFile:
         return content_of_keys(self.tensors) if text is None else text.content
 
     @property
+    def info(self) -> Mapping[str, object]:
+        """The open part of a bundle's metadata; of a released file, by its name, its data set and views."""
+        if self.bundle is not None:
+            return self.bundle.info
+        if self.entry is None:
+            return {}
+        return {"dataset": self.entry.dataset, "views": f"{self.entry.clips}x{self.entry.crops}"}
+
+    @property
+    def knows(self) -> str:
+        """The line of `Pretrained.knows`: from the metadata of a bundle, or from the zoo's entry for a file of that name."""
+        if self.bundle is not None and "knows" in self.bundle.info:
+            return str(self.bundle.info["knows"])
+        entry = entry_for_file(self.source)
+        if entry is None or not entry.knows:
+            return ""
+        classes = f"; its classes: {', '.join(self.labels)}" if self.labels else ""
+        return f"{entry.name} knows {entry.knows}{classes}"
+
+    @property
     def regression(self) -> bool:
         """Whether the output is a number: by the task of a bundle, otherwise a head of one output without a class name."""
         task = None if self.bundle is None else self.bundle.info.get("task")

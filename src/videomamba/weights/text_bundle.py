@@ -44,8 +44,8 @@ def write_text_bundle(
     max_length: int,
     info: Mapping[str, object],
 ) -> Path:
-    """Writes `model`. Raises WeightsError when the file cannot be written, ValueError where clips, vocabulary or `max_length` do
-    not fit the model, or `info` is not JSON."""
+    """Writes `model`. Raises WeightsError when the file cannot be written, ValueError where clips, vocabulary or `max_length`
+    do not fit the model, or `info` is not JSON."""
     config = model.config
     video, text = config.video, config.text
     if (preprocess.num_frames, preprocess.image_size) != (video.num_frames, video.image_size):

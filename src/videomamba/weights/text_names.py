@@ -70,12 +70,12 @@ def content_of_keys(keys: Iterable[str]) -> Content:
 
 
 def infer_text_config(
-    tensors: Mapping[str, Tensor], *, grid: tuple[int, int] | None = None, source: str = "state dict"
+    tensors: Mapping[str, Tensor], *, image_size: tuple[int, int] | None = None, source: str = "state dict"
 ) -> dict[str, object]:
     """The fields of VideoTextConfig that follow from the shapes of `tensors`, whose names are those of `text_names`.
 
-    `video` is what `infer_config` finds (`grid` as there). The number of attention heads does not show: it is that of heads 64
-    wide, as in every released BERT. The `k` decoders of token alignment, if there are any, belong to the last k layers. Raises
+    `video` is what `infer_config` finds (`image_size` as there). The number of attention heads does not show: it is that of
+    heads 64 wide, as in every released BERT. The `k` decoders of token alignment, if there are any, belong to the last k layers. Raises
     WeightsError that names the tensor that is absent or has a shape that no such model has.
     """
 
@@ -89,7 +89,7 @@ def infer_text_config(
 
     video = infer_config(
         {name.removeprefix(VIDEO): value for name, value in tensors.items() if name.startswith(VIDEO)} or tensors,
-        grid=grid,
+        image_size=image_size,
         source=source,
     )
     vocabulary, dim = shape(TEXT + "bert.embeddings.word_embeddings.weight", 2)
