@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, Self
+from typing import Self
 
 import numpy as np
 import torch
@@ -26,11 +26,12 @@ from videomamba.data.loading.loader import EvaluationLoader
 from videomamba.data.settings import DataSettings
 from videomamba.data.text.tokenizer import Tokenizer
 from videomamba.evaluation.metrics import NOT_FINITE
+from videomamba.evaluation.results import describe_clip
 from videomamba.evaluation.retrieval import Pairs, Reranked, RetrievalReport, candidates, recalls
 from videomamba.models.video_text import VideoText, similarity
 from videomamba.recipes.testing import Progress
 from videomamba.recipes.text_scores import EncodedTexts, encode_texts, match_texts
-from videomamba.schema import Captions, Preprocess, VideoMambaError, VideoRecord, VideoSet, counted
+from videomamba.schema import Captions, Preprocess, VideoError, VideoMambaError, VideoRecord, VideoSet, counted
 from videomamba.training.distributed import Processes
 
 RERANK = 128
@@ -91,7 +92,7 @@ class Queries:
 
 @dataclass(frozen=True, eq=False)
 class _Videos:
-    """What a process knows of its videos: row i of `vectors` (n, P, e) is video `numbers[i]`; (number, reason) of the others."""
+    """The videos of a process: row i of `vectors` (n, P, e) is video `numbers[i]`; `failures` are (number, reason)."""
 
     numbers: tuple[int, ...]
     vectors: Tensor
@@ -102,7 +103,8 @@ class RetrievalTest:
     """The captions of one split, by which models are tested. Close it, or use it in a `with` statement.
 
     `rerank` is the number of candidates that are matched, None: the dual encoder alone, which takes a fraction of the time.
-    The result has the same bits for any number of processes and any `keep_bytes`; every process must call.
+    The result has the same bits for any number of processes and any `keep_bytes`; every process must call. `shortened` counts
+    the texts that are longer than `max_length` and lose their end.
 
     Raises VideoMambaError for a set without captions, or a `max_length` without room for a word.
     """
@@ -127,6 +129,7 @@ class RetrievalTest:
         self.protocol = _protocol(preprocess, self.queries, rerank, max_length=max_length, merged=merge_captions)
         self._keep_bytes = keep_bytes
         self._tokens = tokenizer(self.queries.texts, max_length=max_length)
+        self.shortened = sum(tokenizer.count(text) > max_length for text in self.queries.texts)
         self._loader = EvaluationLoader(
             self.queries.videos,
             preprocess=preprocess,
@@ -191,7 +194,7 @@ class RetrievalTest:
             failures += batch.failures
             failures += [(video, NOT_FINITE) for video in batch.records if video not in found]
             room -= sum(memory.nbytes for memory in tokens.values())
-            if room >= 0 and len(kept) * self._loader.world_blocks:
+            if room >= 0:
                 kept.append({video: memory.cpu() for video, memory in tokens.items()})
             tick()
         none = torch.empty(0, 1, model.config.embed_dim)
@@ -209,8 +212,15 @@ class RetrievalTest:
 
     def _similarity(self, parts: Sequence[_Videos], texts: EncodedTexts) -> NDArray[np.float32]:
         """(videos, texts); the rows of missed videos are -inf."""
-        place = {video: row for part in parts for row, video in enumerate(part.numbers, 0)}
+        numbers = [video for part in parts for video in part.numbers]
+        rows = np.argsort(np.array(numbers, dtype=np.int64)).tolist()
+        vectors = torch.cat([part.vectors for part in parts if part.numbers]) if rows else torch.empty(0)
         scores = np.full((self.queries.pairs.num_videos, len(self.queries.texts)), -np.inf, dtype=np.float32)
+        of_texts = texts.vectors.to(self.processes.device)
+        for start in range(0, len(rows), _VIDEOS_AT_ONCE):
+            part = rows[start : start + _VIDEOS_AT_ONCE]
+            of_videos = vectors[part].to(self.processes.device)
+            scores[[numbers[row] for row in part]] = similarity(of_videos, of_texts).cpu().numpy()
         return scores
 
     def _match(
@@ -251,7 +261,8 @@ class RetrievalTest:
         for batch in self._loader.after(first):
             for video, reason in batch.failures:
                 if video not in missed:
-                    raise VideoError(names_of(video), reason)
+                    path = self.queries.videos.records[video].path
+                    raise VideoError(path, f"was readable a moment ago and no longer is ({reason}); measure again")
             yield self._block(model, batch)[1]
 
     def close(self) -> None:
@@ -262,3 +273,10 @@ class RetrievalTest:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _protocol(preprocess: Preprocess, queries: Queries, rerank: int | None, *, max_length: int, merged: bool) -> str:
+    sizes = f"{counted(len(queries.videos), 'video')} and {counted(len(queries.texts), 'text')}"
+    equal = ", equal captions are one text" if merged else ""
+    matched = "" if rerank is None else f", re-ranking of the first {rerank}"
+    return f"{sizes} of up to {max_length} tokens{equal}, {describe_clip(preprocess)}{matched}"
