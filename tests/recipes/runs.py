@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import signal
@@ -10,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Self
 
 import pytest
@@ -21,13 +23,18 @@ from tests.video.clips import Recipe, draw, encode
 from videomamba import create_model
 from videomamba.cli import main
 from videomamba.data.loading.dataset import Batch, TrainClips
+from videomamba.data.sets.annotations import read_dataset
+from videomamba.data.settings import DataSettings
 from videomamba.models.teacher import TeacherOutput
+from videomamba.recipes import bundles, text_bundles
 from videomamba.recipes.classify import train
 from videomamba.recipes.config import DistillConfig, RecipeConfig, TrainConfig
 from videomamba.recipes.distill import distill
 from videomamba.recipes.load import to_yaml
 from videomamba.recipes.pretrain import pretrain
 from videomamba.recipes.pretrain_config import PretrainConfig
+from videomamba.recipes.text_config import VideoTextTrainConfig
+from videomamba.recipes.video_text import train_video_text
 from videomamba.schema import Preprocess, VideoMambaError
 from videomamba.training.run import Trained
 from videomamba.training.step import Stepper
@@ -83,6 +90,46 @@ def tiny_masked(root: Path, out: Path, **sections: dict[str, Any]) -> PretrainCo
     unmixed = {"mixup": 0.0, "cutmix": 0.0, "label_smoothing": 0.0}
     settings["augment"] = {**settings.get("augment", {}), **unmixed}
     return PretrainConfig.model_validate(_settings(root, out, settings))
+
+
+def tiny_text(root: Path, out: Path, **sections: dict[str, Any]) -> VideoTextTrainConfig:
+    """The steps of `tiny` with two captions for each video, all four losses, and the teacher and mask of `tiny_masked`.
+
+    Wrong pairs are drawn among two videos, so that it does not matter how many share a forward pass; the text tower drops
+    out if drop path does.
+    """
+    lists = write_captions(root)
+    settings: dict[str, dict[str, Any]] = {
+        "data": {"train": lists["train"], "val": lists["val"]},
+        "teacher": {"weights": str(write_teacher(root.parent / "teacher.safetensors"))},
+        "mask": {"name": "attention", "ratio": 0.5},
+        "objectives": {"align": 1.0, "negatives": 2},
+        "text": {**TEXT_TOWER, "learn_vocabulary": 64},
+    }
+    for name, values in sections.items():
+        settings.setdefault(name, {}).update(values)
+    if settings.get("model", {}).get("drop_path") == 0.0:
+        settings["text"]["dropout"] = 0.0
+    unmixed = {"mixup": 0.0, "cutmix": 0.0, "label_smoothing": 0.0}
+    settings["augment"] = {**settings.get("augment", {}), **unmixed}
+    return VideoTextTrainConfig.model_validate(_settings(root, out, settings))
+
+
+TEXT_TOWER = {"dim": 16, "depth": 3, "heads": 2, "hidden_dim": 32, "fusion_from": 2, "embed_dim": 8}
+
+
+def write_captions(root: Path) -> dict[str, Path]:
+    """Lists beside the folder `root` with two captions for each video, in the order and the splits of its classes."""
+    lists = {split: root.parent / f"{root.name}-{split}.json" for split in ("train", "val")}
+    for split, path in lists.items():
+        rows = []
+        for record in read_dataset(DataSettings(root=root), split).records:
+            video = Path(record.path)
+            number = ("first", "second", "third", "fourth", "fifth")[int(video.stem)]
+            texts = [f"the {number} person to {video.parent.name}", f"{video.parent.name} for the {number} time"]
+            rows.append({"video": str(video.relative_to(root)), "caption": texts})
+        path.write_text(json.dumps(rows))
+    return lists
 
 
 def write_teacher(path: Path, *, depth: int = 1) -> Path:
@@ -152,18 +199,37 @@ def _settings(root: Path, out: Path, sections: Mapping[str, dict[str, Any]]) -> 
 
 @dataclass(frozen=True)
 class RecipeRuns:
-    """The small runs of one recipe: `tiny(videos, out, **sections)` makes settings, `command` is that of the command line."""
+    """The small runs of one recipe: `tiny(videos, out, **sections)` makes settings, `command` is that of the command line.
+
+    `saves` are module and name of the function that writes a weights file; `number` is that of the validation which the record
+    of an epoch has, where `videomamba evaluate` does not measure the network; `shards`: whether it runs with fsdp;
+    `rounding`: the difference that products in bf16 may make.
+    """
 
     command: str
     kind: type[RecipeConfig]
     recipe: Callable[..., Trained]
     tiny: Callable[..., Any]
+    saves: tuple[ModuleType, str] = (bundles, "save_bundle")
+    number: str | None = None
+    shards: bool = True
+    rounding: float = 1e-3
 
 
 RECIPES: Mapping[str, RecipeRuns] = {
     "train": RecipeRuns("train", TrainConfig, train, tiny),
     "distill": RecipeRuns("distill", DistillConfig, distill, tiny_distilled),
-    "pretrain": RecipeRuns("pretrain", PretrainConfig, pretrain, tiny_masked),
+    "pretrain": RecipeRuns("pretrain", PretrainConfig, pretrain, tiny_masked, number="val_loss"),
+    "text train": RecipeRuns(
+        "text train",
+        VideoTextTrainConfig,
+        train_video_text,
+        tiny_text,
+        saves=(text_bundles, "save_video_text"),
+        number="val_t2v_r1",
+        shards=False,
+        rounding=5e-3,  # four losses, and products that are divided by 0.07
+    ),
 }
 """The recipes, all of which pass the same tests of resuming and of several processes."""
 
@@ -265,7 +331,7 @@ def train_limited(config: RecipeConfig, size: int, log: Path) -> None:
     settings = log.with_suffix(".yaml")
     settings.write_text(to_yaml(config))
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
-    main([recipe_of(config).command, "--config", str(settings)])
+    main([*recipe_of(config).command.split(), "--config", str(settings)])
 
 
 def _speak_into(log: Path) -> None:
