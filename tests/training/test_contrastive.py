@@ -32,7 +32,9 @@ def samples(count: int = 6, vectors: int = 3, width: int = 5) -> dict[str, Tenso
 def by_hand(videos: Tensor, texts: Tensor, ids: Tensor, temperature: float) -> list[float]:
     """One number at a time: cross entropies with equal shares for all right answers."""
     n = len(texts)
-    scores = [[sum(float(v @ texts[j]) for v in videos[i]) / len(videos[i]) / temperature for j in range(n)] for i in range(n)]
+    scores = [
+        [sum(float(v @ texts[j]) for v in videos[i]) / len(videos[i]) / temperature for j in range(n)] for i in range(n)
+    ]
     found = []
     for i in range(n):
         right = [j for j in range(n) if bool((ids[i] == ids[j]).any())]
@@ -54,7 +56,9 @@ def step(one: dict[str, Tensor], rows: Rows | None, **named: Any) -> tuple[Tenso
     leaves = {name: one[name].clone().requires_grad_() for name in ("videos", "texts", "weight", "temp")}
     losses = contrastive_losses(*unit(leaves), one["ids"], leaves["temp"], rows, **named)
     losses.sum().backward()
-    return losses.detach(), {name: leaf.grad if leaf.grad is not None else torch.zeros_like(leaf) for name, leaf in leaves.items()}
+    return losses.detach(), {
+        name: leaf.grad if leaf.grad is not None else torch.zeros_like(leaf) for name, leaf in leaves.items()
+    }
 
 
 def work(rank: int, folder: Path) -> None:
