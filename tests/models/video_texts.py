@@ -30,7 +30,9 @@ def build_video_text(seed: int = 0, **fields: object) -> VideoText:
     parts = {
         name: getattr(CONFIG, name).model_copy(update=fields.pop(name)) for name in ("video", "text") if name in fields
     }
-    config = VideoTextConfig.model_validate({**CONFIG.model_dump(), **{k: v.model_dump() for k, v in parts.items()}, **fields})
+    config = VideoTextConfig.model_validate(
+        {**CONFIG.model_dump(), **{k: v.model_dump() for k, v in parts.items()}, **fields}
+    )
     model = VideoText(config)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():

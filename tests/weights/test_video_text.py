@@ -112,7 +112,9 @@ def spelled_out(*, downstream: bool) -> Iterator[tuple[str, tuple[int, ...]]]:
         yield from linear(head + "transform.dense", 768, 768)
         yield from norm(head + "transform.LayerNorm")
         yield from linear(head + "decoder", 30522, 768)
-        yield from ((f"clip_teacher.{k}", shape) for k, shape in clip_teacher(width=768, depth=12, patches=196, out=512))
+        yield from (
+            (f"clip_teacher.{k}", shape) for k, shape in clip_teacher(width=768, depth=12, patches=196, out=512)
+        )
 
 
 def linear(name: str, rows: int, columns: int) -> Iterator[tuple[str, tuple[int, ...]]]:
@@ -240,7 +242,10 @@ class TestOriginal:
                 lambda t: t.pop("vision_encoder.layers.1.mixer.D"),
                 "video tower: 1 tensors are missing: layers.1.mixer.D",
             ),
-            (lambda t: t.pop("vision_proj.weight"), "no vision_proj.weight; these are not weights of a video-text model"),
+            (
+                lambda t: t.pop("vision_proj.weight"),
+                "no vision_proj.weight; these are not weights of a video-text model",
+            ),
             (lambda t: t.pop("temp"), "1 tensors are missing: temp"),
             (
                 lambda t: t.pop("text_encoder.cls.predictions.bias"),
@@ -506,7 +511,9 @@ class TestOtherCommands:
     def test_an_ordinary_file_is_refused(self, tmp_path: Path) -> None:
         path = save_bundle(tmp_path / "a.safetensors", build_model(), Preprocess(num_frames=4, image_size=(32, 32)))
         assert not is_video_text(path)
-        with pytest.raises(WeightsError, match="is a network of videos without a text tower, which `videomamba predict`"):
+        with pytest.raises(
+            WeightsError, match="is a network of videos without a text tower, which `videomamba predict`"
+        ):
             open_video_text(path)
 
     def test_its_tower_as_a_bundle(self, path: Path, tmp_path: Path) -> None:
