@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.cli.commands import run_all
 from tests.cli.test_main import run
 from tests.recipes.runs import write_videos
 from tests.recipes.test_processes import environment, torchrun
@@ -67,7 +68,7 @@ def test_retrieval_prints_a_table(weights: Path, data: Path, capsys: pytest.Capt
     assert out.endswith(
         "[9 videos and 13 texts of up to 12 tokens, 4 frames uniform, 32x32, re-ranking of the first 128]\n"
     )
-    assert "measuring 9 videos of " in err and "videomamba: missed " in err and "published" not in out
+    assert "measuring the test split, 9 videos: " in err and "videomamba: missed " in err and "published" not in out
 
 
 def test_a_protocol_shows_its_numbers(weights: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -146,17 +147,28 @@ def test_a_list_without_videos(weights: Path, tmp_path: Path, capsys: pytest.Cap
     assert code == 1 and "empty.json" in err and len(err.splitlines()) == 1
 
 
-def test_two_processes_find_what_one_does(
-    weights: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """To the last bit; the second pass reads the videos again."""
-    options = (weights, data / "test.json", "--rerank", 4, "--keep-gb", 0)
-    measure(capsys, "retrieval", *options, "--out", tmp_path / "one.json")
-    command = torchrun("-m", "videomamba", "text", "retrieval", *options, "--out", tmp_path / "two.json")
+def test_two_processes_find_what_one_does(weights: Path, data: Path, tmp_path: Path) -> None:
+    """To the last bit, also where the second pass reads the videos again."""
     shared = ["--data.workers", "0", "--device", "cpu"]
-    done = subprocess.run(
-        [*command, *shared], env=environment(), capture_output=True, text=True, timeout=120, check=False
-    )
+    commands = {
+        "kept": ["retrieval", weights, data / "test.json", "--rerank", 4],
+        "again": ["retrieval", weights, data / "test.json", "--rerank", 4, "--keep-gb", 0],
+        "choice": ["choice", weights, data / "choices.json"],
+    }
+    plans = {
+        number: [
+            [str(word) for word in ("text", *command, *shared, "--out", tmp_path / f"{name}{number}.json")]
+            for name, command in commands.items()
+        ]
+        for number in (1, 2)
+    }
+    assert run_all(plans[1]) == 0
+    (tmp_path / "plan.json").write_text(json.dumps(plans[2]))
+    command = torchrun("-m", "tests.cli.commands", tmp_path / "plan.json")
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.count("dual encoder") == 2  # only the first process prints
-    assert (tmp_path / "two.json").read_bytes() == (tmp_path / "one.json").read_bytes()
+    assert done.stdout.count("accuracy") == 1  # only the first process prints
+    for name in commands:
+        assert (tmp_path / f"{name}2.json").read_bytes() == (tmp_path / f"{name}1.json").read_bytes()
+    one, other = (json.loads((tmp_path / f"{name}1.json").read_text()) for name in ("kept", "again"))
+    assert one == other and one["num_missed"] == 1

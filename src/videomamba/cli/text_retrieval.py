@@ -22,7 +22,8 @@ _SHOWN = 20  # missed videos that are named
 TextWeights = Annotated[Positional[str], arg(metavar="WEIGHTS", help="zoo name or weights file of a video-text model")]
 Root = Annotated[Positional[Path], arg(metavar="DATA", help="folder of the data set, or a list of its captions")]
 Split = Annotated[
-    Literal["auto", "all", "train", "val", "test"], arg(help="videos that are measured; auto: test split")
+    Literal["auto", "train", "val", "test"],
+    arg(help="list that is measured; auto: that of the test, else of validation, else of training"),
 ]
 Frames = Annotated[int | None, arg(metavar="T", help="frames of each video", help_behavior_hint=_TRAINED)]
 Size = Annotated[int | None, arg(metavar="PIXELS", help="side of the picture", help_behavior_hint=_TRAINED)]

@@ -20,7 +20,7 @@ from videomamba.evaluation.choices import Choice, ChoiceReport, mixed_score
 from videomamba.evaluation.metrics import NOT_FINITE
 from videomamba.evaluation.results import describe_clip
 from videomamba.models.video_text import VideoText, similarity
-from videomamba.recipes.measured import Measured, choose_texts, text_settings
+from videomamba.recipes.measured import MeasuredTexts, choose_texts, text_settings
 from videomamba.recipes.testing import Progress
 from videomamba.recipes.text_scores import encode_texts, in_precision, match_texts
 from videomamba.schema import Choices, Preprocess, VideoMambaError, VideoSet, counted
@@ -33,7 +33,7 @@ def evaluate_choices(
     weights: str | Path | PretrainedVideoText,
     data: TextDataSettings | str | Path,
     *,
-    split: Measured = "auto",
+    split: MeasuredTexts = "auto",
     max_length: int | None = None,
     device: str = "auto",
     precision: Literal["fp32", "bf16"] = "fp32",

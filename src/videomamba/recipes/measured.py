@@ -7,12 +7,17 @@ from pathlib import Path
 from typing import Literal
 
 from videomamba.data.sets.fingerprint import file_keys, training_files
-from videomamba.data.sets.texts import read_texts
+from videomamba.data.sets.texts import read_texts, text_splits
 from videomamba.data.settings import TextDataSettings, TextTask
-from videomamba.schema import VideoMambaError, VideoRecord, VideoSet, counted
+from videomamba.schema import VideoRecord, VideoSet, counted
 
 Measured = Literal["auto", "all", "train", "val", "test"]
 """Which videos of a data set are measured; "auto": its test split, else all that the network was not trained on."""
+
+MeasuredTexts = Literal["auto", "train", "val", "test"]
+"""The same for videos with texts, of which none are held out; "auto": the list of test, else of validation, else the other."""
+
+_NAMES = {"train": "training", "val": "validation", "test": "test"}
 
 
 def trained_videos(info: Mapping[str, object], records: Iterable[VideoRecord]) -> frozenset[str] | None:
@@ -31,20 +36,20 @@ def training_remark(weights: Path, trained: Collection[str] | None) -> str:
 
 
 def choose_texts(
-    weights: Path, info: Mapping[str, object], data: TextDataSettings, split: Measured, *, task: TextTask
+    weights: Path, info: Mapping[str, object], data: TextDataSettings, split: MeasuredTexts, *, task: TextTask
 ) -> tuple[VideoSet, str]:
-    """The videos with texts to measure, and a line that says which they are. "auto" is the test split.
+    """The videos with texts to measure, and a line that says which they are and whether training saw them.
 
-    Raises VideoMambaError as `read_texts` does, and where there are no videos.
+    Raises VideoMambaError as `read_texts` does.
     """
+    own = text_splits(data, task)
+    chosen = next(one for one in ("test", "val", "train") if one in own) if split == "auto" else split
+    shown = chosen if chosen in own else "val" if chosen == "test" else "test"
     # A video that cannot be read is a miss.
-    lenient = data.model_copy(update={"on_error": "skip"})
-    video_set = read_texts(lenient, "test" if split == "auto" else split, task=task)
-    if not video_set.records:
-        raise VideoMambaError(f"{video_set.name}: has no videos to measure; name another split or fix its list")
+    video_set = read_texts(data.model_copy(update={"on_error": "skip"}), chosen, task=task)
     number = counted(len({record.path for record in video_set.records}), "video")
     remark = training_remark(weights, trained_videos(info, video_set.records))
-    return video_set, f"measuring {number} of {video_set.name}: {remark}"
+    return video_set, f"measuring the {_NAMES[shown]} split, {number}: {remark}"
 
 
 def text_settings(data: TextDataSettings | str | Path) -> TextDataSettings:

@@ -30,7 +30,7 @@ from videomamba.evaluation.metrics import NOT_FINITE
 from videomamba.evaluation.results import describe_clip
 from videomamba.evaluation.retrieval import Pairs, Reranked, RetrievalReport, candidates, recalls
 from videomamba.models.video_text import VideoText, similarity
-from videomamba.recipes.measured import Measured, choose_texts, text_settings
+from videomamba.recipes.measured import MeasuredTexts, choose_texts, text_settings
 from videomamba.recipes.testing import Progress
 from videomamba.recipes.text_protocols import protocol as known_protocol
 from videomamba.recipes.text_scores import EncodedTexts, encode_texts, in_precision, match_texts
@@ -285,7 +285,7 @@ def evaluate_retrieval(
     data: TextDataSettings | str | Path,
     *,
     protocol: str | None = None,
-    split: Measured = "auto",
+    split: MeasuredTexts = "auto",
     rerank: int | None = RERANK,
     max_length: int | None = None,
     merge_captions: bool = False,

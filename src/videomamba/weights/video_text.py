@@ -225,7 +225,11 @@ def _preprocess(file: WeightsFile, size: tuple[int, int] | None) -> Preprocess:
         return zoo.preprocess_of(file.entry)
     video = video_text_config(file, size).video
     return Preprocess(
-        num_frames=video.num_frames, image_size=video.image_size, interpolation="bicubic", antialias=False
+        num_frames=video.num_frames,
+        image_size=video.image_size,
+        resize="stretch",
+        interpolation="bicubic",
+        antialias=False,
     )
 
 
@@ -237,8 +241,8 @@ def _assumed(file: WeightsFile, model: nn.Module) -> str:
     network = ", ".join(f"{name} {getattr(video, name)}" for name in UNSEEN)
     return (
         f"{file.source}: has no settings; assuming those of the released video-text models ({network}, {text.heads} heads of "
-        f"attention, texts of {MAX_LENGTH} tokens, bicubic and the mean and std of ImageNet); answers are wrong if it was "
-        "trained otherwise"
+        f"attention, texts of {MAX_LENGTH} tokens, stretched pictures, bicubic and the mean and std of ImageNet); answers are "
+        "wrong if it was trained otherwise"
     )
 
 
