@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tests.models.networks import build_model
-from tests.models.video_texts import CONFIG, TOKENIZER, WORDS, build_video_text, clip_teacher, in_original_names
+from tests.weights.video_texts import CONFIG, TOKENIZER, WORDS, build_video_text, clip_teacher, in_original_names
 from videomamba import Embedder
 from videomamba.cli import main
 from videomamba.data.text.tokenizer import Tokenizer

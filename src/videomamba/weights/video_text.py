@@ -290,8 +290,8 @@ def _assumed(file: WeightsFile, model: nn.Module) -> str:
     network = ", ".join(f"{name} {getattr(video, name)}" for name in UNSEEN)
     return (
         f"{file.source}: has no settings; assuming those of the released video-text models ({network}, {text.heads} heads of "
-        f"attention, texts of {MAX_LENGTH} tokens, bicubic and the mean and std of ImageNet); answers are wrong if it was "
-        "trained otherwise"
+        f"attention, texts of {MAX_LENGTH} tokens, stretched pictures, bicubic and the mean and std of ImageNet); answers are "
+        "wrong if it was trained otherwise"
     )
 
 
