@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from functools import cache
 
 import pytest
 import torch
@@ -69,10 +70,11 @@ PATTERNS = {
 # cls.predictions, which are the word embeddings and cls.predictions.bias again.
 
 
-def on_meta(**fields: object) -> VideoText:
-    config = {"video": build_config("videomamba_middle", MIDDLE), "teacher_dim": 512, **fields}
+@cache
+def on_meta(words: bool = True) -> VideoText:
+    video = build_config("videomamba_middle", MIDDLE)
     with torch.device("meta"):
-        return VideoText(VideoTextConfig.model_validate(config))
+        return VideoText(VideoTextConfig(video=video, teacher_dim=512, words=words))
 
 
 def size(module: torch.nn.Module) -> int:
