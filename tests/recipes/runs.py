@@ -85,6 +85,38 @@ def tiny_masked(root: Path, out: Path, **sections: dict[str, Any]) -> PretrainCo
     return PretrainConfig.model_validate(_settings(root, out, settings))
 
 
+def tiny_questions(root: Path, out: Path, **sections: dict[str, Any]) -> QuestionsConfig:
+    """The steps of `tiny` with a question about each of its videos, and a text tower of two narrow layers; nothing is mixed."""
+    lists = {split: write_questions(root, split) for split in ("train", "val")}
+    settings: dict[str, dict[str, Any]] = {
+        "data": {"train": lists["train"], "val": lists["val"]},
+        "text": {"dim": 16, "depth": 3, "heads": 2, "fusion_from": 1, "vocabulary": 80},
+        "run": {"evaluate_every": 0},
+    }
+    for name, values in sections.items():
+        settings.setdefault(name, {}).update(values)
+    unmixed = {"mixup": 0.0, "cutmix": 0.0, "label_smoothing": 0.0}
+    settings["augment"] = {**settings.get("augment", {}), **unmixed}
+    return QuestionsConfig.model_validate(_settings(root, out, settings))
+
+
+def write_questions(root: Path, split: Literal["train", "val"]) -> Path:
+    """A list of a question about each video of a split of `root`, in its order, with one to three answers."""
+    path = root.parent / f"{root.name}_{split}.json"
+    if not path.exists():
+        video_set = read_dataset(DataSettings(root=root), split)
+        questions = [
+            {
+                "video": os.path.relpath(record.path, root),
+                "question": ("What do they do?", "What happens here?")[number % 2],
+                "answer": [CLASSES[record.label or 0]] * 2 + ["a move"] if number % 3 else CLASSES[record.label or 0],
+            }
+            for number, record in enumerate(video_set.records)
+        ]
+        path.write_text(json.dumps(questions))
+    return path
+
+
 def write_teacher(path: Path, *, depth: int = 1) -> Path:
     """The weights of a network on the grid of `tiny`, drawn once."""
     if not path.exists():
