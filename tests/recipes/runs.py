@@ -90,7 +90,7 @@ def tiny_questions(root: Path, out: Path, **sections: dict[str, Any]) -> Questio
     lists = {split: write_questions(root, split) for split in ("train", "val")}
     settings: dict[str, dict[str, Any]] = {
         "data": {"train": lists["train"], "val": lists["val"]},
-        "text": {"dim": 16, "depth": 3, "heads": 2, "fusion_from": 1, "vocabulary": 80},
+        "text": {"dim": 16, "depth": 3, "heads": 2, "fusion_from": 1, "learn_vocabulary": 80},
         "run": {"evaluate_every": 0},
     }
     for name, values in sections.items():

@@ -34,7 +34,7 @@ def test_the_runs_are_those_of_the_table(name: str) -> None:
     assert (rates.peak, rates.minimum) == pytest.approx((lr, lr / 100))
     assert (optim.epochs, optim.warmup_epochs, optim.batch_size, optim.weight_decay) == (epochs, 1, 256, 0.02)
     assert (config.model.drop_path, clip.num_frames, clip.image_size) == (drop_path, 12, (224, 224))
-    assert (config.answer.question_length, config.answer.answer_length, config.answer.shortlist) == (25, 5, 128)
+    assert (config.text.max_length, config.answer.max_length, config.answer.shortlist) == (25, 5, 128)
     assert (augment.crop, augment.crop_area, augment.flip) == ("area", (0.5, 1.0), "auto")
     assert config.model.weights is not None and zoo_entry(config.model.weights).kind == "multimodal"
     check_questions(config.model_copy(update={"data": config.data.model_copy(update={"root": "data"})}))

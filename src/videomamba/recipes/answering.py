@@ -134,10 +134,8 @@ class QuestionTest:
                 part = asked[start : start + QUESTIONS_AT_ONCE]
                 texts = [question_of(self.video_set, question).text for _, question in part]
                 tokens = self.format.question_tokens(self._tokenizer, texts).to(device)
-                states = network.encode_questions(memory[[row for row, _ in part]], tokens.ids, tokens.mask)
-                ranked = network.rank(
-                    states, tokens.mask, self._candidates.ids, self._candidates.mask, k=self._shortlist
-                )
+                states = network.read_questions(memory[[row for row, _ in part]], tokens.ids, tokens.mask)
+                ranked = network.rank(states, tokens.mask, self._candidates, k=self._shortlist)
                 yield from zip((question for _, question in part), ranked.best.tolist(), strict=True)
 
     def close(self) -> None:

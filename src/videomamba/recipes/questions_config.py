@@ -15,16 +15,15 @@ from videomamba.training.settings import Run
 
 
 class AnswerSettings(Settings):
-    """Which answers the network may give, how long they and the questions are, and what counts as right.
+    """Which answers the network may give, how long they are, and what counts as right.
 
-    Source: the lengths and `shortlist` of the original's multimodal code.
+    Source: `max_length` and `shortlist` of the original's multimodal code.
     """
 
     candidates: Path | None = Field(
         default=None, description="file of the possible answers, one a line or a JSON list; default: the training answers"
     )
-    question_length: int = Field(default=25, ge=3, description="tokens of a question; longer ones are cut")
-    answer_length: int = Field(default=5, ge=3, description="tokens of an answer with its start and end")
+    max_length: int = Field(default=5, ge=3, description="most tokens of an answer with its start and end; longer ones are cut")
     shortlist: int = Field(
         default=128, ge=1, description="answers that are scored completely: those with the likeliest first token"
     )
@@ -38,7 +37,7 @@ class QuestionsConfig(RecipeConfig):
     """One run of learning to answer questions about videos."""
 
     data: TextDataSettings = TextDataSettings()
-    text: TextSettings = TextSettings()
+    text: TextSettings = TextSettings(max_length=25)
     answer: AnswerSettings = AnswerSettings()
     run: Run = Run(out=Path("runs/questions"))
 

@@ -13,7 +13,7 @@ import torch
 from videomamba.data.clips.views import iter_views
 from videomamba.data.text.questions import QuestionFormat
 from videomamba.data.text.tokenizer import Tokenizer
-from videomamba.models.video_questions import VideoQuestions
+from videomamba.models.video_questions import Ranking, VideoQuestions
 from videomamba.schema import Clip, Preprocess, ScoredLabel, Views, WeightsError
 from videomamba.serving.clip_model import Precision
 from videomamba.video.open import open_video
@@ -111,14 +111,20 @@ class Answerer:
             raise ValueError(f"top must be at least 1, got {top}")
         started = time.perf_counter()
         asked = self.format.asked(question)
-        scored = self._scored(self._clip(path), asked)
-        if not scored.isfinite().any():
+        ranked = self._ranked(self._clip(path), asked)
+        scores = ranked.scores[0].softmax(dim=0)
+        if not scores.isfinite().all():
             raise WeightsError(f"{path}: the model's scores are not finite; its weights are damaged")
-        best, indices = scored.softmax(dim=0).topk(min(top, int(scored.isfinite().sum())))
-        answers = tuple(
-            ScoredLabel(self.format.answers[i], score) for i, score in zip(indices.tolist(), best.tolist(), strict=True)
-        )
+        best = zip(ranked.candidates[0].tolist()[:top], scores.tolist(), strict=False)
+        answers = tuple(ScoredLabel(self.format.answers[index], score) for index, score in best)
         return Answers(str(path), asked, answers, time.perf_counter() - started, self.name)
+
+    @torch.inference_mode()
+    def _ranked(self, clip: Clip, question: str) -> Ranking:
+        tokens = self.format.question_tokens(self._tokenizer, [question]).to(self.device)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._rounded):
+            states = self.model.encode_questions(clip.data[None].to(self.device), tokens.ids, tokens.mask)
+            return self.model.rank(states, tokens.mask, self._candidates, k=SHORTLIST)
 
     def _clip(self, path: str | Path) -> Clip:
         with open_video(path) as video:
