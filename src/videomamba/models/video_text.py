@@ -32,7 +32,7 @@ class VideoTextConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     video: VideoMambaConfig
-    text: TextConfig = TextConfig()
+    text: TextConfig = Field(default_factory=TextConfig)
     embed_dim: int = Field(default=512, ge=1, description="width of the common space")
     pool: Pool = "cls+avg"
     words: bool = Field(default=True, description="whether there is a head that predicts masked words")
