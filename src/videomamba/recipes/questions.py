@@ -17,7 +17,7 @@ from videomamba.data.sets.texts import read_texts
 from videomamba.recipes.answering import QuestionTest, check_answers
 from videomamba.recipes.bundles import lineage
 from videomamba.recipes.questions_config import QuestionsConfig, check_questions
-from videomamba.recipes.questions_start import answer_batch, build_questions, save_weights
+from videomamba.recipes.questions_start import build_questions, save_weights
 from videomamba.recipes.start import open_run
 from videomamba.recipes.videos import check_videos, train_loader, with_clip_seconds
 from videomamba.schema import VideoSet
@@ -65,7 +65,7 @@ def _train(run: TrainingRun, config: QuestionsConfig, train_set: VideoSet, val_s
     def losses_of(batch: Batch) -> tuple[Tensor, Sequence[str]]:
         """The forward pass of one micro-batch: a loss per clip, and the clips' names."""
         names = [train_set.records[record].path for record in batch.records]
-        texts = answer_batch(start, train_set, batch.records).to(run.processes.device)
+        texts = start.batch(train_set, batch.records).to(run.processes.device)
         batch = batch.to(run.processes.device)
         with run.autocast():
             if not names:  # every video failed, but other processes wait in collective calls

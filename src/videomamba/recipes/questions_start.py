@@ -16,6 +16,7 @@ from videomamba.data.text.questions import QUESTIONS, QuestionFormat
 from videomamba.data.text.tokenizer import Tokenizer, Tokens
 from videomamba.models.video_questions import VideoQuestions, VideoQuestionsConfig
 from videomamba.recipes.answering import question_of
+from videomamba.recipes.bundles import run_facts
 from videomamba.recipes.questions_config import QuestionsConfig
 from videomamba.schema import VideoMambaError, VideoSet
 from videomamba.training.run import TrainingRun
@@ -44,46 +45,37 @@ class Start:
         """The texts of the clips of `records`; for none those of one clip, without words."""
         asked = [question_of(video_set, record) for record in records]
         answers = [answer_weights(question) for question in asked] or [{"": 1.0}]
-        texts = [answer for one in answers for answer in one]
-        shares = torch.zeros(len(answers), len(texts))
-        owners = [row for row, one in enumerate(answers) for _ in one]
-        shares[owners, range(len(texts))] = torch.tensor([share for one in answers for share in one.values()])
         return AnswerBatch(
             self.format.question_tokens(self.tokenizer, [question.text for question in asked] or [""]),
-            self.format.answer_tokens(self.tokenizer, texts),
-            torch.tensor(owners),
-            shares,
+            self.format.answer_tokens(self.tokenizer, [answer for one in answers for answer in one]),
+            torch.tensor([share for one in answers for share in one.values()]),
+            tuple(map(len, answers)),
         )
 
 
 @dataclass(frozen=True, eq=False)
 class AnswerBatch:
-    """The questions about b clips, and the distinct answers to them, n in all.
+    """The questions about b clips, and the distinct answers to them, n in all: `counts[i]` to question i, one after another.
 
-    `asked` (n,) int64 is the question of each answer, `shares` (b, n) float32 the share of each answer among those to a
-    question, 0 for those to another.
+    `shares` (n,) float32 is the share of each answer among those to its question.
     """
 
     questions: Tokens
     answers: Tokens
-    asked: Tensor
     shares: Tensor
+    counts: tuple[int, ...]
 
     def to(self, device: torch.device | str) -> Self:
-        return replace(
-            self,
-            questions=self.questions.to(device),
-            answers=self.answers.to(device),
-            asked=self.asked.to(device),
-            shares=self.shares.to(device),
-        )
+        moved = {name: getattr(self, name).to(device) for name in ("questions", "answers", "shares")}
+        return replace(self, **moved)
 
     def losses(self, module: nn.Module, video: Tensor) -> Tensor:
         """Clips (b, 3, t, h, w) -> (b,) fp32: the sum over the answers of share x -log p, by `VideoQuestions.forward`."""
         questions, answers = self.questions, self.answers
-        each = module(video, questions.ids, questions.mask, answers.ids, answers.mask, self.asked)
-        with torch.autocast(video.device.type, enabled=False):
-            return self.shares @ each.float()
+        counts = torch.tensor(self.counts, device=video.device)
+        asked = torch.arange(len(counts), device=video.device).repeat_interleave(counts)
+        each = module(video, questions.ids, questions.mask, answers.ids, answers.mask, asked)
+        return torch.stack([part.sum() for part in (self.shares * each.float()).split(self.counts)])
 
 
 def build_questions(run: TrainingRun, config: QuestionsConfig, train_set: VideoSet) -> Start:
@@ -123,3 +115,27 @@ def question_format(config: QuestionsConfig, train_set: VideoSet) -> QuestionFor
         clean=config.data.clean,
         answers=answers,
     )
+
+
+def save_weights(
+    path: Path,
+    *,
+    network: VideoQuestions,
+    start: Start,
+    config: QuestionsConfig,
+    run: TrainingRun,
+    facts: Mapping[str, object],
+) -> None:
+    """Writes `network`, its words and possible answers, the clips of `config`, and what is known of the run as info."""
+    info = {**run_facts(config, run), "task": "questions", QUESTIONS: start.format.model_dump(mode="json"), **facts}
+    save_questions(path, network, preprocess=config.clip, tokenizer=start.tokenizer, info=info)
+
+
+def _new(config: QuestionsConfig, train_set: VideoSet) -> Start:
+    from videomamba.models.text import TextConfig
+    from videomamba.models.registry import build_config
+    texts = [t for i in range(len(train_set)) for t in (question_of(train_set, i).text, *question_of(train_set, i).answers)]
+    tok = Tokenizer.learn(texts, config.text.learn_vocabulary or 80)
+    t = TextConfig(vocab_size=len(tok), dim=config.text.dim, depth=config.text.depth, heads=config.text.heads, hidden_dim=4*config.text.dim, fusion_from=config.text.fusion_from)
+    video = build_config(config.model.name, {**config.network(), "num_classes": 0})
+    return Start(VideoQuestions(VideoQuestionsConfig(video=video, text=t)), tok, question_format(config, train_set))
