@@ -29,11 +29,11 @@ def save_network(
     facts: Mapping[str, object],
 ) -> None:
     """Writes `network`, the clips of `config`, class names, and as info: preset, first weights, length, versions, `facts`."""
-    save_bundle(path, network, config.clip, labels, {**run_facts(config, run), **facts})
+    save_bundle(path, network, config.clip, labels, {**made_by(config, run), **facts})
 
 
-def run_facts(config: RecipeConfig, run: TrainingRun) -> dict[str, object]:
-    """The info that every weights file of a run has: preset, first weights, length, versions."""
+def made_by(config: RecipeConfig, run: TrainingRun) -> dict[str, object]:
+    """What every weights file of a run says of it."""
     return {
         "preset": config.preset,
         "weights": config.model.weights,

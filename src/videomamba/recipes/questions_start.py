@@ -16,7 +16,7 @@ from videomamba.data.text.questions import QUESTIONS, QuestionFormat
 from videomamba.data.text.tokenizer import Tokenizer, Tokens
 from videomamba.models.video_questions import VideoQuestions, VideoQuestionsConfig
 from videomamba.recipes.answering import question_of
-from videomamba.recipes.bundles import run_facts
+from videomamba.recipes.bundles import made_by
 from videomamba.recipes.questions_config import QuestionsConfig
 from videomamba.schema import VideoMambaError, VideoSet
 from videomamba.training.run import TrainingRun
@@ -127,7 +127,7 @@ def save_weights(
     facts: Mapping[str, object],
 ) -> None:
     """Writes `network`, its words and possible answers, the clips of `config`, and what is known of the run as info."""
-    info = {**run_facts(config, run), "task": "questions", QUESTIONS: start.format.model_dump(mode="json"), **facts}
+    info = {**made_by(config, run), "task": "questions", QUESTIONS: start.format.model_dump(mode="json"), **facts}
     save_questions(path, network, preprocess=config.clip, tokenizer=start.tokenizer, info=info)
 
 
