@@ -209,8 +209,8 @@ RECIPES: Mapping[str, RecipeRuns] = {
     "train": RecipeRuns("train", TrainConfig, train, tiny),
     "distill": RecipeRuns("distill", DistillConfig, distill, tiny_distilled),
     "pretrain": RecipeRuns("pretrain", PretrainConfig, pretrain, tiny_masked, number="val_loss"),
-    "questions": RecipeRuns(
-        "questions",
+    "text train-questions": RecipeRuns(
+        "text train-questions",
         QuestionsConfig,
         train_questions,
         tiny_questions,

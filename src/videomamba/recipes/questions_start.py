@@ -18,9 +18,12 @@ from videomamba.models.video_questions import VideoQuestions, VideoQuestionsConf
 from videomamba.recipes.answering import question_of
 from videomamba.recipes.bundles import made_by
 from videomamba.recipes.questions_config import QuestionsConfig
+from videomamba.recipes.text_start import build_video_text, find_start
 from videomamba.schema import VideoMambaError, VideoSet
 from videomamba.training.run import TrainingRun
-from videomamba.weights.video_text import save_questions
+from videomamba.weights.read import read_weights, weights_content
+from videomamba.weights.video_text import load_video_text, open_questions, save_questions
+from videomamba.weights.zoo import resolve_weights
 
 _NETWORK = "questions"
 """The key, in a checkpoint, of the network's config, vocabulary and format: a resumed run reads no other file."""
@@ -100,6 +103,24 @@ def build_questions(run: TrainingRun, config: QuestionsConfig, train_set: VideoS
     return start
 
 
+def _new(config: QuestionsConfig, train_set: VideoSet) -> Start:
+    """From a network of questions; from one of video and text; or from parts, as `text_start.find_start` says."""
+    format = question_format(config, train_set)
+    path = None if config.model.weights is None else resolve_weights(config.model.weights)
+    if path is not None and weights_content(path) == "questions":
+        opened = open_questions(path)
+        text = opened.model.config.text.model_copy(update={"dropout": config.text.dropout})
+        model = VideoQuestions.without_weights(VideoQuestionsConfig(video=config.video(), text=text))
+        report = load_video_text(model, read_weights(path), tokenizer=opened.tokenizer)
+        return Start(model, opened.tokenizer, format, (str(report),))
+    pairs = config.as_pairs()
+    start = find_start(pairs, [train_set])
+    if start.text.fusion_from == start.text.depth:
+        raise VideoMambaError("text.fusion_from: is the depth of the text tower, so no layer reads the video; lower it")
+    network, reports = build_video_text(pairs, start, teacher_dim=0, fresh=True)
+    return Start(VideoQuestions.from_video_text(network), start.tokenizer, format, tuple(map(str, reports)))
+
+
 def question_format(config: QuestionsConfig, train_set: VideoSet) -> QuestionFormat:
     """The lengths of the settings, and the possible answers: those of a file, or of the training questions.
 
@@ -130,12 +151,3 @@ def save_weights(
     info = {**made_by(config, run), "task": "questions", QUESTIONS: start.format.model_dump(mode="json"), **facts}
     save_questions(path, network, preprocess=config.clip, tokenizer=start.tokenizer, info=info)
 
-
-def _new(config: QuestionsConfig, train_set: VideoSet) -> Start:
-    from videomamba.models.text import TextConfig
-    from videomamba.models.registry import build_config
-    texts = [t for i in range(len(train_set)) for t in (question_of(train_set, i).text, *question_of(train_set, i).answers)]
-    tok = Tokenizer.learn(texts, config.text.learn_vocabulary or 80)
-    t = TextConfig(vocab_size=len(tok), dim=config.text.dim, depth=config.text.depth, heads=config.text.heads, hidden_dim=4*config.text.dim, fusion_from=config.text.fusion_from)
-    video = build_config(config.model.name, {**config.network(), "num_classes": 0})
-    return Start(VideoQuestions(VideoQuestionsConfig(video=video, text=t)), tok, question_format(config, train_set))
