@@ -16,6 +16,12 @@ from videomamba.schema import Settings, VideoMambaError
 from videomamba.training.settings import Run
 
 
+class QuestionTextSettings(TextSettings):
+    """The text tower that reads the questions. `embed_dim` and `pool` are those of the weights, and have no part here."""
+
+    max_length: int = Field(default=25, ge=3, description="most tokens of a question; longer ones are cut")
+
+
 class AnswerSettings(Settings):
     """Which answers the network may give, how long they are, and what counts as right.
 
@@ -39,7 +45,7 @@ class QuestionsConfig(RecipeConfig):
     """One run of learning to answer questions about videos."""
 
     data: TextDataSettings = TextDataSettings()
-    text: TextSettings = TextSettings(max_length=25)
+    text: QuestionTextSettings = QuestionTextSettings()
     answer: AnswerSettings = AnswerSettings()
     run: Run = Run(out=Path("runs/questions"))
 
