@@ -6,13 +6,13 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 from tyro.conf import Positional, arg
 
 from videomamba.cli.output import Json, cell, complain, counter, print_json, print_table
 from videomamba.cli.sheet import sheet
-from videomamba.data.settings import Format, LvuTask
+from videomamba.data.settings import Format, LvuTask, TextTask
 
 if TYPE_CHECKING:
     from videomamba.data.sets.check import Report, Spread
@@ -27,7 +27,9 @@ def check(
     ] = None,
     /,
     *,
-    format: Annotated[Format, arg(help="layout of the data set; auto: a folder for each class, or lists")] = "auto",
+    format: Annotated[
+        Format, arg(help="layout of the data set; auto: a folder for each class, lists, or shards")
+    ] = "auto",
     train: Annotated[Path | None, arg(metavar="LIST", help="the training videos; default: those of the format")] = None,
     val: Annotated[Path | None, arg(metavar="LIST", help="the validation videos")] = None,
     test: Annotated[Path | None, arg(metavar="LIST", help="the test videos")] = None,
@@ -38,6 +40,14 @@ def check(
     window: Annotated[float | None, arg(help="cut videos into windows of this many seconds")] = None,
     stride: Annotated[float, arg(help="seconds between the starts of windows")] = 16.0,
     frame_name: Annotated[str, arg(help="names of the files in a folder of frames, numbered from 1")] = "img_{:05}.jpg",
+    texts: Annotated[
+        TextTask | None, arg(help="which texts to read; default: captions where format or lists have texts")
+    ] = None,
+    captions: Annotated[
+        Literal["each", "paragraph"], arg(help="several captions of a video: each describes it, or together they do")
+    ] = "each",
+    also: Annotated[tuple[Path, ...], arg(metavar="LIST", help="further training lists of videos with texts")] = (),
+    clean: Annotated[bool, arg(help="clean texts as for the released weights: lower case, no punctuation")] = True,
     unlabelled: Annotated[bool, arg(help="check videos only, of any folder or lists of paths")] = False,
     split: Annotated[Literal["train", "val", "test", "all"], arg(help="which videos to check")] = "all",
     decode: Annotated[bool, arg(help="decode 8 pictures of each video, not only one: slower, finds more")] = False,
@@ -47,18 +57,21 @@ def check(
     """Read a data set as training would, open each video, and report its contents and faults.
 
     Reports the classes, durations, frames and sizes; files that are missing or cannot be read; videos that are in two splits,
-    or twice in one, or have two labels; spans outside of their video; files in its folders that are ignored. The exit code is
+    or twice in one, or have two labels; spans outside of their video; files in its folders that are ignored. Of videos with
+    texts also captions that are empty, too long or lost by cleaning. The exit code is
     1 if training or evaluation would fail or mislead; classes without videos in a list, ignored files, repeated lines and
     similar faults are notes.
     """
     from pydantic import ValidationError
 
     from videomamba.data.sets.check import check_dataset
-    from videomamba.data.settings import DataSettings
+    from videomamba.data.sets.check_texts import check_texts
+    from videomamba.data.sets.formats.text_sources import has_texts
+    from videomamba.data.settings import TextDataSettings, TextFormat
     from videomamba.schema import VideoMambaError
 
     try:
-        settings = DataSettings(
+        settings = TextDataSettings(
             root=root,
             format=format,
             train=train,
@@ -71,6 +84,9 @@ def check(
             window=window,
             stride=stride,
             frame_name=frame_name,
+            captions=captions,
+            also=also,
+            clean=clean,
         )
     except ValidationError as error:
         first = error.errors()[0]
@@ -79,9 +95,14 @@ def check(
     with counter("opening") as tick:
         splits: tuple[Split, ...] | None = None if split == "all" else (split,)
         try:
-            report = check_dataset(
-                settings, splits, annotated=not unlabelled, decode=decode, workers=workers, progress=tick
-            )
+            if texts is None and (format in get_args(TextFormat) or (format == "auto" and has_texts(settings))):
+                texts = "captions"
+            if texts is not None and not unlabelled:
+                report = check_texts(settings, splits, task=texts, decode=decode, workers=workers, progress=tick)
+            else:
+                report = check_dataset(
+                    settings, splits, annotated=not unlabelled, decode=decode, workers=workers, progress=tick
+                )
         except VideoMambaError as error:
             raise VideoMambaError(_as_options(str(error))) from None
     if json:
@@ -96,7 +117,7 @@ def check(
 
 def _as_options(message: str) -> str:
     """A message about settings, which `train` has as data.NAME, with the names of the options of `check`."""
-    written = re.sub(r"(?<!\S)data\.(format|labels|task|test|train|val|window)\b", r"--\1", message)
+    written = re.sub(r"(?<!\S)data\.(also|captions|format|labels|task|test|train|val|window)\b", r"--\1", message)
     return re.sub(r"(?<!\S)data\.root\b", "FOLDER", written)
 
 
@@ -109,6 +130,8 @@ def _print(report: Report, *, decoded: bool) -> None:
         "classes without videos": [str(len(s.empty)) if s.classes else "-" for s in report.splits],
         "records of a class": [_counts([count for _, count in s.classes]) for s in report.splits],
         "annotations": [s.task if s.task == "unlabelled" else "-" for s in report.splits],
+        "texts": ["-" if s.texts is None else str(s.texts) for s in report.splits],
+        "words of a text": [_spread(s.words) for s in report.splits],
         "targets": [_spread(s.targets) for s in report.splits],
         "seconds": [_spread(s.seconds) for s in report.splits],
         "frames": [_spread(s.frames) for s in report.splits],

@@ -21,7 +21,7 @@ from videomamba.schema import Task, VideoError, VideoMambaError, VideoRecord, Vi
 from videomamba.video.images import ImageVideo
 from videomamba.video.open import exists
 
-Kind = Literal["missing", "unreadable", "span", "label", "leak", "duplicate", "class", "ignored"]
+Kind = Literal["missing", "unreadable", "span", "label", "leak", "duplicate", "class", "ignored", "text"]
 
 _DECODED = 8
 _TOLERANCE = 1.0
@@ -55,7 +55,8 @@ class Spread:
 class SplitReport:
     """One split: `classes` counts the records of each class, `targets` is the spread of the targets in regression.
 
-    `seconds` covers the video files, `frames`, `width` and `height` all videos that could be opened.
+    `seconds` covers the video files, `frames`, `width` and `height` all videos that could be opened. `texts` counts the
+    captions, questions or choices, `words` is the spread of their numbers of words; both are None without texts.
     """
 
     split: str
@@ -68,6 +69,8 @@ class SplitReport:
     frames: Spread | None
     width: Spread | None
     height: Spread | None
+    texts: int | None = None
+    words: Spread | None = None
 
     @property
     def empty(self) -> tuple[str, ...]:
@@ -92,7 +95,7 @@ class Report:
 
 
 @dataclass(frozen=True)
-class _Facts:
+class Facts:
     """The facts of an opened video, or the reason why it could not be opened."""
 
     frames: int = 0
@@ -127,16 +130,15 @@ def check_dataset(
     sets, problems = _read(reading, splits, annotated=annotated)
     validated = next((s.records for s in sets if s.name == "val"), None)
     sets = [s for s in sets if s.name != "test" or s.records != validated]  # without "test", a data set tests on "val"
-    videos = {_identity(record): record for s in sets for record in s.records}
-    facts = _open_all(videos, decode=decode, workers=workers, progress=progress)
+    facts = open_all(sets, decode=decode, workers=workers, progress=progress)
     problems += [
-        *(problem for s in sets for problem in _of_videos(s, facts)),
+        *(problem for s in sets for problem in of_videos(s, facts)),
         *(problem for s in sets for problem in _of_repeats(s)),
-        *_of_leaks(sets),
+        *of_leaks(sets),
         *(problem for s in sets for problem in _of_classes(s)),
         *(problem for s in sets for problem in _of_ignored(s)),
     ]
-    return Report(tuple(_report(s, facts) for s in sets), tuple(problems))
+    return Report(tuple(report_of(s, facts) for s in sets), tuple(problems))
 
 
 def _read(
@@ -160,9 +162,11 @@ def _identity(record: VideoRecord) -> _Identity:
     return os.path.normpath(record.path), record.num_frames
 
 
-def _open_all(
-    videos: Mapping[_Identity, VideoRecord], *, decode: bool, workers: int, progress: Callable[[int, int], None] | None
-) -> dict[_Identity, _Facts]:
+def open_all(
+    sets: Sequence[VideoSet], *, decode: bool, workers: int, progress: Callable[[int, int], None] | None
+) -> dict[_Identity, Facts]:
+    """Opens each video of `sets` once; see `check_dataset`."""
+    videos = {_identity(record): record for s in sets for record in s.records}
     pool = ThreadPoolExecutor(workers)
     try:
         futures = {pool.submit(_open, record, decode=decode): key for key, record in videos.items()}
@@ -176,7 +180,7 @@ def _open_all(
         pool.shutdown(cancel_futures=True)
 
 
-def _open(record: VideoRecord, *, decode: bool) -> _Facts:
+def _open(record: VideoRecord, *, decode: bool) -> Facts:
     try:
         with open_record(replace(record, span=None), threads=1) as opened:
             last = opened.num_frames - 1
@@ -187,14 +191,14 @@ def _open(record: VideoRecord, *, decode: bool) -> _Facts:
             opened.frames(wanted)
             info = opened.video.info
             seconds = None if isinstance(opened.video, ImageVideo) else info.duration
-            return _Facts(info.num_frames, seconds, info.width, info.height)
+            return Facts(info.num_frames, seconds, info.width, info.height)
     except VideoError as error:
         kind: Kind = "unreadable" if exists(error.path) else "missing"
         reason = error.reason if error.path == record.path else str(error)
-        return _Facts(failure=(kind, reason))
+        return Facts(failure=(kind, reason))
 
 
-def _of_videos(videos: VideoSet, facts: Mapping[_Identity, _Facts]) -> Iterator[Problem]:
+def of_videos(videos: VideoSet, facts: Mapping[_Identity, Facts]) -> Iterator[Problem]:
     """Each video once, not each of its windows."""
     reported: set[tuple[str, Kind]] = set()
     for record in videos.records:
@@ -207,7 +211,7 @@ def _of_videos(videos: VideoSet, facts: Mapping[_Identity, _Facts]) -> Iterator[
             yield Problem(kind, serious, videos.name, record.path, f"{reason}{where}")
 
 
-def _of_span(record: VideoRecord, fact: _Facts) -> tuple[Kind, str, bool] | None:
+def _of_span(record: VideoRecord, fact: Facts) -> tuple[Kind, str, bool] | None:
     if record.span is None:
         return None
     start, end = record.span
@@ -233,7 +237,7 @@ def _of_repeats(videos: VideoSet) -> Iterator[Problem]:
             yield Problem(kind, differ, videos.name, first.path, f"is listed {how}: {places}")
 
 
-def _of_leaks(sets: Sequence[VideoSet]) -> Iterator[Problem]:
+def of_leaks(sets: Sequence[VideoSet]) -> Iterator[Problem]:
     trained = {_identity(record)[0] for videos in sets if videos.name == "train" for record in videos.records}
     for videos in sets:
         if videos.name != "train":
@@ -271,7 +275,7 @@ def _counts(videos: VideoSet) -> list[tuple[str, int]]:
     return [(name, counts[index]) for index, name in enumerate(videos.labels)]
 
 
-def _report(videos: VideoSet, facts: Mapping[_Identity, _Facts]) -> SplitReport:
+def report_of(videos: VideoSet, facts: Mapping[_Identity, Facts]) -> SplitReport:
     known = {key: facts[key] for key in map(_identity, videos.records)}
     opened = [fact for fact in known.values() if fact.failure is None]
     return SplitReport(
