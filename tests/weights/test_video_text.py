@@ -20,21 +20,24 @@ from tests.models.video_texts import CONFIG, TOKENIZER, WORDS, build_video_text,
 from videomamba import Embedder
 from videomamba.data.text.tokenizer import Tokenizer
 from videomamba.models.config import VideoMambaConfig
+from videomamba.models.video_questions import VideoQuestions
 from videomamba.models.video_text import VideoText, VideoTextConfig
 from videomamba.models.videomamba import VideoMamba
 from videomamba.schema import Preprocess, VideoMambaError, WeightsError
 from videomamba.weights.bundle import read_bundle_metadata, save_bundle
 from videomamba.weights.load import load_weights
 from videomamba.weights.pretrained import convert, open_pretrained
-from videomamba.weights.read import read_weights
+from videomamba.weights.read import read_weights, weights_content
 from videomamba.weights.text_bundle import TEXT_FORMATS
 from videomamba.weights.text_names import content_of_keys, infer_text_config, text_names
 from videomamba.weights.video_text import (
     PretrainedVideoText,
     is_video_text,
     load_video_text,
+    open_questions,
     open_video_text,
     save_original_video_text,
+    save_questions,
     save_video_text,
 )
 from videomamba.weights.zoo import FOLDER_VARIABLE
@@ -535,3 +538,50 @@ class TestOtherCommands:
         assert metadata.config == CONFIG.video and metadata.labels == () and metadata.info["steps"] == 7
         assert metadata.text is not None and metadata.text.vocabulary == WORDS
         assert read_weights(bundle).content == "video-text" and set(TEXT_FORMATS) >= {"videomamba-text-1"}
+
+
+class TestQuestions:
+    @pytest.fixture
+    def path(self, tmp_path: Path) -> Path:
+        torch.manual_seed(0)
+        model = VideoQuestions.from_video_text(build_video_text())
+        return save_questions(
+            tmp_path / "answers.safetensors", model, preprocess=PREPROCESS, tokenizer=TOKENIZER, info={"answers": ["a"]}
+        )
+
+    def test_come_back(self, path: Path) -> None:
+        torch.manual_seed(0)
+        source = VideoQuestions.from_video_text(build_video_text()).state_dict()
+        opened = open_questions(path)
+        found = opened.model.state_dict()
+        assert found.keys() == source.keys() and all(torch.equal(found[key], source[key]) for key in found)
+        assert opened.info == {"answers": ["a"]} and opened.tokenizer.vocabulary == WORDS
+        assert opened.preprocess == PREPROCESS and not opened.model.training and opened.assumed == opened.knows == ""
+        assert sorted(opened.report.model_keys) == sorted(opened.report.file_keys) == sorted(found)
+
+    def test_at_another_length(self, path: Path) -> None:
+        opened = open_questions(path, num_frames=6)
+        assert opened.preprocess.num_frames == opened.model.config.video.num_frames == 6
+        assert [entry.model_key for entry in opened.report.resized] == ["vision_encoder.temporal_pos_embedding"]
+
+    def test_other_files_are_refused(self, path: Path, bundle: Path, tmp_path: Path) -> None:
+        with pytest.raises(WeightsError, match=r"answers no questions; give the weights of `videomamba text train-q"):
+            open_questions(bundle)
+        with pytest.raises(
+            WeightsError, match="is a model that answers questions, which `videomamba text answer` takes"
+        ):
+            open_video_text(path)
+        with pytest.raises(WeightsError, match="is a model that answers questions, without classes"):
+            open_pretrained(path)
+        assert not is_video_text(path) and weights_content(path) == "questions"
+        torch.save(load_file(path), tmp_path / "bare.pth")
+        with pytest.raises(WeightsError, match=r"bare.pth: has no settings and no vocabulary"):
+            open_questions(tmp_path / "bare.pth")
+
+    def test_its_video_tower(self, path: Path) -> None:
+        assert Embedder.from_pretrained(path).dim == 32
+
+    def test_damaged(self, path: Path) -> None:
+        rewrite(path, lambda _, tensors: tensors.pop("text_decoder.cls.predictions.bias"))
+        with pytest.raises(WeightsError, match=r"1 tensors are missing: text_decoder.cls.predictions.bias"):
+            open_questions(path)

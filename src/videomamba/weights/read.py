@@ -19,10 +19,10 @@ from videomamba.files import write_atomically
 from videomamba.models.config import VideoMambaConfig, make_config
 from videomamba.models.videomamba import VideoMamba
 from videomamba.schema import WeightsError
-from videomamba.weights.bundle import FORMAT_FAMILY, BundleMetadata, check_bundle, read_safetensors
+from videomamba.weights.bundle import BundleMetadata, check_bundle, read_safetensors
 from videomamba.weights.convert import infer_config, to_image_format, to_video_format, trunk_names, unwrap
 from videomamba.weights.kind import content_of, unreadable
-from videomamba.weights.metadata import read_header
+from videomamba.weights.metadata import FORMAT_FAMILY, read_header
 from videomamba.weights.released import ZooEntry
 from videomamba.weights.text_bundle import TEXT_FORMATS
 from videomamba.weights.text_names import Content, content_of_keys
