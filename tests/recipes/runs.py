@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import pytest
 import torch
@@ -26,13 +26,15 @@ from videomamba.data.loading.dataset import Batch, TrainClips
 from videomamba.data.sets.annotations import read_dataset
 from videomamba.data.settings import DataSettings
 from videomamba.models.teacher import TeacherOutput
-from videomamba.recipes import bundles, text_bundles
+from videomamba.recipes import bundles, questions_start, text_bundles
 from videomamba.recipes.classify import train
 from videomamba.recipes.config import DistillConfig, RecipeConfig, TrainConfig
 from videomamba.recipes.distill import distill
 from videomamba.recipes.load import to_yaml
 from videomamba.recipes.pretrain import pretrain
 from videomamba.recipes.pretrain_config import PretrainConfig
+from videomamba.recipes.questions import train_questions
+from videomamba.recipes.questions_config import QuestionsConfig
 from videomamba.recipes.text_config import VideoTextTrainConfig
 from videomamba.recipes.video_text import train_video_text
 from videomamba.schema import Preprocess, VideoMambaError
@@ -132,6 +134,38 @@ def write_captions(root: Path) -> dict[str, Path]:
     return lists
 
 
+def tiny_questions(root: Path, out: Path, **sections: dict[str, Any]) -> QuestionsConfig:
+    """The steps of `tiny` with a question about each of its videos, and a text tower of two narrow layers; nothing is mixed."""
+    lists = {split: write_questions(root, split) for split in ("train", "val")}
+    settings: dict[str, dict[str, Any]] = {
+        "data": {"train": lists["train"], "val": lists["val"]},
+        "text": {"dim": 16, "depth": 3, "heads": 2, "fusion_from": 1, "learn_vocabulary": 80, "dropout": 0.0},
+        "run": {"evaluate_every": 0},
+    }
+    for name, values in sections.items():
+        settings.setdefault(name, {}).update(values)
+    unmixed = {"mixup": 0.0, "cutmix": 0.0, "label_smoothing": 0.0}
+    settings["augment"] = {**settings.get("augment", {}), **unmixed}
+    return QuestionsConfig.model_validate(_settings(root, out, settings))
+
+
+def write_questions(root: Path, split: Literal["train", "val"]) -> Path:
+    """A list of a question about each video of a split of `root`, in its order, with one to three answers."""
+    path = root.parent / f"{root.name}_{split}.json"
+    if not path.exists():
+        video_set = read_dataset(DataSettings(root=root), split)
+        questions = [
+            {
+                "video": os.path.relpath(record.path, root),
+                "question": ("What do they do?", "What happens here?")[number % 2],
+                "answer": [CLASSES[record.label or 0]] * 2 + ["a move"] if number % 3 else CLASSES[record.label or 0],
+            }
+            for number, record in enumerate(video_set.records)
+        ]
+        path.write_text(json.dumps(questions))
+    return path
+
+
 def write_teacher(path: Path, *, depth: int = 1) -> Path:
     """The weights of a network on the grid of `tiny`, drawn once."""
     if not path.exists():
@@ -229,6 +263,14 @@ RECIPES: Mapping[str, RecipeRuns] = {
         number="val_t2v_r1",
         shards=False,
         rounding=5e-3,  # four losses, and products that are divided by 0.07
+    ),
+    "text train-questions": RecipeRuns(
+        "text train-questions",
+        QuestionsConfig,
+        train_questions,
+        tiny_questions,
+        saves=(questions_start, "save_questions"),
+        number="val_accuracy",
     ),
 }
 """The recipes, all of which pass the same tests of resuming and of several processes."""
