@@ -28,7 +28,8 @@ class WindowWalk:
     """The windows of an open video and their frames.
 
     `duration` is from the first frame to the end of the last one in seconds, 0 for a single picture. `starts` (k,) are the
-    starts of the windows, `frames` (k, n) the indices of their frames, `needed` these indices, each once, ascending.
+    starts of the windows, `length` the seconds of each, `frames` (k, n) the indices of their frames, `needed` these indices,
+    each once, ascending.
     """
 
     def __init__(self, video: Video, windows: Windows) -> None:
@@ -39,6 +40,11 @@ class WindowWalk:
         self.frames: NDArray[np.int64] = windows.frames(video.timestamps, self.starts, self.duration)
         self.needed: NDArray[np.int64] = np.unique(self.frames)
         self.length = min(windows.window, self.duration)
+
+    def keep(self, places: NDArray[np.int64]) -> None:
+        """Leaves only the windows at `places`, ascending."""
+        self.starts, self.frames = self.starts[places], self.frames[places]
+        self.needed = np.unique(self.frames)
 
     def clips(
         self,

@@ -76,5 +76,5 @@ def encode_jpeg(picture: Tensor, *, quality: int = 5) -> bytes:
 
 def decode_jpeg(data: bytes) -> Tensor:
     """The picture (h, w, 3) uint8 RGB in `data`, which `encode_jpeg` wrote."""
-    with av.open(BytesIO(data), format="mjpeg") as container:
+    with av.open(BytesIO(data), "r", format="mjpeg") as container:
         return torch.from_numpy(next(container.decode(video=0)).to_ndarray(format="rgb24"))

@@ -2,8 +2,8 @@
 
 An index is one folder, a LanceDB database with the table `windows`; object storage (s3://, gs://, az://) works too. A row is
 one window: its video (`path`, `duration`, and the facts of the file: `size`, `mtime`, `sha256`), its `place` in the video
-from 0, `start` and `end` in seconds, its `vector` of unit length and a small JPEG as `thumbnail`. A video that cannot be read is
-one row without a vector, with the `error`. The schema's metadata has the settings of the index, which never change; the
+from 0, `start` and `end` in seconds, its `vector` of length 1 and a small JPEG as `thumbnail`. A video that cannot be read
+is one row without a vector, with the `error`. The schema's metadata has the settings of the index, which never change; the
 metadata of the column `path` has its state.
 
 Every change is one commit, so that a killed process leaves all of it or nothing.
@@ -16,7 +16,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from itertools import batched
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -163,7 +162,7 @@ class WindowTable:
 
     def drop(self, paths: Iterable[str]) -> None:
         """Removes these videos."""
-        for some in batched(paths, _PATHS_AT_ONCE):
+        for some in _in_parts(paths, _PATHS_AT_ONCE):
             with _writing(self.address):
                 self._table.delete(_one_of(some))
 
@@ -178,7 +177,7 @@ class WindowTable:
 
     def touch(self, times: Mapping[str, int]) -> None:
         """Changes the `mtime` of these videos, whose content is still the same."""
-        for paths in batched(times, _MERGED_AT_ONCE):
+        for paths in _in_parts(times, _MERGED_AT_ONCE):
             with _writing(self.address):
                 rows = self._table.search().where(_one_of(paths)).limit(self._table.count_rows()).to_arrow()
                 changed = pa.array([times[path] for path in rows["path"].to_pylist()], pa.int64())
@@ -224,9 +223,7 @@ class WindowTable:
         condition = "error IS NULL" + (f" AND ({where})" if where else "")
         with _reading(self.address):
             query = self._table.search(vector, vector_column_name="vector").distance_type("dot")
-            query = (
-                query.bypass_vector_index() if exact else query.nprobes(_PARTITIONS_PROBED).refine_factor(_REFINE)
-            )
+            query = query.bypass_vector_index() if exact else query.nprobes(_PARTITIONS_PROBED).refine_factor(_REFINE)
             columns = ["path", "start", "end", "duration", "thumbnail", "_distance"]
             rows = query.where(condition).select(columns).limit(limit).to_arrow().to_pylist()
         hits = [
@@ -246,7 +243,9 @@ def path_condition(pattern: str) -> str:
     """The condition that a path fits `pattern`: * is any text, also with "/", ? one character, [ab] one of these."""
     pieces = re.split(r"(\*|\?|\[!?[^]]+\])", pattern)
     plain = {"*": ".*", "?": "."}
-    expression = "".join(plain.get(piece, _set_of(piece) if place % 2 else re.escape(piece)) for place, piece in enumerate(pieces))
+    expression = "".join(
+        plain.get(piece, _set_of(piece) if place % 2 else re.escape(piece)) for place, piece in enumerate(pieces)
+    )
     return f"regexp_like(path, {_text(f'^(?s:{expression})$')})"
 
 
@@ -282,12 +281,17 @@ def _columns(video: VideoWindows, schema: Any) -> Any:
     """The rows of one video: one a window, or the one with its error."""
     number = max(len(video), 1)
     dim = schema.field("vector").type.list_size
+    vectors: Any
+    pictures: Sequence[bytes | None]
     if video.spans is None or video.vectors is None:
         starts = ends = pa.nulls(1, pa.float64())
         vectors, pictures = pa.nulls(1, schema.field("vector").type), [None]
     else:
         starts, ends = pa.array(video.spans[:, 0]), pa.array(video.spans[:, 1])
-        vectors, pictures = pa.FixedSizeListArray.from_arrays(pa.array(video.vectors.reshape(-1)), dim), video.thumbnails
+        vectors, pictures = (
+            pa.FixedSizeListArray.from_arrays(pa.array(video.vectors.reshape(-1)), dim),
+            video.thumbnails,
+        )
     columns = {
         "path": [video.path] * number,
         "place": pa.array(range(number), pa.int32()),
@@ -302,6 +306,12 @@ def _columns(video: VideoWindows, schema: Any) -> Any:
         "error": pa.array([video.error] * number, pa.string()),
     }
     return pa.table(columns, schema=schema)
+
+
+def _in_parts(paths: Iterable[str], size: int) -> Iterator[list[str]]:
+    every = list(paths)
+    for first in range(0, len(every), size):
+        yield every[first : first + size]
 
 
 def _text(value: str) -> str:
@@ -330,5 +340,7 @@ def _refused(address: str, what: str, advice: str) -> Iterator[None]:
         yield
     except (ValueError, RuntimeError, OSError, pa.ArrowException) as error:
         line = next(iter(str(error).splitlines()), type(error).__name__)
-        reason = re.sub(r",? ?/\S+\.rs:\d+:\d+.*$", "", line).removeprefix("lance error: ")  # its place in LanceDB's source
+        reason = re.sub(r",? ?/\S+\.rs:\d+:\d+.*$", "", line).removeprefix(
+            "lance error: "
+        )  # its place in LanceDB's source
         raise VideoMambaError(f"{address}: {what} ({reason}); {advice}") from None
