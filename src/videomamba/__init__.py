@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from videomamba.serving.live import LiveAnswer as LiveAnswer
     from videomamba.serving.live import watch as watch
     from videomamba.serving.predictor import Predictor as Predictor
+    from videomamba.serving.search.search import Search as Search
     from videomamba.serving.timeline import Timeline as Timeline
     from videomamba.serving.timeline import timeline as timeline
     from videomamba.serving.whole import WholeVideo as WholeVideo
@@ -43,6 +44,7 @@ _HOME = {
     "timeline": "videomamba.serving.timeline",
     "watch": "videomamba.serving.live",
     "whole": "videomamba.serving.whole",
+    "Search": "videomamba.serving.search.search",
     "finetune": "videomamba.recipes.finetune",
     "evaluate": "videomamba.recipes.evaluate",
     "Prediction": "videomamba.schema",

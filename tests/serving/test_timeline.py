@@ -125,7 +125,7 @@ def test_thumbnails_are_small_and_spread_over_the_film(predictor: Predictor, fil
 def test_decoding_runs_ahead_of_a_slow_network_by_a_few_pieces_only(
     predictor: Predictor, film: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("videomamba.serving.timeline._FRAMES_AT_ONCE", 4)
+    monkeypatch.setattr("videomamba.serving.window_walk._FRAMES_AT_ONCE", 4)
     watch = Watch(monkeypatch)
     ahead: list[int] = []
     original = predictor.logits

@@ -1,4 +1,4 @@
-"""One run in a folder at a time, and a fresh start that leaves nothing of the run before."""
+"""A fresh start of a run leaves nothing of the run before, and a refused one removes nothing."""
 
 from __future__ import annotations
 
@@ -9,45 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from videomamba.files import FolderLock
 from videomamba.schema import VideoMambaError
-from videomamba.training.folder import LOCK, FolderLock, RunFolder
-
-
-def test_the_second_is_refused_by_one_line_that_names_the_first(tmp_path: Path) -> None:
-    first = FolderLock(tmp_path)
-    with pytest.raises(VideoMambaError) as caught:
-        FolderLock(tmp_path)
-    text = str(caught.value)
-    assert text.startswith(f"{tmp_path}: another run is at work here (process {os.getpid()} on ") and "\n" not in text
-    first.release()
-    first.release()
-    assert not list(tmp_path.iterdir())
-    FolderLock(tmp_path).release()
-
-
-def test_the_file_of_a_killed_run_locks_nothing(tmp_path: Path) -> None:
-    with (tmp_path / LOCK).open("w") as file:
-        file.write("process 1 on another machine\n")
-        file.flush()
-        fcntl.flock(file, fcntl.LOCK_EX)
-        with pytest.raises(VideoMambaError, match="process 1 on another machine"):
-            FolderLock(tmp_path)
-    FolderLock(tmp_path).release()  # the file is still there, without its owner
-
-
-def test_a_file_that_its_owner_removes_meanwhile_is_no_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    flock, removed = fcntl.flock, []
-
-    def late(descriptor: int, how: int) -> None:
-        if not removed:
-            removed.append((tmp_path / LOCK).unlink())
-        flock(descriptor, how)
-
-    monkeypatch.setattr(fcntl, "flock", late)
-    lock = FolderLock(tmp_path)
-    with pytest.raises(VideoMambaError, match="another run is at work"):
-        FolderLock(tmp_path)
-    lock.release()
+from videomamba.training.folder import RunFolder
 
 
 def test_a_file_system_without_locks_is_mentioned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,6 +25,8 @@ COMMANDS: Mapping[str, Command] = {
     "live": Command("live", "live", "show what happens in a camera or stream while it runs"),
     "whole": Command("whole", "whole", "classify long videos with all frames in one pass"),
     "features": Command("features", "features", "turn videos into vectors"),
+    "index": Command("index", "index", "make a folder of videos searchable"),
+    "search": Command("search", "search", "find moments in an index by a sentence, a video or a moment"),
     "train": Command("train", "train", "train with a published recipe or your own settings", raw=True),
     "distill": Command("distill", "distill", "train a network that also learns from a smaller one", raw=True),
     "pretrain": Command("pretrain", "pretrain", "learn from videos without labels, with a teacher and masks", raw=True),

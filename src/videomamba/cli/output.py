@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Protocol, Self, TypeVar
@@ -15,10 +15,20 @@ from tyro.conf import arg
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from videomamba.corpus.folder import Progress as Counted
     from videomamba.schema import Prediction, VideoError
 
 Item = TypeVar("Item")
+
+
+class Counted(Protocol):
+    """`done` of `total` videos, and the failures since the last count."""
+
+    @property
+    def done(self) -> int: ...
+    @property
+    def total(self) -> int: ...
+    @property
+    def failures(self) -> Sequence[VideoError]: ...
 
 
 class Answer(Protocol):

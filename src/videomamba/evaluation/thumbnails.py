@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import av
 import numpy as np
 import torch
 import torch.nn.functional as F
 
 from videomamba.schema import VideoError
 from videomamba.video.open import open_video
+from videomamba.video.picture import encode_jpeg
 
 HEIGHT = 64
 PICTURES = 3
 _WIDEST = 2 * HEIGHT  # of one picture: a panorama is squeezed
-_QUALITY = "5"  # FFmpeg's scale of JPEG, 2 the best, 31 the worst
 
 
 def thumbnails(path: str, span: tuple[float, float] | None = None) -> bytes | None:
@@ -33,16 +32,4 @@ def thumbnails(path: str, span: tuple[float, float] | None = None) -> bytes | No
     height, width = pictures.shape[1:3]
     size = HEIGHT, min(max(round(width * HEIGHT / height / 2) * 2, 2), _WIDEST)
     small = F.interpolate(pictures.permute(0, 3, 1, 2).float(), size, mode="area").round().to(torch.uint8)
-    return _jpeg(small.permute(2, 0, 3, 1).reshape(HEIGHT, -1, 3))
-
-
-def _jpeg(picture: torch.Tensor) -> bytes:
-    """`picture` (h, w, 3) uint8 RGB, h and w even."""
-    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture.numpy()), format="rgb24").reformat(
-        format="yuvj420p"
-    )
-    encoder = av.CodecContext.create("mjpeg", "w")
-    encoder.width, encoder.height, encoder.pix_fmt = frame.width, frame.height, "yuvj420p"
-    encoder.options = {"qmin": _QUALITY, "qmax": _QUALITY}
-    frame.pts = 0
-    return b"".join(bytes(packet) for packet in [*encoder.encode(frame), *encoder.encode(None)])
+    return encode_jpeg(small.permute(2, 0, 3, 1).reshape(HEIGHT, -1, 3))

@@ -10,7 +10,7 @@ Shape letters: k windows, n frames of a window, t frames of a part of the video,
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
@@ -18,27 +18,21 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor
 
-from videomamba.data.clips.transforms import to_clip
 from videomamba.data.clips.windows import Windows
 from videomamba.evaluation.segments import Segment, cell_edges, find_segments
 from videomamba.files import make_folder, write_atomically
-from videomamba.schema import Clip, Frames, Preprocess, VideoError, VideoInfo, VideoMambaError, WeightsError
-from videomamba.serving.ahead import ahead
+from videomamba.schema import Frames, VideoError, VideoInfo, VideoMambaError, WeightsError
 from videomamba.serving.clip_model import about, check_model
 from videomamba.serving.predictor import Predictor
-from videomamba.video.base import Video
+from videomamba.serving.window_walk import WindowWalk
 from videomamba.video.open import open_video
+from videomamba.video.picture import shrunk
 
 THRESHOLD = 0.75
 _MORE_LIKELY_THAN_NOT = 0.5  # a segment starts at the threshold and continues while its class has this probability
 _TOP = 5  # classes of each window in the JSON form
-_FRAMES_AT_ONCE = 16  # decoded in one piece: 100 MB of pictures at 1920x1080
-_PIECES_AHEAD = 2  # that wait, scaled, for the network
 _THUMBNAIL_HEIGHT = 72
 
 
@@ -211,33 +205,29 @@ def timeline(
         )
     try:
         with open_video(path) as video:
-            duration = _duration(video)
-            starts = windows.starts(duration)
-            frames = windows.frames(video.timestamps, starts, duration)
-            needed = np.unique(frames)
-            album = _Album(needed, thumbnails)
-            scores = np.empty((len(starts), len(predictor.labels)), np.float32)
+            walk = WindowWalk(video, windows)
+            album = _Album(walk.needed, thumbnails)
+            scores = np.empty((len(walk.starts), len(predictor.labels)), np.float32)
             done = 0
-            with closing(_pieces(video, needed, predictor.preprocess, album)) as pieces:
-                found = _clips(pieces, frames, video.info.path)
+            with closing(walk.clips(predictor.preprocess, album.look)) as found:
                 while clips := list(islice(found, batch)):
                     scores[done : done + len(clips)] = predictor.logits(clips).softmax(1).numpy()
                     done += len(clips)
                     if progress is not None:
-                        progress(done, len(starts))
+                        progress(done, len(walk.starts))
     except VideoError as error:
         raise about(path, error) from None
     if not np.isfinite(scores).all():
         raise WeightsError(f"{path}: the model's scores are not finite; its weights are damaged")
     return Timeline(
         video=video.info,
-        duration=duration,
+        duration=walk.duration,
         labels=predictor.labels,
         window=windows.window,
         stride=windows.stride,
-        starts=starts,
+        starts=walk.starts,
         scores=scores,
-        frames_decoded=len(needed),
+        frames_decoded=len(walk.needed),
         thumbnails=tuple(album.pictures),
         threshold=threshold,
         bridge=bridge,
@@ -254,11 +244,6 @@ def _check_segments(threshold: float, bridge: float, shortest: float) -> None:
             raise VideoMambaError(f"{name} {value:g}: give seconds, 0 or more")
 
 
-def _duration(video: Video) -> float:
-    """Seconds from the first frame to the end of the last one, which is shown for the mean duration of a frame."""
-    return float(video.timestamps[-1]) + (1 / video.info.fps if video.info.fps else 0.0)
-
-
 class _Album:
     """Small pictures of frames that pass by; `number` of them, evenly spread over the `needed` frames."""
 
@@ -270,35 +255,5 @@ class _Album:
     def look(self, frames: Frames) -> None:
         for place, index in enumerate(frames.indices):
             if index in self._wanted:
-                picture = frames.data[place].permute(2, 0, 1)[None].float()
-                height = min(_THUMBNAIL_HEIGHT, picture.shape[2])
-                width = max(1, round(picture.shape[3] * height / picture.shape[2]))
-                small = F.interpolate(picture, (height, width), mode="area")[0].permute(1, 2, 0)
-                self.pictures.append(Thumbnail(frames.timestamps[place], small.round().to(torch.uint8).numpy()))
-
-
-_Piece = tuple[tuple[int, ...], Tensor]  # indices of t frames, and the frames as the network sees them, (3, t, h, w)
-
-
-def _pieces(
-    video: Video, needed: NDArray[np.int64], preprocess: Preprocess, album: _Album
-) -> Generator[_Piece, None, None]:
-    """The needed frames, ascending, piece by piece; a thread prepares the next ones, and its errors are raised here."""
-
-    def read(first: int) -> _Piece:
-        frames = video.frames(needed[first : first + _FRAMES_AT_ONCE].tolist())
-        album.look(frames)
-        return frames.indices, to_clip(frames, preprocess).data
-
-    return ahead(read, range(0, len(needed), _FRAMES_AT_ONCE), waiting=_PIECES_AHEAD)
-
-
-def _clips(pieces: Iterator[_Piece], frames: NDArray[np.int64], path: str) -> Iterator[Clip]:
-    """The windows in order, each as soon as its last frame (n of `frames` (k, n)) is there."""
-    kept: dict[int, Tensor] = {}  # frame index -> (3, h, w)
-    for indices in frames.tolist():
-        kept = {index: pixels for index, pixels in kept.items() if index >= indices[0]}
-        while indices[-1] not in kept:
-            arrived, pixels = next(pieces)
-            kept |= zip(arrived, pixels.unbind(1), strict=True)
-        yield Clip(torch.stack([kept[index] for index in indices], dim=1), tuple(indices), path)
+                picture = shrunk(frames.data[place], height=_THUMBNAIL_HEIGHT)
+                self.pictures.append(Thumbnail(frames.timestamps[place], picture.numpy()))

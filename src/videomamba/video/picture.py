@@ -1,11 +1,14 @@
-"""The frames or the clip that the model saw, as one image."""
+"""Pictures: the frames or the clip that the model saw as one image, small ones, PNG and JPEG."""
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 
 import av
+import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from videomamba.files import write_atomically
@@ -49,3 +52,29 @@ def write_png(path: str | Path, picture: Tensor) -> None:
     frame.pts = 0
     data = b"".join(bytes(packet) for packet in [*encoder.encode(frame), *encoder.encode(None)])
     write_atomically(Path(path), lambda target: target.write_bytes(data))
+
+
+def shrunk(picture: Tensor, *, height: int) -> Tensor:
+    """`picture` (H, W, 3) uint8 at most `height` pixels high, with its aspect: (h, w, 3) uint8, areas averaged."""
+    height = min(height, picture.shape[0])
+    width = max(1, round(picture.shape[1] * height / picture.shape[0]))
+    small = F.interpolate(picture.permute(2, 0, 1)[None].float(), (height, width), mode="area")[0]
+    return small.permute(1, 2, 0).round().to(torch.uint8)
+
+
+def encode_jpeg(picture: Tensor, *, quality: int = 5) -> bytes:
+    """The JPEG of `picture` (h, w, 3) uint8 RGB, h and w even. `quality` is FFmpeg's scale, 2 the best, 31 the worst."""
+    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture.numpy()), format="rgb24").reformat(
+        format="yuvj420p"
+    )
+    encoder = av.CodecContext.create("mjpeg", "w")
+    encoder.width, encoder.height, encoder.pix_fmt = frame.width, frame.height, "yuvj420p"
+    encoder.options = {"qmin": str(quality), "qmax": str(quality)}
+    frame.pts = 0
+    return b"".join(bytes(packet) for packet in [*encoder.encode(frame), *encoder.encode(None)])
+
+
+def decode_jpeg(data: bytes) -> Tensor:
+    """The picture (h, w, 3) uint8 RGB in `data`, which `encode_jpeg` wrote."""
+    with av.open(BytesIO(data), "r", format="mjpeg") as container:
+        return torch.from_numpy(next(container.decode(video=0)).to_ndarray(format="rgb24"))
