@@ -10,26 +10,14 @@ import io
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import NoReturn
 
 import tyro
 
+from videomamba.cli.command import Command
 from videomamba.cli.output import complain, forget_output
-
-
-@dataclass(frozen=True)
-class Command:
-    """`videomamba.cli.<module>.<function>`: a function whose parameters are the options, a dict of such functions for
-    subcommands, or, with `raw`, a function of the list of arguments."""
-
-    module: str
-    function: str
-    summary: str
-    raw: bool = False
-
 
 COMMANDS: Mapping[str, Command] = {
     "predict": Command("predict", "predict", "classify videos"),
@@ -42,6 +30,7 @@ COMMANDS: Mapping[str, Command] = {
     "pretrain": Command("pretrain", "pretrain", "learn from videos without labels, with a teacher and masks", raw=True),
     "finetune": Command("finetune", "finetune", "turn a folder of videos into a model, with its accuracy and a report"),
     "evaluate": Command("evaluate", "evaluate", "measure accuracy on a data set"),
+    "text": Command("text", "COMMANDS", "train, measure and ask networks that know videos and sentences"),
     "data": Command("data", "COMMANDS", "check a data set, or show what the network sees of it"),
     "synth": Command("synth", "synth", "write a labelled data set of synthetic actions as video files"),
     "zoo": Command("zoo", "zoo", "list the released weights and their known faults"),
@@ -49,6 +38,8 @@ COMMANDS: Mapping[str, Command] = {
     "bench": Command("bench", "COMMANDS", "measure speed, memory and arithmetic on this machine"),
     "doctor": Command("bench", "doctor", "show what is installed and which backend runs each operator"),
 }
+
+_ABOUT = "Video understanding in time that grows linearly with the length of the video."
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
@@ -93,39 +84,42 @@ def _run(arguments: list[str]) -> int:
     if name == "--version":
         print(metadata.version("videomamba"))
         return 0
+    return _run_one_of(
+        COMMANDS, name, rest, prog="videomamba", about=_ABOUT, also=", `videomamba --version` the version"
+    )
+
+
+def _run_one_of(
+    commands: Mapping[str, Command], name: str, rest: list[str], *, prog: str, about: str, also: str = ""
+) -> int:
     if name in ("--help", "-h"):
-        print(_help())
+        print(_help(commands, prog, about, also))
         return 0
-    if name not in COMMANDS:
+    if name not in commands:
         from videomamba.schema import nearest_name
 
-        complain(f"{name}: no such command; {nearest_name(name, COMMANDS, otherwise='`videomamba --help` lists them')}")
+        complain(f"{name}: no such command; {nearest_name(name, commands, otherwise=f'`{prog} --help` lists them')}")
         return 2
-    command = COMMANDS[name]
+    command = commands[name]
     target = getattr(importlib.import_module(f"videomamba.cli.{command.module}"), command.function)
-    prog, flags = f"videomamba {name}", (tyro.conf.FlagCreatePairsOff,)
+    prog, flags = f"{prog} {name}", (tyro.conf.FlagCreatePairsOff,)
     try:
         if command.raw:
             return int(target(rest))
         if isinstance(target, Mapping):
-            about, parse = f"{command.summary[0].upper()}{command.summary[1:]}.", tyro.extras.subcommand_cli_from_dict
+            about = f"{command.summary[0].upper()}{command.summary[1:]}."
+            if all(isinstance(one, Command) for one in target.values()):
+                inner, *others = rest or ["--help"]
+                return _run_one_of(target, inner, others, prog=prog, about=about)
+            parse = tyro.extras.subcommand_cli_from_dict
             return int(parse(dict(target), prog=prog, description=about, args=rest, config=flags))
         return int(tyro.cli(target, prog=prog, args=rest, config=flags))
     except SystemExit as stop:  # tyro exits after --help or a bad command line
         return int(stop.code or 0)
 
 
-def _help() -> str:
-    width = max(map(len, COMMANDS))
-    lines = [f"  {name:<{width}}  {command.summary}" for name, command in COMMANDS.items()]
-    return "\n".join(
-        [
-            "usage: videomamba COMMAND ...",
-            "",
-            "Video understanding in time that grows linearly with the length of the video.",
-            "",
-            *lines,
-            "",
-            "`videomamba COMMAND --help` shows the options of a command, `videomamba --version` the version.",
-        ]
-    )
+def _help(commands: Mapping[str, Command], prog: str, about: str, also: str) -> str:
+    width = max(map(len, commands))
+    lines = [f"  {name:<{width}}  {command.summary}" for name, command in commands.items()]
+    usage, advice = f"usage: {prog} COMMAND ...", f"`{prog} COMMAND --help` shows the options of a command{also}."
+    return "\n".join([usage, "", about, "", *lines, "", advice])

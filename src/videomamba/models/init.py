@@ -16,6 +16,9 @@
 "fan_in" is for widths below the paper's: with a std of 0.02 a width of 128 starts B, C and u so small that the scan adds
 next to nothing.
 
+The text tower and the projections of video and text start as BERT does: weights and embeddings normal, std 0.02; biases 0;
+norms 1 and 0 (`init_text`).
+
 The last two rows are Mamba's. The original overwrites them by accident with the first row (bias 0, a step of 0.69 for
 every channel); its released weights were trained from that start.
 """
@@ -83,3 +86,13 @@ def init_parameters(model: nn.Module, config: VideoMambaConfig) -> None:
         for name in ("pos_embed", "temporal_pos_embedding", "register_tokens"):
             if name in embeddings:
                 nn.init.normal_(embeddings[name], std=0.2)
+
+
+@torch.no_grad()
+def init_text(model: nn.Module) -> None:
+    """Draws linear layers and embeddings of a text tower from PyTorch's global generator; none on the meta device."""
+    for module in model.modules():
+        if isinstance(module, nn.Linear | nn.Embedding) and not module.weight.is_meta:
+            nn.init.normal_(module.weight, std=0.02)
+            if isinstance(module, nn.Linear):
+                nn.init.zeros_(module.bias)

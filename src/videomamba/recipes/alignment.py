@@ -52,6 +52,14 @@ class MaskedAlignment:
 
     def __call__(self, student: Student, video: Tensor, visible: Tensor | None, draws: Tensor | None) -> Tensor:
         """The losses (n,) of clips (n, 3, t, h, w) with `visible` patches (n, v), or `draws` (n, T, p) of an attention mask."""
+        visible, targets = self.targets(video, visible, draws)
+        return alignment_loss(student(video, visible), targets, self._distance)
+
+    def targets(self, video: Tensor, visible: Tensor | None, draws: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The visible patches (n, v) of clips (n, 3, t, h, w), and the teacher's tokens (k, n, 1 + v, c) there, class first.
+
+        One of `visible` (n, v) and `draws` (n, T, p), those of an attention mask, is given.
+        """
         seen = taught(self._teacher, video, layers=self._layers, attention=visible is None)
         if visible is None:
             if seen.attention is None:
@@ -62,8 +70,7 @@ class MaskedAlignment:
             assert draws is not None
             visible = attention_visible(seen.attention, draws, self._mask.ratio)
         slots = torch.cat((visible.new_zeros(len(visible), 1), visible + 1), dim=1)  # the class token is always visible
-        targets = seen.tokens.take_along_dim(slots[None, :, :, None], dim=2)
-        return alignment_loss(student(video, visible), targets, self._distance)
+        return visible, seen.tokens.take_along_dim(slots[None, :, :, None], dim=2)
 
 
 @dataclass(frozen=True)

@@ -67,14 +67,19 @@ def check_pretrain(config: PretrainConfig) -> None:
         )
     student = config.student()
     visible_count(config.mask.name, student.grid, config.mask.ratio)
-    try:
-        aligned_layers(student.depth, config.align.layers, config.align.student_interval)
-    except ValueError as error:
-        raise VideoMambaError(f"align.layers: {error}; lower it or align.student_interval") from None
+    check_alignment(config.align, student)
     if student.num_registers:
         raise VideoMambaError("model.num_registers: masked pretraining has no registers; set it to 0")
-    if config.align.legacy and student.depth < 2:
-        raise VideoMambaError("align.legacy: needs a network of two blocks or more; switch it off")
     for key in ("mixup", "cutmix", "label_smoothing"):
         if getattr(config.augment, key):
             raise VideoMambaError(f"augment.{key}: changes classes, and pretraining has none; set it to 0")
+
+
+def check_alignment(align: Alignment, student: VideoMambaConfig) -> None:
+    """Raises VideoMambaError, naming the key, where the student does not have the compared layers."""
+    try:
+        aligned_layers(student.depth, align.layers, align.student_interval)
+    except ValueError as error:
+        raise VideoMambaError(f"align.layers: {error}; lower it or align.student_interval") from None
+    if align.legacy and student.depth < 2:
+        raise VideoMambaError("align.legacy: needs a network of two blocks or more; switch it off")

@@ -82,7 +82,7 @@ def build_network(
         return_large_blocks()
     if config.model.weights is None or not fresh:
         return model, None
-    weights = _with_fitting(own, read_weights(resolve_weights(config.model.weights)), model)
+    weights = with_fitting(own, read_weights(resolve_weights(config.model.weights)), model)
     rename = config.model.final_norm == "file"
     missing = own if rename else (*own, "norm_f.weight")
     load = partial(load_weights, model, weights, rename_norm=rename, allow_missing=missing)
@@ -92,7 +92,7 @@ def build_network(
     return model, load(head_rows=None if rows == list(range(weights.outputs)) else rows)
 
 
-def _with_fitting(own: Sequence[str], weights: WeightsFile, model: VideoMamba) -> WeightsFile:
+def with_fitting(own: Sequence[str], weights: WeightsFile, model: VideoMamba) -> WeightsFile:
     """`weights` without the parameters of `own`, unless they are those of the model, all of the same shapes."""
     state, names = model.state_dict(), trunk_names(weights.tensors, source=weights.source)
     of_own = {name: key for name, key in names.items() if any(fnmatchcase(name, pattern) for pattern in own)}
@@ -128,7 +128,7 @@ def check_classes(train_set: VideoSet) -> None:
 
 def describe_set(video_set: VideoSet) -> str:
     """ "8 videos of 2 classes"."""
-    if video_set.task == "unlabelled":
+    if video_set.task not in ("classification", "regression"):
         return counted(len({record.path for record in video_set.records}), "video")
     what = "numbers" if video_set.regression else counted(len(video_set.labels), "class", "classes")
     return f"{counted(len({record.path for record in video_set.records}), 'video')} of {what}"
@@ -136,6 +136,7 @@ def describe_set(video_set: VideoSet) -> str:
 
 FREE = (
     *("preset", "eval", "run", "clip.clip_seconds", "data.root", "data.workers", "data.on_error"),
+    *("images.root", "images.workers", "images.on_error"),
     *("teacher.cache", "teacher.weights"),
 )
 """Settings that a resumed run may change, because they change no weight; seed and precision are not among them.
@@ -153,7 +154,8 @@ def check_same_run(config: Settings, stored: str, path: Path) -> None:
     """Raises VideoMambaError naming the first key in which `config` and the stored YAML describe different runs."""
     ours, theirs = (_flat(yaml.safe_load(text)) for text in (to_yaml(config), stored))
     for run in (ours, theirs):  # cached frames have other pixels than decoded ones, in any folder
-        run["data.cache"] = "a folder" if run.get("data.cache") else None
+        for key in ("data.cache", "images.cache"):
+            run[key] = "a folder" if run.get(key) else None
     for key in [*ours, *(key for key in theirs if key not in ours)]:
         free = any(key == name or key.startswith(name + ".") for name in FREE)
         if (not free or key in ("run.seed", "run.precision")) and ours.get(key) != theirs.get(key):

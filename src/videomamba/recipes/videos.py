@@ -19,6 +19,7 @@ from videomamba.evaluation.metrics import videos_of
 from videomamba.recipes.config import RecipeConfig
 from videomamba.recipes.start import check_classes
 from videomamba.schema import VideoMambaError, VideoSet
+from videomamba.training.draws import Draws
 from videomamba.training.run import TrainingRun
 from videomamba.video.find import describe_ignored
 
@@ -70,14 +71,15 @@ def train_loader(
     *,
     mask: MaskSettings | None = None,
     grid: Grid | None = None,
+    draws: Draws | None = None,
 ) -> TrainLoader:
-    """The batches of this process; with a `mask` of the network's patches on its `grid`."""
+    """The batches of this process; with a `mask` of the network's patches on its `grid`. `draws` are by default the run's."""
     return TrainLoader(
         train_set,
         preprocess=config.clip,
         augmentation=config.augment,
         data=config.data,
-        draws=run.draws,
+        draws=draws or run.draws,
         batch_size=config.optim.batch_size,
         micro_batch=config.run.micro_batch,
         rank=run.processes.rank,

@@ -11,6 +11,10 @@ draw. So a resumed run draws the same as an uninterrupted one, with any number o
 | mixup and cutmix of a step | seed, step, 0, 1 | the recipe; the same on all processes and micro-batches |
 | mask of a validation clip | seed, record, 0, 3 | recipes/alignment.py |
 | dropout and drop path of a step | seed, step, rank, 2 | training/run.py |
+| order of the pictures of an epoch | seed, epoch, 0, 4 | data/loading/order.py, where pictures are trained beside videos |
+| frames, augmentation and masks of a picture | seed, epoch, position in the epoch, 5 | data/loading/dataset.py |
+| medium of each step of an epoch | seed, epoch, 0, 6 | data/loading/joint.py |
+| caption, negatives, masked words of a pair | seed, epoch, position, clip, 7 or, of a picture, 8 | recipes/text_pairs.py |
 | rows of a contact sheet | seed, video, row | cli/sheet.py |
 
 The evaluation of classes draws nothing. NumPy treats keys that differ only in zeros at their end as the same key. So positions
@@ -54,5 +58,29 @@ class Draws:
         """For `torch.manual_seed`, before the forward passes of a step."""
         return int(np.random.SeedSequence([self.seed, step, rank, 2]).generate_state(1, np.uint64)[0]) >> 1
 
+    def media(self, epoch: int) -> np.random.Generator:
+        return np.random.default_rng([self.seed, epoch, 0, 6])
+
+    def pair(self, epoch: int, position: int, clip: int) -> np.random.Generator:
+        return np.random.default_rng([self.seed, epoch, position, clip, 7])
+
+    def of_pictures(self) -> PictureDraws:
+        """Those of the pictures that are trained beside the videos."""
+        return PictureDraws(self.seed)
+
     def sheet(self, video: int, row: int) -> np.random.Generator:
         return np.random.default_rng([self.seed, video, row])
+
+
+@dataclass(frozen=True)
+class PictureDraws(Draws):
+    """The draws that belong to the pictures of a run; all others are those of its videos."""
+
+    def order(self, epoch: int) -> np.random.Generator:
+        return np.random.default_rng([self.seed, epoch, 0, 4])
+
+    def sample(self, epoch: int, position: int) -> np.random.Generator:
+        return np.random.default_rng([self.seed, epoch, position, 5])
+
+    def pair(self, epoch: int, position: int, clip: int) -> np.random.Generator:
+        return np.random.default_rng([self.seed, epoch, position, clip, 8])

@@ -42,6 +42,7 @@ class StepLog:
             grad_norm=result.grad_norm,
             samples_per_second=result.samples / seconds,
             waiting=waiting / seconds,
+            **{f"{name}_loss": value for name, value in result.parts.items()},
         )
         for path, why in failures:
             self._tracker.event(f"skipped {path}: {why}")

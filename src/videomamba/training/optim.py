@@ -19,6 +19,8 @@ _LAYER = re.compile(r"layers\.(\d+)\.")
 _TOKENS = ("cls_token", "pos_embed", "temporal_pos_embedding", "register_tokens")
 _LEGACY_TOKENS = ("cls_token", "pos_embed")
 _DECAY_RATES = (".A_log", ".A_b_log")
+_EMBEDDINGS = "_embeddings.weight"
+"""Those of words, their places and their types, in the names of BERT."""
 _FUSED_DEVICES = ("cpu", "cuda", "mps")
 
 
@@ -54,10 +56,10 @@ def layer_id(name: str, *, depth: int, mode: Literal["true", "legacy"]) -> int:
 
 
 def is_decayed(name: str, parameter: nn.Parameter, mode: Literal["mamba", "legacy"]) -> bool:
-    """Whether weight decay pulls the parameter to 0: not vectors, biases, tokens, positions, nor, in "mamba", A."""
-    if parameter.ndim <= 1 or name.endswith(".bias") or name in _TOKENS:
+    """Whether weight decay pulls the parameter to 0: not vectors, biases, tokens, positions; in "mamba" nor A and words."""
+    if parameter.ndim <= 1 or name.endswith(".bias") or name.rpartition(".")[2] in _TOKENS:
         return False
-    return mode == "legacy" or not name.endswith(_DECAY_RATES)
+    return mode == "legacy" or not name.endswith((*_DECAY_RATES, _EMBEDDINGS))
 
 
 def parameter_groups(

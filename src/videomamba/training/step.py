@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 import torch
@@ -53,8 +53,12 @@ class MicroBatch(Protocol):
 
 Batch = TypeVar("Batch")
 BatchOut = TypeVar("BatchOut", bound=MicroBatch, covariant=True)
-Losses = Callable[[Batch], tuple[Tensor, Sequence[str]]]
-"""The forward pass of a micro-batch: one loss per sample (n,), and the samples' names."""
+Parts = Mapping[str, Tensor]
+Losses = Callable[[Batch], tuple[Tensor, Sequence[str]] | tuple[Tensor, Sequence[str], Parts]]
+"""The forward pass of a micro-batch: one loss per sample (n,), the samples' names, and, where the loss is a sum, its parts.
+
+The parts (n,) by name are recorded as NAME_loss. In one step every process has parts of the same names.
+"""
 
 
 class Loader(Protocol[BatchOut]):
@@ -75,7 +79,7 @@ class StepResult:
     """The result of a step over all processes: mean `loss` of `samples` clips, `grad_norm` before clipping.
 
     `missing` clips could not be read. The weights are unchanged where `verdict.finite` is False, and where no video could
-    be read: `samples` is then 0 and `loss` NaN.
+    be read: `samples` is then 0 and `loss` NaN. `parts` are the means of the parts of the loss, by name.
     """
 
     loss: float
@@ -83,6 +87,7 @@ class StepResult:
     missing: int
     grad_norm: float
     verdict: Verdict
+    parts: Mapping[str, float] = field(default_factory=dict)
 
 
 class Stepper:
@@ -110,17 +115,21 @@ class Stepper:
         """One update from this process's micro-batches, which hold `planned` clips if none failed."""
         self.optimizer.zero_grad(set_to_none=True)
         samples, total = 0, torch.zeros((), device=self.processes.device)
+        parts: dict[str, Tensor] = {}
         for i, batch in enumerate(batches):
             with self.processes.accumulating(self.module, i + 1 < len(batches)):
-                losses, names = losses_of(batch)
+                losses, names, *of_batch = losses_of(batch)
                 self.guard.check(losses[: len(names)], names)
                 self.processes.backward(losses.sum() / planned)
             self.masters.collect_gradients()
             samples += len(names)
             total += losses.detach().sum()  # not read yet: a GPU need not wait
+            for name, part in of_batch[0].items() if of_batch else ():
+                parts[name] = parts.get(name, 0) + part.detach().sum()
         if self.sums_itself:
             self.processes.average_gradients(p for _, p in self.masters.named_parameters())
-        samples_all, planned_all, total_all = self.processes.sum([samples, planned, float(total)])
+        numbers = [samples, planned, float(total), *map(float, parts.values())]
+        samples_all, planned_all, total_all, *parts_all = self.processes.sum(numbers)
         if 0 < samples_all < planned_all:
             self._scale(planned_all / samples_all)
         verdict = self.guard.check_gradients(self.masters.named_parameters())
@@ -129,8 +138,9 @@ class Stepper:
                 clip_gradients(self._parameters(), self.clip_grad, verdict.norm)
             self.optimizer.step()
             self.masters.publish()
-        loss = total_all / samples_all if samples_all else math.nan
-        return StepResult(loss, int(samples_all), int(planned_all - samples_all), verdict.norm, verdict)
+        loss, *means = [value / samples_all if samples_all else math.nan for value in (total_all, *parts_all)]
+        named = dict(zip(parts, means, strict=True))
+        return StepResult(loss, int(samples_all), int(planned_all - samples_all), verdict.norm, verdict, named)
 
     def _parameters(self) -> Iterable[nn.Parameter]:
         return (p for _, p in self.masters.named_parameters())

@@ -34,7 +34,7 @@ JSONL = "metrics.jsonl"
 CSV = "metrics.csv"
 EVENTS = "tensorboard"
 AVERAGED = ("loss", "samples_per_second", "waiting")
-"""Step values whose mean is in the record of the epoch, unless the caller passes another."""
+"""Step values whose mean is in the record of the epoch, as are those of *_loss, unless the caller passes another."""
 
 _NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
@@ -167,8 +167,9 @@ class Tracker:
         elif record["kind"] == "step":
             if record["epoch"] != self._epoch:
                 self._epoch, self._sums = record["epoch"], {}
-            for name in AVERAGED:
-                value = record.get(name)
+            averaged = (name for name in record if name in AVERAGED or name.endswith("_loss"))
+            for name in averaged:
+                value = record[name]
                 if isinstance(value, int | float) and math.isfinite(value):
                     total, count = self._sums.get(name, (0.0, 0))
                     self._sums[name] = total + value, count + 1

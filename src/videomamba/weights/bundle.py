@@ -11,33 +11,41 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
 
-from pydantic import BaseModel, ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from videomamba.files import write_atomically
 from videomamba.models.config import VideoMambaConfig
 from videomamba.models.videomamba import VideoMamba
 from videomamba.schema import Preprocess, WeightsError, check_labels
 from videomamba.weights.convert import infer_config
 from videomamba.weights.kind import unreadable
+from videomamba.weights.metadata import (
+    FORMAT_FAMILY,
+    check_name,
+    decoded,
+    info_of,
+    read_header,
+    record,
+    write_tensors,
+)
+from videomamba.weights.text_bundle import TEXT_FORMATS, TextBundle, parse_text_bundle
 
-FORMAT_FAMILY = "videomamba-"
 FORMAT = FORMAT_FAMILY + "1"
-_Record = TypeVar("_Record", bound=BaseModel)
 
 
 @dataclass(frozen=True)
 class BundleMetadata:
-    """The contents of a bundle without its tensors. `labels` is () where the outputs have no known names; `info` is open."""
+    """The contents of a bundle without its tensors. `labels` is () where the outputs have no known names; `info` is open.
+
+    `text` is that of a bundle of video and text, whose video tower the rest describes.
+    """
 
     config: VideoMambaConfig
     preprocess: Preprocess
     labels: tuple[str, ...] = ()
     info: Mapping[str, object] = field(default_factory=dict)
+    text: TextBundle | None = None
 
 
 def save_bundle(
@@ -54,36 +62,19 @@ def save_bundle(
     of `preprocess` do not fit the model.
     """
     path = Path(path)
+    check_name(path)
     config = model.config
-    if path.suffix != ".safetensors":
-        raise WeightsError(f"{path}: a bundle is a safetensors file; end its name in .safetensors")
     if (preprocess.num_frames, preprocess.image_size) != (config.num_frames, config.image_size):
         raise ValueError(f"the clips of {preprocess!r} do not fit the model: {config!r}")
     metadata = {"format": FORMAT, "config": config.model_dump_json(), "preprocess": preprocess.model_dump_json()}
-    try:
-        metadata["info"] = json.dumps(dict(info or {}), allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"info must be JSON: {error}") from None
     if labels:
         metadata["labels"] = json.dumps(check_labels(labels, config.num_classes, str(path)))
-    tensors = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
-    write_atomically(
-        path,
-        lambda target: save_file(tensors, target, metadata=metadata),
-        error=WeightsError,
-        refusals=(SafetensorError,),
-    )
-    return path
+    return write_tensors(path, model.state_dict(), metadata, info)
 
 
 def read_bundle_metadata(path: str | Path) -> BundleMetadata:
     """The metadata of a bundle; its tensors are not read. Raises WeightsError naming the file and the wrong key."""
-    try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-    except (OSError, SafetensorError) as error:
-        raise unreadable(path) from error
-    return _parse(path, metadata)
+    return _parse(path, read_header(path)[1])
 
 
 def check_bundle(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> BundleMetadata:
@@ -109,40 +100,23 @@ def read_safetensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str
 
 def _parse(path: str | Path, metadata: Mapping[str, str]) -> BundleMetadata:
     found = metadata.get("format")
+    if found in TEXT_FORMATS:
+        return _tower(parse_text_bundle(path, metadata))
     if found != FORMAT:
         wrong = f"is {found!r}" if found else "is absent"
         raise WeightsError(f"{path}: metadata 'format' {wrong}, this version reads {FORMAT!r}; convert it or upgrade")
-    config = _model(path, metadata, "config", VideoMambaConfig)
-    labels = _decoded(path, metadata, "labels") if "labels" in metadata else []
+    config = record(path, metadata, "config", VideoMambaConfig)
+    labels = decoded(path, metadata, "labels") if "labels" in metadata else []
     if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
         raise WeightsError(f"{path}: metadata 'labels' must be a list of class names; save the file again")
     if labels and len(labels) != config.num_classes:
         raise WeightsError(
             f"{path}: metadata 'labels' has {len(labels)} names for {config.num_classes} classes; save it again"
         )
-    info = _decoded(path, metadata, "info") if "info" in metadata else {}
-    if not isinstance(info, dict):
-        raise WeightsError(f"{path}: metadata 'info' must be an object; save the file again")
-    return BundleMetadata(config, _model(path, metadata, "preprocess", Preprocess), tuple(labels), info)
+    info = info_of(path, metadata)
+    return BundleMetadata(config, record(path, metadata, "preprocess", Preprocess), tuple(labels), info)
 
 
-def _decoded(path: str | Path, metadata: Mapping[str, str], key: str) -> object:
-    if key not in metadata:
-        raise WeightsError(f"{path}: metadata {key!r} is absent; save the file again")
-    try:
-        return json.loads(metadata[key], parse_constant=_no_number)
-    except (ValueError, RecursionError) as error:
-        raise WeightsError(f"{path}: metadata {key!r} is not JSON ({error}); save the file again") from None
-
-
-def _no_number(name: str) -> object:
-    raise ValueError(f"{name} is no number")
-
-
-def _model(path: str | Path, metadata: Mapping[str, str], key: str, kind: type[_Record]) -> _Record:
-    try:
-        return kind.model_validate(_decoded(path, metadata, key))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in (key, *first["loc"]))
-        raise WeightsError(f"{path}: metadata {where!r}: {first['msg']}; save the file again or upgrade") from None
+def _tower(text: TextBundle) -> BundleMetadata:
+    """What a bundle of video and text says of its video tower, which is a network without a head."""
+    return BundleMetadata(text.config.video, text.preprocess, info=text.info, text=text)

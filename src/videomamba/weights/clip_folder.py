@@ -1,8 +1,7 @@
-"""A CLIP as transformers saves it: a folder with config.json and weights, here or on the Hugging Face Hub."""
+"""A CLIP as transformers saves it, in a folder here or on the Hugging Face Hub."""
 
 from __future__ import annotations
 
-import json
 import math
 import reprlib
 from collections.abc import Mapping
@@ -15,11 +14,8 @@ from torch import Tensor
 
 from videomamba.models.clip import CLIP_MEAN, CLIP_STD, ClipVision
 from videomamba.schema import WeightsError
-from videomamba.weights.read import read_weights
-from videomamba.weights.zoo import CONNECT_SECONDS, reachable
+from videomamba.weights.hub_folder import fetch_folder, read_config, read_json, read_tensors, section
 
-_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
-"""In the order of the search; instead of each there may be its parts and an index of them."""
 _PROCESSORS = ("preprocessor_config.json", "processor_config.json")
 _STATISTICS = ("image_mean", "image_std")
 _KINDS = ("clip", "clip_vision_model")
@@ -45,15 +41,10 @@ def read_clip_folder(folder: Path) -> ClipFiles:
     Mean and std that preprocessor_config.json does not give are OpenAI's. Raises WeightsError, one line, for a folder without
     config or weights, of another kind of model, and for files that are damaged.
     """
-    config = _json(folder / "config.json") if (folder / "config.json").is_file() else None
-    if config is None:
-        raise WeightsError(f"{folder}: has no config.json; {_ADVICE}")
-    kind = config.get("model_type")
-    if kind not in _KINDS:
-        raise WeightsError(f"{folder}: is a model of type {kind!r}, not a CLIP with a vision tower; {_ADVICE}")
+    config = read_config(folder, kinds=_KINDS, what="a CLIP with a vision tower", advice=_ADVICE)
     tensors = {
         key: value
-        for key, value in _tensors(folder).items()
+        for key, value in read_tensors(folder, advice=_ADVICE).items()
         if key.startswith(("vision_model.", "visual_projection.")) and not key.endswith(".position_ids")
     }
     if "visual_projection.weight" not in tensors:
@@ -62,7 +53,9 @@ def read_clip_folder(folder: Path) -> ClipFiles:
     if len(projection) != 2:
         raise WeightsError(f"{folder}: visual_projection.weight has shape {projection}, expected 2 dimensions")
     fields = (
-        {**_section(config, "vision_config"), **_section(config, "vision_config_dict")} if kind == "clip" else config
+        {**section(config, "vision_config"), **section(config, "vision_config_dict")}
+        if config["model_type"] == "clip"
+        else config
     )
     try:
         found = ClipVision.model_validate({**fields, "projection_dim": projection[0]})
@@ -74,89 +67,8 @@ def read_clip_folder(folder: Path) -> ClipFiles:
 
 
 def fetch_clip(name: str) -> Path:
-    """The folder of the hub's repository `name` ("openai/clip-vit-base-patch16"), from the hub's cache or downloaded.
-
-    Without a connection it stops after a few seconds. Raises WeightsError that says what to put where.
-    """
-    from huggingface_hub import constants, hf_hub_url, try_to_load_from_cache
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
-
-    cached = try_to_load_from_cache(name, "config.json")
-    if isinstance(cached, str) and _is_complete(Path(cached).parent):
-        return Path(cached).parent
-    advice = f"download config.json, preprocessor_config.json and the weights of {name} into a folder and give that"
-    if constants.HF_HUB_OFFLINE or not reachable(hf_hub_url(name, "config.json")):
-        reason = "no such file or folder, not in the hub's cache, and the hub cannot be reached"
-        raise WeightsError(f"{name}: {reason}; {advice}")
-    try:
-        return _downloaded(name)
-    except RepositoryNotFoundError:
-        raise WeightsError(f"{name}: no such file or folder, and no such model on the Hugging Face Hub") from None
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        reason = getattr(error, "strerror", None) or type(error).__name__
-        raise WeightsError(f"{name}: could not be downloaded ({reason}); {advice}") from None
-
-
-def _downloaded(name: str) -> Path:
-    """The folder of the hub's cache with config, image processor and weights, as far as the repository has them."""
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
-
-    def get(file: str) -> Path | None:
-        try:
-            return Path(hf_hub_download(name, file, etag_timeout=CONNECT_SECONDS))
-        except LocalEntryNotFoundError:  # no connection
-            raise
-        except EntryNotFoundError:
-            return None
-
-    config = get("config.json")
-    if config is None:
-        raise WeightsError(f"{name}: has no config.json; {_ADVICE}")
-    for file in _PROCESSORS:
-        get(file)
-    for file in _WEIGHTS:
-        if get(file):
-            break
-        index = get(_index(file))
-        if index is not None:
-            for part in _parts(index):
-                get(part)
-            break
-    return config.parent
-
-
-def _is_complete(folder: Path) -> bool:
-    """Whether weights, all parts of them, are in `folder`."""
-    for file in _WEIGHTS:
-        if (folder / file).is_file():
-            return True
-        if (folder / _index(file)).is_file():
-            return all((folder / part).is_file() for part in _parts(folder / _index(file)))
-    return False
-
-
-def _tensors(folder: Path) -> dict[str, Tensor]:
-    for file in _WEIGHTS:
-        if (folder / file).is_file():
-            return dict(read_weights(folder / file).tensors)
-        if (folder / _index(file)).is_file():
-            parts = [read_weights(folder / part).tensors for part in _parts(folder / _index(file))]
-            return {key: value for tensors in parts for key, value in tensors.items()}
-    raise WeightsError(f"{folder}: has no weights ({' or '.join(_WEIGHTS)}); {_ADVICE}")
-
-
-def _index(file: str) -> str:
-    """The list of the parts of weights that are not one file."""
-    return f"{file}.index.json"
-
-
-def _parts(index: Path) -> list[str]:
-    """The names of the files that `index` lists, all in its folder."""
-    parts = sorted({str(part) for part in _section(_json(index), "weight_map").values()})
-    if not parts or any(Path(part).name != part or part in ("", "..") or not part.isprintable() for part in parts):
-        raise WeightsError(f"{index}: does not list files of its folder; download it again")
-    return parts
+    """The folder of the hub's repository `name`, see `hub_folder.fetch_folder`."""
+    return fetch_folder(name, beside=_PROCESSORS, advice=_ADVICE)
 
 
 def _statistics(folder: Path) -> tuple[Triple, Triple, tuple[str, ...]]:
@@ -186,8 +98,8 @@ def _processor(folder: Path) -> tuple[Path, dict[str, Any]]:
     read = []
     for path in (folder / name for name in _PROCESSORS):
         if path.is_file():
-            content = _json(path)
-            read.append((path, _section(content, "image_processor") or content))
+            content = read_json(path)
+            read.append((path, section(content, "image_processor") or content))
     telling = [one for one in read if not one[1].keys().isdisjoint((*_STATISTICS, "do_normalize"))]
     return next(iter(telling + read), (folder, {}))
 
@@ -204,19 +116,3 @@ def _is_number(value: object) -> bool:
         return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     except OverflowError:
         return False
-
-
-def _section(content: Mapping[str, Any], key: str) -> dict[str, Any]:
-    found = content.get(key)
-    return found if isinstance(found, dict) else {}
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        reason = getattr(error, "strerror", None) or "it is not JSON"
-        raise WeightsError(f"{path}: cannot be read ({reason}); download it again") from None
-    if not isinstance(content, dict):
-        raise WeightsError(f"{path}: must be an object of JSON; download it again")
-    return content

@@ -209,12 +209,12 @@ class Plan:
     def raise_problems(self) -> None:
         if not self.problems:
             return
-        source, structure = self.weights_file.source, self._structure()
+        source, structure = self.weights_file.source, self.structure()
         own = f"; videomamba.from_pretrained({source!r}) builds the file's own network"
         advice = own if structure and source != STATE_DICT else ""
         raise WeightsError(f"{source}: {structure}{'; '.join(self.problems)}{advice}")
 
-    def _structure(self) -> str:
+    def structure(self) -> str:
         """How the two networks differ in more than the size of their input and head, e.g. "it holds dim 384, ...; "."""
         tensors = self.weights_file.tensors
         table = tensors.get(self.file_keys.get("pos_embed", ""))

@@ -20,10 +20,21 @@ from videomamba.weights.convert import UNSEEN
 from videomamba.weights.load import load_weights
 from videomamba.weights.read import WeightsFile, read_weights, save_original
 from videomamba.weights.report import LoadReport
-from videomamba.weights.zoo import entry_for_file, preprocess_of, resolve_weights
+from videomamba.weights.text_names import Content
+from videomamba.weights.zoo import preprocess_of, resolve_weights
 
 MOST_TOKENS = 4_000_000
 """Most tokens of a clip, far more than fit in memory: a larger number is a typing error."""
+
+
+_HEADLESS: Mapping[Content, str] = {
+    "network": "has no classification head, so there is nothing to predict; fine-tune it first",
+    "video-text": "is a video-text model, without classes: `videomamba text retrieval` and `videomamba search` take it, "
+    "`videomamba features` its video tower",
+    "questions": "is a model that answers questions, without classes: `videomamba text answer` takes it, "
+    "`videomamba features` its video tower",
+}
+"""Why there is nothing to predict."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +90,8 @@ def open_pretrained(
     the released models' preprocessing at its own size. `labels` (one name per class) replace the class names. `num_frames`
     and `image_size` (pixels, or height and width) run the network at another length or resolution: its positions are
     resized and the head stays. The network is float32, or with `keep_dtype` of the widest dtype in the file. The final norm
-    of masked pretraining, `norm.weight`, is loaded as `norm_f.weight`.
+    of masked pretraining, `norm.weight`, is loaded as `norm_f.weight`. Of a model of video and text the network is the video
+    tower, without its projection.
 
     Raises WeightsError for a file that is absent, damaged, incomplete or, where `needs_head`, without a head;
     VideoMambaError for a wrong number of `labels`.
@@ -89,29 +101,28 @@ def open_pretrained(
     size = (image_size, image_size) if isinstance(image_size, int) else image_size
     config = file.config(size)
     if needs_head and config.num_classes == 0:
-        raise WeightsError(f"{path}: has no classification head, so there is nothing to predict; fine-tune it first")
+        raise WeightsError(f"{path}: {_HEADLESS[file.content]}")
     preprocess = _preprocess(file, config)
     shape = {
         "num_frames": preprocess.num_frames if num_frames is None else num_frames,
         "image_size": preprocess.image_size if size is None else size,
     }
-    model = VideoMamba.without_weights(_resized(config, shape, path))
+    model = VideoMamba.without_weights(resized_config(config, shape, path))
     if keep_dtype:
         model.to(_widest(file.tensors.values()))
     report = load_weights(model, file, rename_norm=True)
     if report.assumed:  # of the preprocessing too
         report = replace(report, assumed=_assumed(path, model.config, preprocess))
-    info = _info(file)
     opened = Pretrained(
         path=path,
         model=model,
         preprocess=Preprocess.model_validate({**preprocess.model_dump(), **shape}),
         labels=file.labels,
-        views=str(info.get("views", "1x1")),
+        views=str(file.info.get("views", "1x1")),
         regression=file.regression,
-        info=info,
+        info=file.info,
         report=report,
-        knows=_knows(file),
+        knows=file.knows,
     )
     return opened if labels is None else opened.with_labels(labels)
 
@@ -189,7 +200,8 @@ def _kind(model: VideoMamba) -> Literal["video", "image"]:
     return "image" if model.config.num_frames == 1 else "video"
 
 
-def _resized(config: VideoMambaConfig, shape: Mapping[str, object], path: Path) -> VideoMambaConfig:
+def resized_config(config: VideoMambaConfig, shape: Mapping[str, object], path: Path) -> VideoMambaConfig:
+    """`config` with the `num_frames` and `image_size` of `shape`. Raises WeightsError naming `path` where they do not fit."""
     try:
         config = make_config({**config.model_dump(), **shape})
     except ValueError as error:
@@ -227,22 +239,3 @@ def _assumed(path: Path, config: VideoMambaConfig, preprocess: Preprocess) -> st
         f"frames of {width}x{height}, sampling {preprocess.sampling}, {preprocess.interpolation}, crop "
         f"{preprocess.crop_ratio:g} and the mean and std of ImageNet; answers are wrong if it was trained otherwise"
     )
-
-
-def _knows(file: WeightsFile) -> str:
-    """The line of `Pretrained.knows`: from the metadata of a bundle, or from the zoo's entry for a file of that name."""
-    if file.bundle is not None and "knows" in file.bundle.info:
-        return str(file.bundle.info["knows"])
-    entry = entry_for_file(file.source)
-    if entry is None or not entry.knows:
-        return ""
-    classes = f"; its classes: {', '.join(file.labels)}" if file.labels else ""
-    return f"{entry.name} knows {entry.knows}{classes}"
-
-
-def _info(file: WeightsFile) -> Mapping[str, object]:
-    if file.bundle is not None:
-        return file.bundle.info
-    if file.entry is None:
-        return {}
-    return {"dataset": file.entry.dataset, "views": f"{file.entry.clips}x{file.entry.crops}"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 import warnings
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +21,21 @@ from videomamba.schema import WeightsError
 from videomamba.weights.bundle import FORMAT_FAMILY, BundleMetadata, check_bundle, read_safetensors
 from videomamba.weights.convert import infer_config, to_image_format, to_video_format, trunk_names, unwrap
 from videomamba.weights.kind import content_of, unreadable
+from videomamba.weights.metadata import read_header
 from videomamba.weights.released import ZooEntry
+from videomamba.weights.text_bundle import TEXT_FORMATS
+from videomamba.weights.text_names import Content, content_of_keys
 from videomamba.weights.zoo import entry_for_file, labels_of
 
 STATE_DICT = "state dict"
 """The `source` of tensors that come from no file."""
+
+
+class _Settings(dict[str, object]):
+    """Stands for the original's class of settings in a training checkpoint: none of its code is imported, nor run."""
+
+
+_SETTINGS = [(_Settings, f"{module}.EasyDict") for module in ("utils.easydict", "easydict")]
 
 
 @dataclass(frozen=True)
@@ -63,6 +74,32 @@ class WeightsFile:
         return entry_for_file(self.source) if self.bundle is None else None
 
     @property
+    def content(self) -> Content:
+        """Whether it has a text tower too, or a decoder of answers."""
+        text = None if self.bundle is None else self.bundle.text
+        return content_of_keys(self.tensors) if text is None else text.content
+
+    @property
+    def info(self) -> Mapping[str, object]:
+        """The open part of a bundle's metadata; of a released file, by its name, its data set and views."""
+        if self.bundle is not None:
+            return self.bundle.info
+        if self.entry is None:
+            return {}
+        return {"dataset": self.entry.dataset, "views": f"{self.entry.clips}x{self.entry.crops}"}
+
+    @property
+    def knows(self) -> str:
+        """The line of `Pretrained.knows`: from the metadata of a bundle, or from the zoo's entry for a file of that name."""
+        if self.bundle is not None and "knows" in self.bundle.info:
+            return str(self.bundle.info["knows"])
+        entry = entry_for_file(self.source)
+        if entry is None or not entry.knows:
+            return ""
+        classes = f"; its classes: {', '.join(self.labels)}" if self.labels else ""
+        return f"{entry.name} knows {entry.knows}{classes}"
+
+    @property
     def regression(self) -> bool:
         """Whether the output is a number: by the task of a bundle, otherwise a head of one output without a class name."""
         task = None if self.bundle is None else self.bundle.info.get("task")
@@ -73,7 +110,7 @@ def read_weights(path: str | Path) -> WeightsFile:
     """Reads safetensors (ours or plain) or anything that `torch.save` wrote, without running code from the file.
 
     The content counts, not the ending of the name. Raises WeightsError when the file is absent, damaged, or holds objects
-    other than tensors, plain containers and the `argparse.Namespace` of the original's training.
+    other than tensors, plain containers and the settings of the original's training, `argparse.Namespace` and `EasyDict`.
     """
     path = Path(path)
     if content_of(path) == "safetensors":
@@ -81,22 +118,37 @@ def read_weights(path: str | Path) -> WeightsFile:
         ours = metadata.get("format", "").startswith(FORMAT_FAMILY)
         bundle = check_bundle(path, tensors, metadata) if ours else None
         return WeightsFile(str(path), unwrap(tensors, source=str(path)), bundle)
+    return WeightsFile(str(path), unwrap(_load(path), source=str(path)))
+
+
+def weights_content(path: str | Path) -> Content:
+    """What the weights file `path` holds, from the names of its tensors: their values are not read, except those of old files
+    of PyTorch, before 1.6. Raises WeightsError as `read_weights` does."""
+    path = Path(path)
+    if content_of(path) == "safetensors":
+        names, metadata = read_header(path)
+        return TEXT_FORMATS.get(metadata.get("format", ""), content_of_keys(names))
+    return content_of_keys(unwrap(_load(path, mapped=zipfile.is_zipfile(path)), source=str(path)))
+
+
+def _load(path: Path, *, mapped: bool = False) -> object:
+    """What torch.save wrote, on the CPU; `mapped` tensors stay in the file until they are used."""
     try:
-        # An open file: PyTorch would choose another reader by the ending of the name.
         with (
             path.open("rb") as file,
-            torch.serialization.safe_globals([argparse.Namespace]),
+            torch.serialization.safe_globals([argparse.Namespace, *_SETTINGS]),
             warnings.catch_warnings(),
         ):
             warnings.filterwarnings("ignore", "Detected pickle protocol")  # an error says so
-            content = torch.load(file, map_location="cpu", weights_only=True)
+            # An open file: PyTorch would choose another reader by the ending of the name.
+            source = str(path) if mapped and path.suffix != ".safetensors" else file
+            return torch.load(source, map_location="cpu", weights_only=True, mmap=isinstance(source, str))
     except Exception as error:  # a damaged pickle makes torch.load raise anything: AssertionError, struct.error, ...
         unsafe = re.search(r"unsupported (?:global|class):? (?:GLOBAL )?(\S+)", str(error), re.IGNORECASE)
         if unsafe is None:
             raise unreadable(path) from error
         reason = f"holds {unsafe[1].rstrip('.')}, which could run code; ask its author for a file of tensors only"
         raise WeightsError(f"{path}: {reason}") from None
-    return WeightsFile(str(path), unwrap(content, source=str(path)))
 
 
 def save_original(model: VideoMamba, path: str | Path, kind: Literal["video", "image"] = "video") -> Path:
@@ -107,12 +159,17 @@ def save_original(model: VideoMamba, path: str | Path, kind: Literal["video", "i
     that the original cannot run, for a video model as "image", and when the file cannot be written.
     """
     path = Path(path)
-    for field in ("scan_order", "merge", "discretization", "num_registers", "pool", "norm_eps"):
-        value, original = getattr(model.config, field), VideoMambaConfig.model_fields[field].default
-        if value != original:
-            raise WeightsError(f"{path}: the original has no {field}={value!r} (only {original!r}): save a bundle")
+    check_original(path, model.config)
     tensors = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
     image = kind == "image"
     content = {"model": to_image_format(tensors, source=str(path))} if image else to_video_format(tensors)
     write_atomically(path, lambda target: torch.save(content, target), error=WeightsError)
     return path
+
+
+def check_original(path: str | Path, config: VideoMambaConfig) -> None:
+    """Raises WeightsError naming `path` for a network that the original cannot run."""
+    for field in ("scan_order", "merge", "discretization", "num_registers", "pool", "norm_eps"):
+        value, original = getattr(config, field), VideoMambaConfig.model_fields[field].default
+        if value != original:
+            raise WeightsError(f"{path}: the original has no {field}={value!r} (only {original!r}): save a bundle")

@@ -55,7 +55,8 @@ class Batch(_Clips):
 
     Both are None for sets without classes and numbers. `records[i]` is the index of clip i in the data set's records; the
     `augmentation.repeats` clips of one video follow one another. `failures` are the (path, reason) of skipped videos.
-    `planned` is the number of clips including skipped videos: n may be smaller, even 0.
+    `planned` is the number of clips including skipped videos: n may be smaller, even 0. `positions[i]` is the position of
+    clip i in the order of the epoch.
 
     With a mask, `visible` (n, v) int64 are the visible patches of each clip (`clips.masks`); for the mask "attention" it is
     None and `draws` (n, T, p) float32 are the random numbers that `attention_visible` needs beside a teacher's attention.
@@ -67,6 +68,7 @@ class Batch(_Clips):
     planned: int
     visible: Tensor | None = None
     draws: Tensor | None = None
+    positions: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -138,6 +140,7 @@ class TrainClips(Dataset[Batch | VideoMambaError]):
         masks: list[Tensor] = []
         values: list[float | None] = []
         records: list[int] = []
+        positions: list[int] = []
         failures: list[tuple[str, str]] = []
         repeats = self.augmentation.repeats
         for place, record in samples:
@@ -153,6 +156,7 @@ class TrainClips(Dataset[Batch | VideoMambaError]):
                 clips += made
                 masks += drawn
                 records += [place.record] * repeats
+                positions += [place.position] * repeats
                 values += [record.target] * repeats
         size = (3, self.preprocess.num_frames, *self.preprocess.image_size)
         labels = [label for _, label in clips]
@@ -163,6 +167,7 @@ class TrainClips(Dataset[Batch | VideoMambaError]):
             targets=torch.tensor(values, dtype=torch.float32) if self.task == "regression" else None,
             failures=tuple(failures),
             planned=len(samples) * repeats,
+            positions=tuple(positions),
             **({} if self.masking is None else self.masking.of_batch(masks)),
         )
 
