@@ -190,14 +190,18 @@ class RegressionResult:
 
 
 def describe_protocol(preprocess: Preprocess, views: Views, *, regression: bool = False) -> str:
-    """The protocol of a result: "4 clips x 3 crops, 8 frames uniform, 224x224, softmax then mean over views".
+    """The protocol of a result: "4 clips x 3 crops, 8 frames uniform, 224x224, softmax then mean over views"."""
+    merging = "mean over views" if regression else "softmax then mean over views"
+    clips, crops = counted(views.clips, "clip"), counted(views.crops, "crop")
+    return f"{clips} x {crops}, {describe_clip(preprocess)}, {merging}"
 
-    The size is width x height.
-    """
+
+def describe_clip(preprocess: Preprocess) -> str:
+    """The part of a protocol that says what a clip is: "8 frames uniform, 224x224". The size is width x height."""
     height, width = preprocess.image_size
     frames = f"{counted(preprocess.num_frames, 'frame')} {preprocess.sampling}"
     if preprocess.sampling == "dense":
         frames += f" every {preprocess.sampling_rate}"
-    size = f"{width}x{height}" + (f" (crop ratio {preprocess.crop_ratio:g})" if preprocess.crop_ratio < 1 else "")
-    merging = "mean over views" if regression else "softmax then mean over views"
-    return f"{counted(views.clips, 'clip')} x {counted(views.crops, 'crop')}, {frames}, {size}, {merging}"
+    return f"{frames}, {width}x{height}" + (
+        f" (crop ratio {preprocess.crop_ratio:g})" if preprocess.crop_ratio < 1 else ""
+    )

@@ -29,14 +29,18 @@ def save_network(
     facts: Mapping[str, object],
 ) -> None:
     """Writes `network`, the clips of `config`, class names, and as info: preset, first weights, length, versions, `facts`."""
-    info = {
+    save_bundle(path, network, config.clip, labels, {**made_by(config, run), **facts})
+
+
+def made_by(config: RecipeConfig, run: TrainingRun) -> dict[str, object]:
+    """What every weights file of a run says of it."""
+    return {
         "preset": config.preset,
         "weights": config.model.weights,
         "steps": run.progress.step,
         "epochs": run.progress.epoch + 1,
         "versions": versions(),
     }
-    save_bundle(path, network, config.clip, labels, {**info, **facts})
 
 
 def lineage(run: TrainingRun, config: RecipeConfig, train_set: VideoSet) -> dict[str, object]:

@@ -23,7 +23,8 @@ class TextSettings(Settings):
         default=None, description="BERT of transformers to start from (name or folder); null: random weights"
     )
     vocabulary: str | None = Field(
-        default=None, description="vocab.txt, tokenizer.json, their folder, or a BERT's name; null: that of text.weights"
+        default=None,
+        description="vocab.txt, tokenizer.json, their folder, or a BERT's name; null: that of text.weights",
     )
     learn_vocabulary: int | None = Field(
         default=None, ge=16, description="learn a vocabulary of at most this size from the training captions"
@@ -36,7 +37,9 @@ class TextSettings(Settings):
         default=None, ge=1, description="width inside the MLP; null: that of the weights, or 4 x dim"
     )
     fusion_from: int | None = Field(
-        default=None, ge=0, description="first layer that reads the video; null: that of the weights, or 3/4 of the depth"
+        default=None,
+        ge=0,
+        description="first layer that reads the video; null: that of the weights, or 3/4 of the depth",
     )
     dropout: float = Field(default=0.1, ge=0, lt=1, description="in all layers of the text tower")
     embed_dim: int = Field(default=512, ge=1, description="width of the space that videos and texts share")

@@ -223,10 +223,14 @@ class EvaluationLoader(_Loader[EvaluationBatch]):
         return len(self._starts)
 
     def __iter__(self) -> Iterator[EvaluationBatch]:
-        return self._load(self._blocks())
+        return self.after(0)
 
-    def _blocks(self) -> Iterator[list[tuple[int, VideoRecord]]]:
-        for start in self._starts:
+    def after(self, done: int) -> Iterator[EvaluationBatch]:
+        """The blocks of this process without its first `done`."""
+        return self._load(self._blocks(done))
+
+    def _blocks(self, done: int) -> Iterator[list[tuple[int, VideoRecord]]]:
+        for start in self._starts[done:]:
             yield [(start + i, record) for i, record in enumerate(self._records[start : start + self._block])]
 
 
