@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import re
 import unicodedata
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
@@ -233,6 +234,17 @@ class VideoRecord:
         return self.annotation.value if isinstance(self.annotation, Number) else None
 
 
+class CompactRecords(Sequence[VideoRecord], ABC):
+    """Records that are stored as columns and made when they are asked for, for sets of millions.
+
+    All have an annotation of the type `kind`, which is no class.
+    """
+
+    @property
+    @abstractmethod
+    def kind(self) -> type: ...
+
+
 @dataclass(frozen=True)
 class Symmetries:
     """The class of a changed video: entry i is the new class of a video of class i.
@@ -274,17 +286,19 @@ class VideoSet:
     """
 
     name: str
-    records: tuple[VideoRecord, ...]
+    records: Sequence[VideoRecord]
     labels: tuple[str, ...] = ()
     symmetries: Symmetries = Symmetries()
     ignored: tuple[IgnoredFile, ...] = field(default=(), compare=False)
     task: Task = field(init=False)
 
     def __post_init__(self) -> None:
-        first = self.records[0].annotation if self.records else None
-        kind = ClassLabel if self.labels else type(first)
+        if isinstance(self.records, CompactRecords):
+            kind = self.records.kind
+        else:
+            kind = ClassLabel if self.labels else type(self.records[0].annotation if self.records else None)
         object.__setattr__(self, "task", _TASKS[kind][0])
-        for record in self.records:
+        for record in () if isinstance(self.records, CompactRecords) else self.records:
             if type(record.annotation) is not kind:
                 raise VideoMambaError(
                     f"{record.origin or record.path}: has {_TASKS[type(record.annotation)][1]}, but {self.name} is a set of "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import signal
@@ -10,7 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import Any, Self
+from types import ModuleType
+from typing import Any, Literal, Self
 
 import pytest
 import torch
@@ -21,13 +23,18 @@ from tests.video.clips import Recipe, draw, encode
 from videomamba import create_model
 from videomamba.cli import main
 from videomamba.data.loading.dataset import Batch, TrainClips
+from videomamba.data.sets.annotations import read_dataset
+from videomamba.data.settings import DataSettings
 from videomamba.models.teacher import TeacherOutput
+from videomamba.recipes import bundles, questions_start
 from videomamba.recipes.classify import train
 from videomamba.recipes.config import DistillConfig, RecipeConfig, TrainConfig
 from videomamba.recipes.distill import distill
 from videomamba.recipes.load import to_yaml
 from videomamba.recipes.pretrain import pretrain
 from videomamba.recipes.pretrain_config import PretrainConfig
+from videomamba.recipes.questions import train_questions
+from videomamba.recipes.questions_config import QuestionsConfig
 from videomamba.schema import Preprocess, VideoMambaError
 from videomamba.training.run import Trained
 from videomamba.training.step import Stepper
@@ -83,6 +90,38 @@ def tiny_masked(root: Path, out: Path, **sections: dict[str, Any]) -> PretrainCo
     unmixed = {"mixup": 0.0, "cutmix": 0.0, "label_smoothing": 0.0}
     settings["augment"] = {**settings.get("augment", {}), **unmixed}
     return PretrainConfig.model_validate(_settings(root, out, settings))
+
+
+def tiny_questions(root: Path, out: Path, **sections: dict[str, Any]) -> QuestionsConfig:
+    """The steps of `tiny` with a question about each of its videos, and a text tower of two narrow layers; nothing is mixed."""
+    lists = {split: write_questions(root, split) for split in ("train", "val")}
+    settings: dict[str, dict[str, Any]] = {
+        "data": {"train": lists["train"], "val": lists["val"]},
+        "text": {"dim": 16, "depth": 3, "heads": 2, "fusion_from": 1, "learn_vocabulary": 80, "dropout": 0.0},
+        "run": {"evaluate_every": 0},
+    }
+    for name, values in sections.items():
+        settings.setdefault(name, {}).update(values)
+    unmixed = {"mixup": 0.0, "cutmix": 0.0, "label_smoothing": 0.0}
+    settings["augment"] = {**settings.get("augment", {}), **unmixed}
+    return QuestionsConfig.model_validate(_settings(root, out, settings))
+
+
+def write_questions(root: Path, split: Literal["train", "val"]) -> Path:
+    """A list of a question about each video of a split of `root`, in its order, with one to three answers."""
+    path = root.parent / f"{root.name}_{split}.json"
+    if not path.exists():
+        video_set = read_dataset(DataSettings(root=root), split)
+        questions = [
+            {
+                "video": os.path.relpath(record.path, root),
+                "question": ("What do they do?", "What happens here?")[number % 2],
+                "answer": [CLASSES[record.label or 0]] * 2 + ["a move"] if number % 3 else CLASSES[record.label or 0],
+            }
+            for number, record in enumerate(video_set.records)
+        ]
+        path.write_text(json.dumps(questions))
+    return path
 
 
 def write_teacher(path: Path, *, depth: int = 1) -> Path:
@@ -152,18 +191,32 @@ def _settings(root: Path, out: Path, sections: Mapping[str, dict[str, Any]]) -> 
 
 @dataclass(frozen=True)
 class RecipeRuns:
-    """The small runs of one recipe: `tiny(videos, out, **sections)` makes settings, `command` is that of the command line."""
+    """The small runs of one recipe: `tiny(videos, out, **sections)` makes settings, `command` is that of the command line.
+
+    `saves` are module and name of the function that writes a weights file; `number` is that of the validation which the record
+    of an epoch has, where `videomamba evaluate` does not measure the network.
+    """
 
     command: str
     kind: type[RecipeConfig]
     recipe: Callable[..., Trained]
     tiny: Callable[..., Any]
+    saves: tuple[ModuleType, str] = (bundles, "save_bundle")
+    number: str | None = None
 
 
 RECIPES: Mapping[str, RecipeRuns] = {
     "train": RecipeRuns("train", TrainConfig, train, tiny),
     "distill": RecipeRuns("distill", DistillConfig, distill, tiny_distilled),
-    "pretrain": RecipeRuns("pretrain", PretrainConfig, pretrain, tiny_masked),
+    "pretrain": RecipeRuns("pretrain", PretrainConfig, pretrain, tiny_masked, number="val_loss"),
+    "text train-questions": RecipeRuns(
+        "text train-questions",
+        QuestionsConfig,
+        train_questions,
+        tiny_questions,
+        saves=(questions_start, "save_questions"),
+        number="val_accuracy",
+    ),
 }
 """The recipes, all of which pass the same tests of resuming and of several processes."""
 

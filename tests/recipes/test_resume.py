@@ -31,7 +31,6 @@ from tests.recipes.runs import (
     train_quietly,
     train_until_killed,
 )
-from videomamba.recipes import bundles
 from videomamba.recipes.classify import train
 from videomamba.training.checkpoint import checkpoints, load_checkpoint
 from videomamba.training.step import Stepper
@@ -61,8 +60,6 @@ INTERRUPTIONS = {
     "a step with steps before it": (Stepper, "step", 3, die),
     "a checkpoint not yet in its place": (Path, "replace", 6, die),
     "old checkpoints not yet removed": (Path, "unlink", 1, die),
-    "bundle not written": (bundles, "save_bundle", 1, die),
-    "last bundle not written": (bundles, "save_bundle", 2, die),
 }
 
 
@@ -70,7 +67,8 @@ def test_a_run_goes_on_from_wherever_it_was_interrupted(
     recipe: RecipeRuns, videos: Path, uninterrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = recipe.tiny(videos, tmp_path / "run")
-    for owner, name, number, then in INTERRUPTIONS.values():
+    unwritten = {"bundle not written": (*recipe.saves, 1, die), "last bundle not written": (*recipe.saves, 2, die)}
+    for owner, name, number, then in (INTERRUPTIONS | unwritten).values():
         with monkeypatch.context() as patch, pytest.raises(Killed):
             patch.setattr(owner, name, at_call(number, getattr(owner, name), then))
             make_run(config)

@@ -9,9 +9,14 @@ from pydantic import BeforeValidator, Field
 
 from videomamba.schema import Settings, Symmetries, VideoMambaError, nearest_name
 
-Format = Literal[
-    "auto", "folder", "list", "kinetics", "ssv2", "ssv2_frames", "breakfast", "coin", "lvu", "imagenet", "synthetic"
+ClassFormat = Literal[
+    "folder", "list", "kinetics", "ssv2", "ssv2_frames", "breakfast", "coin", "lvu", "imagenet", "synthetic"
 ]
+"""The formats of videos with classes or numbers."""
+TextFormat = Literal["captions", "msrvtt", "didemo", "activitynet", "lsmdc", "msvd"]
+"""The formats of videos with texts."""
+Format = Literal["auto", ClassFormat, TextFormat]
+TextTask = Literal["captions", "questions", "choices"]
 LvuTask = Literal[
     "relationship", "way_speaking", "scene", "director", "genre", "writer", "year", "like_ratio", "view_count"
 ]
@@ -67,6 +72,19 @@ class DataSettings(Settings):
     cache: Path | None = Field(default=None, description="folder for decoded frames: each video is decoded only once")
     cache_frames: int = Field(default=32, ge=1, description="frames of each video in the cache, evenly spread")
     cache_size: int = Field(default=256, ge=16, description="short side of the cached frames in pixels")
+
+
+class TextDataSettings(DataSettings):
+    """Where videos or images with texts are and how they are read. See `data.sets.texts`."""
+
+    also: tuple[Path, ...] = Field(default=(), description="further training lists, joined to train")
+    captions: Literal["each", "paragraph"] = Field(
+        default="each",
+        description="several captions of a video: each describes it, or together they are one paragraph, as in DiDeMo and "
+        "ActivityNet",
+    )
+    first_seconds: float | None = Field(default=None, gt=0, description="use only this many seconds of each video")
+    clean: bool = Field(default=True, description="lower case without punctuation, as the released weights expect")
 
 
 class Augmentation(Settings):

@@ -108,13 +108,27 @@ class VideoQuestions(nn.Module):
         made.load_state_dict({name: value for name, value in made.state_dict().items() if is_new(name)} | state)
         return made.to(model.temp.device)
 
-    def encode_questions(self, video: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
-        """Clips (b, 3, t, h, w), one for each question (b, l) -> states (b, l, d) fp32 of all layers.
+    def forward(
+        self, video: Tensor, ids: Tensor, mask: Tensor, answer_ids: Tensor, answer_mask: Tensor, asked: Tensor
+    ) -> Tensor:
+        """-log p of each answer (n, a) to the question asked[i], an index into the b clips and questions -> (n,) fp32.
 
-        The memory is the class token and the patches after the final norm.
+        For training, where wrappers of several processes see nothing but calls of `forward`.
         """
-        memory = self.vision_encoder.tokens(video)
+        states = self.encode_questions(video, ids, mask)
+        return self.answer_losses(states[asked], mask[asked], answer_ids, answer_mask)
+
+    def encode_video(self, video: Tensor) -> Tensor:
+        """(b, 3, t, h, w) normalised -> memory (b, 1 + m, c) fp32: the class token and the patches after the final norm."""
+        return self.vision_encoder.tokens(video)
+
+    def read_questions(self, memory: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
+        """Memory of `encode_video`, a row for each question (b, l) or one for all -> states (b, l, d) fp32 of all layers."""
         return self.text_encoder.fuse(self.text_encoder.encode(ids, mask), mask, memory)
+
+    def encode_questions(self, video: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
+        """Clips (b, 3, t, h, w), one for each question (b, l) -> states (b, l, d) fp32 of all layers."""
+        return self.read_questions(self.encode_video(video), ids, mask)
 
     def answer_losses(self, states: Tensor, mask: Tensor, answer_ids: Tensor, answer_mask: Tensor) -> Tensor:
         """-log p of each answer (b, a), the sum over its tokens after the first, given its question -> (b,) fp32.

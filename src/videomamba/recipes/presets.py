@@ -10,10 +10,12 @@ from videomamba.recipes.config import RecipeConfig
 from videomamba.recipes.distill_presets import DISTILL
 from videomamba.recipes.load import read_names
 from videomamba.recipes.pretrain_presets import PRETRAIN
+from videomamba.recipes.questions_presets import QUESTIONS
+from videomamba.recipes.text_presets import VIDEO_TEXT
 from videomamba.recipes.train_presets import TRAIN
 from videomamba.schema import VideoMambaError, nearest_name
 
-CATALOGUES: tuple[Catalogue[Any], ...] = (TRAIN, DISTILL, PRETRAIN)
+CATALOGUES: tuple[Catalogue[Any], ...] = (TRAIN, DISTILL, PRETRAIN, VIDEO_TEXT, QUESTIONS)
 
 
 def preset_names() -> list[str]:

@@ -136,7 +136,7 @@ def _matched(
 
 
 def _matching_losses(logits: Tensor, there: Tensor) -> Tensor:
-    """Logits (3 b, 2) of `_matched` -> (b,): a third of the cross entropies, without wrong pairs that are not `there` (2, b)."""
+    """Logits (3 b, 2) of `_matched` -> (b,): a third of the cross entropies; wrong pairs that are not `there` (2, b) have 0."""
     count = there.shape[1]
     right = torch.arange(3 * count, device=logits.device) < count
     losses = F.cross_entropy(logits, right.long(), reduction="none").view(3, count)

@@ -17,7 +17,7 @@ from videomamba.models.videomamba import VideoMamba, undrawn
 from videomamba.recipes.pretrain_config import aligned_layers
 from videomamba.recipes.start import with_fitting
 from videomamba.recipes.text_config import TextSettings, VideoTextTrainConfig
-from videomamba.schema import Captions, VideoMambaError, VideoSet
+from videomamba.schema import Captions, Question, VideoMambaError, VideoSet
 from videomamba.training.run import TrainingRun
 from videomamba.weights.bert import BERT_BASE, bert_config, load_bert, read_vocabulary
 from videomamba.weights.load import load_weights
@@ -58,7 +58,7 @@ def find_start(config: VideoTextTrainConfig, sets: Iterable[VideoSet]) -> TextSt
         return _of_file(text, read_video_text(path))
     sizes = {name: value for name in _SIZES if (value := getattr(text, name)) is not None}
     if text.learn_vocabulary is not None:
-        tokenizer = Tokenizer.learn(_captions(sets), text.learn_vocabulary)
+        tokenizer = Tokenizer.learn(_texts(sets), text.learn_vocabulary)
     elif (source := text.vocabulary or text.weights) is not None:
         tokenizer = read_vocabulary(source)
     else:
@@ -171,8 +171,12 @@ def _load_tower(tower: VideoMamba, config: VideoTextTrainConfig) -> LoadReport:
     return load_weights(tower, weights, rename_norm=rename, head="replace", allow_missing=missing)
 
 
-def _captions(sets: Iterable[VideoSet]) -> Iterable[str]:
+def _texts(sets: Iterable[VideoSet]) -> Iterable[str]:
+    """All captions, or all questions and their answers."""
     for one in sets:
         for record in one.records:
-            assert isinstance(record.annotation, Captions)
-            yield from record.annotation.texts
+            if isinstance(record.annotation, Question):
+                yield from (record.annotation.text, *record.annotation.answers)
+            else:
+                assert isinstance(record.annotation, Captions)
+                yield from record.annotation.texts

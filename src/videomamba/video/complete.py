@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 from typing import BinaryIO
+
+from videomamba.video.shards import Media
 
 _EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 _FIRST_BOXES = frozenset({b"ftyp", b"styp", b"moov", b"mdat", b"free", b"skip", b"wide"})
 _RIFF_UNKNOWN = (0, 0xFFFFFFFF)  # the writer was interrupted, or wrote to a pipe
 
 
-def missing_bytes(path: Path) -> int:
+def missing_bytes(path: Media) -> int:
     """How many bytes `path` lacks at its end by its own account; 0 if it is complete or does not say."""
-    size = path.stat().st_size
     with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(0)
         head = file.read(4096)
         if head.startswith(_EBML):
             end = _end_of_matroska(head)

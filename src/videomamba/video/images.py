@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,6 +10,7 @@ import torch
 from videomamba.schema import VideoError, VideoInfo
 from videomamba.video.base import Video
 from videomamba.video.rgb import RgbWriter, read_image
+from videomamba.video.shards import Media
 
 
 class ImageVideo(Video):
@@ -19,7 +19,7 @@ class ImageVideo(Video):
     Raises VideoError for an image that cannot be read or that differs in size from the first; ValueError for fps <= 0.
     """
 
-    def __init__(self, path: Path, images: Sequence[Path], *, fps: float) -> None:
+    def __init__(self, path: Media, images: Sequence[Media], *, fps: float) -> None:
         if fps <= 0:
             raise ValueError(f"fps must be positive, got {fps}")
         self._images = tuple(images)

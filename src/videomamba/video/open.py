@@ -10,6 +10,7 @@ from videomamba.schema import VideoError
 from videomamba.video.base import Video
 from videomamba.video.images import ImageVideo
 from videomamba.video.pyav import PyavVideo
+from videomamba.video.shards import Member, find_member, in_shard
 
 __all__ = ["IMAGE_SUFFIXES", "VIDEO_SUFFIXES", "Backend", "Video", "open_video"]
 
@@ -25,12 +26,16 @@ VIDEO_SUFFIXES = frozenset(
 def open_video(path: str | Path, backend: Backend = "pyav", *, fps: float = 1.0, threads: int | None = None) -> Video:
     """Open a video file, a folder of images (one video, images in natural order: 2 before 10) or an image (one frame).
 
+    A video or image in a tar shard is named `shard.tar::KEY.mp4` (`video.shards`).
+
     `fps` is the rate of a folder of images; `threads` decode a video file (None: as many as PyTorch uses if that is
     faster). `backend` decodes video files; both return the same pictures, "torchcodec" is an extra to install.
 
     Raises VideoError, one line that starts with the path, when there is no such file, the folder has no images, or the
     file is empty, no video, or damaged at its start; VideoMambaError when the backend is not installed.
     """
+    if in_shard(path):
+        return _open_member(find_member(path), backend, threads=threads)
     path = existing(path)
     if path.is_dir():
         images = _images_in(path)
@@ -51,6 +56,39 @@ def open_video(path: str | Path, backend: Backend = "pyav", *, fps: float = 1.0,
 
         return TorchcodecVideo(path, threads=threads)
     raise ValueError(f"backend must be 'pyav' or 'torchcodec', got {backend!r}")
+
+
+def _open_member(member: Member, backend: Backend, *, threads: int | None) -> Video:
+    if member.size == 0:
+        raise VideoError(member, "the file is empty; write the shard again")
+    if member.suffix.lower() in IMAGE_SUFFIXES:
+        return ImageVideo(member, [member], fps=1.0)
+    if backend != "pyav":
+        raise VideoError(member, f"the backend {backend} reads no tar shards; use pyav")
+    return PyavVideo(member, threads=threads)
+
+
+def date_and_size(path: str | Path) -> tuple[int, int]:
+    """(time of the last change in ns, bytes) of a file or folder; of a file in a shard, the time of the shard.
+
+    Raises VideoError when there is no such file.
+    """
+    if in_shard(path):
+        member = find_member(path)
+        return member.shard.stat().st_mtime_ns, member.size
+    status = existing(path).stat()
+    return status.st_mtime_ns, status.st_size
+
+
+def exists(path: str | Path) -> bool:
+    """Whether there is such a file or folder, or file in a shard."""
+    if not in_shard(path):
+        return Path(path).exists()
+    try:
+        find_member(path)
+    except VideoError:
+        return False
+    return True
 
 
 def existing(path: str | Path) -> Path:

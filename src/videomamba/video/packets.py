@@ -6,8 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from fractions import Fraction
 from itertools import chain, islice
-from pathlib import Path
-from typing import TypeAlias
+from typing import BinaryIO, TypeAlias
 
 import av.error
 import torch
@@ -20,6 +19,7 @@ from videomamba.schema import VideoError
 from videomamba.video.complete import missing_bytes
 from videomamba.video.container import choose_stream, open_container, use_threads
 from videomamba.video.frame_table import Layout, PacketInfo
+from videomamba.video.shards import Media, Member
 
 # Codecs that can start decoding at a key frame, as all intra-only codecs can. In others (GIF, APNG, ...) a picture depends
 # on the one before even if the container flags it as key, so they are read from the start.
@@ -59,14 +59,14 @@ class PacketSource:
     Raises VideoError when the file cannot be opened, holds no video or is truncated.
     """
 
-    def __init__(self, path: Path, *, threads: int | None) -> None:
+    def __init__(self, path: Media, *, threads: int | None) -> None:
         self.path = path
         self.infos: tuple[PacketInfo, ...] = ()
         self._seeks = True
         self._furthest = -1  # number of the last packet that the decoder has had
         self._number_of: dict[tuple[int, int] | None, int | None] = {}
         self._joints: frozenset[int] = frozenset()
-        self.container, self.stream = _open(path, threads)
+        self.container, self.stream, self._file = _open(path, threads)
         try:
             self._list_packets()
             self.layout = self._describe_layout()
@@ -86,13 +86,15 @@ class PacketSource:
 
     def _reopen(self, threads: int) -> None:
         """Back to the first packet, with a fresh decoder."""
-        container, stream = _open(self.path, threads)
-        self.container.close()
-        self.container, self.stream = container, stream
+        opened = _open(self.path, threads)
+        self.close()
+        self.container, self.stream, self._file = opened
         self._furthest = -1
 
     def close(self) -> None:
         self.container.close()
+        if self._file is not None:
+            self._file.close()
 
     def packets(self, start: int, *, threads: int | None = None, fresh: bool = False) -> Packets:
         """The packets from number `start` on; the decoder is reset. It gets `threads`, by default as many as before.
@@ -159,7 +161,7 @@ class PacketSource:
         # The length in the header of AVI is often wrong; its count of pictures is not.
         if self.container.format.name != "avi" or len(infos) < self.stream.frames:
             _check_length(self.path)
-        if self.container.format.name == "dv" and infos and self.path.stat().st_size % infos[0].size:
+        if self.container.format.name == "dv" and infos and self.container.size % infos[0].size:
             raise VideoError(self.path, f"cut short: its last frame is not whole; {advice}")  # FFmpeg makes it up
         self.infos = tuple(infos)
         self._joints = _joints(infos)
@@ -211,28 +213,39 @@ def _mark(packet: Packet[VideoStream]) -> tuple[int, int] | None:
     return None if place is None else (place, packet.size)
 
 
-def _check_length(path: Path) -> None:
+def _check_length(path: Media) -> None:
     with suppress(OSError):
         missing = missing_bytes(path)
         if missing:
             raise VideoError(path, f"cut short: its last {missing} bytes are missing; copy or download it again")
 
 
-def _open(path: Path, threads: int | None) -> tuple[InputContainer, VideoStream]:
-    # The "file:" prefix is for names with a colon, which is no protocol; the whitelist stops a playlist from opening
-    # network addresses.
+def _open(path: Media, threads: int | None) -> tuple[InputContainer, VideoStream, BinaryIO | None]:
+    """The container, the stream to show, and the open file of a member of a shard."""
+    file = None
     try:
-        container = open_container(f"file:{path}", options={"protocol_whitelist": "file"})
+        if isinstance(path, Member):
+            # No protocol at all: a playlist in a shard cannot make FFmpeg open a file beside it.
+            file = path.open("rb")
+            container = open_container(file, options={"protocol_whitelist": "none"})
+        else:
+            # The "file:" prefix is for names with a colon, which is no protocol; the whitelist stops a playlist from
+            # opening network addresses.
+            container = open_container(f"file:{path}", options={"protocol_whitelist": "file"})
     except (av.error.FFmpegError, OSError) as error:
+        if file is not None:
+            file.close()
         _check_length(path)
         raise VideoError(path, f"not a readable video ({error.strerror}); check the file with a player") from error
     try:
         stream = choose_stream(container, path)
     except VideoError:
         container.close()
+        if file is not None:
+            file.close()
         raise
     if threads is None:
         pixels = stream.codec_context.width * stream.codec_context.height
         threads = torch.get_num_threads() if pixels >= _WORTH_THREADS else 1
     use_threads(stream, threads, at_once=True)
-    return container, stream
+    return container, stream, file

@@ -9,7 +9,6 @@ nothing is damaged, the table is wrong, and the pictures are counted: no picture
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import av
 import av.error
@@ -20,6 +19,7 @@ from videomamba.video.base import Video
 from videomamba.video.frame_table import MOST_REORDERED, MOST_SILENT, FrameTable, longest_silence
 from videomamba.video.packets import READ_ERRORS, PacketSource
 from videomamba.video.rgb import RgbWriter, orientation_of
+from videomamba.video.shards import Media
 from videomamba.video.walk import DAMAGED, BrokenWalkError, ContradictionError, Walk, decode
 
 
@@ -30,7 +30,7 @@ class PyavVideo(Video):
     Raises VideoError when the file cannot be opened, holds no video, is truncated, or its first picture is damaged.
     """
 
-    def __init__(self, path: Path, *, threads: int | None = None) -> None:
+    def __init__(self, path: Media, *, threads: int | None = None) -> None:
         self._source = PacketSource(path, threads=threads)
         self._threads = self._source.threads
         self._track: int = self._source.stream.index

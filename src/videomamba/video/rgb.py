@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import av
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from videomamba.schema import VideoError
 from videomamba.video.container import open_container
+from videomamba.video.shards import Media
 
 Picture = NDArray[np.uint8]
 
@@ -104,7 +104,7 @@ class RgbWriter:
         out.numpy()[:] = orientation.upright(stored)
 
 
-def read_image(path: Path) -> tuple[av.VideoFrame, Orientation]:
+def read_image(path: Media) -> tuple[av.VideoFrame, Orientation]:
     """The (first) picture of an image file. VideoError when there is none."""
     try:
         # An open file, not a name: FFmpeg reads "%03d" in a name as a sequence of files.

@@ -102,7 +102,7 @@ def open_pretrained(
     config = file.config(size)
     if needs_head and config.num_classes == 0:
         raise WeightsError(f"{path}: {_HEADLESS[file.content]}")
-    preprocess = _preprocess(file, config)
+    preprocess = preprocess_for(file, config)
     shape = {
         "num_frames": preprocess.num_frames if num_frames is None else num_frames,
         "image_size": preprocess.image_size if size is None else size,
@@ -221,12 +221,15 @@ def _widest(tensors: Iterable[Tensor]) -> torch.dtype:
     return reduce(torch.promote_types, found) if found else torch.float32
 
 
-def _preprocess(file: WeightsFile, config: VideoMambaConfig) -> Preprocess:
+def preprocess_for(file: WeightsFile, config: VideoMambaConfig) -> Preprocess:
+    """That of the bundle, or of the zoo entry of its file name, or that of the released models of its kind."""
     if file.bundle is not None:
         return file.bundle.preprocess
     if file.entry is not None:
         return preprocess_of(file.entry)
     size = {"num_frames": config.num_frames, "image_size": config.image_size}
+    if file.content != "network":
+        return Preprocess.model_validate({**size, "interpolation": "bicubic", "antialias": False})
     image = {"interpolation": "bicubic", "crop_ratio": 0.875, "antialias": True}
     return Preprocess.model_validate({**size, **(image if config.num_frames == 1 else {"antialias": False})})
 

@@ -6,6 +6,7 @@ import argparse
 import re
 import warnings
 import zipfile
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,11 +32,8 @@ STATE_DICT = "state dict"
 """The `source` of tensors that come from no file."""
 
 
-class _Settings(dict[str, object]):
-    """Stands for the original's class of settings in a training checkpoint: none of its code is imported, nor run."""
-
-
-_SETTINGS = [(_Settings, f"{module}.EasyDict") for module in ("utils.easydict", "easydict")]
+_SETTINGS = [(OrderedDict, f"{module}.EasyDict") for module in ("utils.easydict", "easydict")]
+"""The original's class of settings in a training checkpoint is read as a dictionary: its code is neither imported nor run."""
 
 
 @dataclass(frozen=True)

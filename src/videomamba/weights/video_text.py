@@ -17,7 +17,7 @@ from videomamba.schema import Preprocess, WeightsError
 from videomamba.weights import zoo
 from videomamba.weights.bert import BERT_BASE, read_vocabulary
 from videomamba.weights.convert import UNSEEN, unwrap
-from videomamba.weights.pretrained import resized_config
+from videomamba.weights.pretrained import preprocess_for, resized_config
 from videomamba.weights.read import STATE_DICT, WeightsFile, check_original, read_weights, weights_content
 from videomamba.weights.report import LoadReport
 from videomamba.weights.text_bundle import MAX_LENGTH, write_text_bundle
@@ -71,7 +71,8 @@ def open_video_text(
     path = zoo.resolve_weights(name_or_path)
     file = read_video_text(path)
     size = (image_size, image_size) if isinstance(image_size, int) else image_size
-    config, preprocess = video_text_config(file, size), _preprocess(file, size)
+    config = video_text_config(file, size)
+    preprocess = preprocess_for(file, config.video)
     shape = {
         "num_frames": preprocess.num_frames if num_frames is None else num_frames,
         "image_size": preprocess.image_size if size is None else size,
@@ -216,17 +217,6 @@ def _tokenizer(file: WeightsFile, config: VideoTextConfig, given: str | Path | N
             "give the vocabulary that it was trained with"
         )
     return found
-
-
-def _preprocess(file: WeightsFile, size: tuple[int, int] | None) -> Preprocess:
-    if file.bundle is not None:
-        return file.bundle.preprocess
-    if file.entry is not None:
-        return zoo.preprocess_of(file.entry)
-    video = video_text_config(file, size).video
-    return Preprocess(
-        num_frames=video.num_frames, image_size=video.image_size, interpolation="bicubic", antialias=False
-    )
 
 
 def _assumed(file: WeightsFile, model: nn.Module) -> str:

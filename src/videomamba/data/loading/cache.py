@@ -21,7 +21,7 @@ from videomamba.data.clips.transforms import covering
 from videomamba.data.loading.record_video import FrameSource, OpenRecord, open_record
 from videomamba.files import make_folder, write_atomically
 from videomamba.schema import Frames, Preprocess, VideoRecord
-from videomamba.video.open import existing
+from videomamba.video.open import date_and_size
 
 _LAYOUT = 1
 """The layout of the files. Part of their names, so that files of another layout are not read."""
@@ -79,9 +79,8 @@ class FrameCache:
         yield CachedFrames(record.path, rows)
 
     def _file(self, record: VideoRecord) -> Path:
-        status = existing(record.path).stat()
         what = (_LAYOUT, record.path, record.span, record.num_frames, record.frame_name)
-        name = repr((*what, status.st_mtime_ns, status.st_size, self.num_frames, self.size))
+        name = repr((*what, *date_and_size(record.path), self.num_frames, self.size))
         digest = hashlib.blake2b(name.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
         # In folders by the first two letters: some file systems are slow with a million files in one folder.
         return self.folder / digest[:2] / f"{digest}.npy"

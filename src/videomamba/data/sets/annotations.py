@@ -28,7 +28,7 @@ from videomamba.data.sets.formats.lvu import find_lvu
 from videomamba.data.sets.formats.ssv2 import find_ssv2
 from videomamba.data.sets.formats.table import SUFFIXES
 from videomamba.data.sets.symmetry import LEFT_RIGHT, UNLABELLED, swapped_classes
-from videomamba.data.settings import DataSettings, Format
+from videomamba.data.settings import DataSettings, Format, TextFormat
 from videomamba.schema import Symmetries, VideoError, VideoMambaError, VideoRecord, VideoSet
 from videomamba.video.open import IMAGE_SUFFIXES, open_video
 
@@ -109,6 +109,8 @@ def same_videos(settings: DataSettings, one: Split, other: Split) -> bool:
 
 def _source(settings: DataSettings, *, annotated: bool) -> Source:
     name = _guess(settings, annotated=annotated) if settings.format == "auto" else settings.format
+    if name in get_args(TextFormat):
+        raise VideoMambaError(f"data.format {name}: has texts, not classes; use the `videomamba text` commands")
     return (_FORMATS if annotated else _WITHOUT_ANNOTATIONS)[name](settings)
 
 

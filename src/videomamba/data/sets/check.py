@@ -8,7 +8,6 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from statistics import median
 from typing import Literal
 
@@ -20,6 +19,7 @@ from videomamba.data.sets.formats.held_out import HeldOutError
 from videomamba.data.settings import DataSettings
 from videomamba.schema import Task, VideoError, VideoMambaError, VideoRecord, VideoSet
 from videomamba.video.images import ImageVideo
+from videomamba.video.open import exists
 
 Kind = Literal["missing", "unreadable", "span", "label", "leak", "duplicate", "class", "ignored"]
 
@@ -189,7 +189,7 @@ def _open(record: VideoRecord, *, decode: bool) -> _Facts:
             seconds = None if isinstance(opened.video, ImageVideo) else info.duration
             return _Facts(info.num_frames, seconds, info.width, info.height)
     except VideoError as error:
-        kind: Kind = "unreadable" if Path(error.path).exists() else "missing"
+        kind: Kind = "unreadable" if exists(error.path) else "missing"
         reason = error.reason if error.path == record.path else str(error)
         return _Facts(failure=(kind, reason))
 

@@ -14,7 +14,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from videomamba.schema import VideoRecord, VideoSet, one_form
+from videomamba.schema import VideoError, VideoRecord, VideoSet, one_form
+from videomamba.video.open import date_and_size
+from videomamba.video.shards import in_shard
 
 MOST_FILES = 20_000
 """The largest training set whose files are looked at and recorded: 160 KB in a weights file, seconds on a network drive."""
@@ -152,8 +154,8 @@ def _size(record: VideoRecord) -> str | None:
         if path.is_dir():
             names = sorted(name for name in os.listdir(path) if not name.startswith("."))  # noqa: PTH208 names suffice
             return f"{len(names)}/{(path / names[0]).stat().st_size}" if names else None
-        return str(path.stat().st_size)
-    except (OSError, ValueError):
+        return str(date_and_size(path)[1] if in_shard(path) else path.stat().st_size)
+    except (OSError, ValueError, VideoError):
         return None
 
 
