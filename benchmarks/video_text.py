@@ -54,6 +54,11 @@ LARGEST = 12_000_000
 
 RENDERED = {"num_frames": 32, "fps": 16, "height": 112, "width": 112, "crf": 23}
 PIXELS, CACHED = 96, 112
+NETWORK: Sequence[object] = (
+    *("--model.name", "none", "--model.dim", 128, "--model.depth", 5, "--model.tubelet-size", 2),
+    *("--model.pool", "mean", "--model.init", "fan_in", "--model.drop-path", 0),
+)
+"""The video tower: that of `VIDEO_TOWER`."""
 VOCABULARY = 600
 """The most words; there are fewer, so each is a whole one."""
 
@@ -121,8 +126,7 @@ class Benchmark:
     def train(self) -> Path:
         """Both stages; returns the weights of the second."""
         masked = [
-            *("--model.name", "none", "--model.dim", 128, "--model.depth", 5, "--model.tubelet-size", 2),
-            *("--model.pool", "mean", "--model.init", "fan_in", "--model.weights", VIDEO_TOWER),
+            *("--model.weights", VIDEO_TOWER),
             *("--text.vocabulary", self.data / "vocab.txt", "--text.dim", 128, "--text.depth", 5, "--text.heads", 4),
             *("--text.fusion-from", 3, "--text.embed-dim", 128, "--text.pool", "avg"),
             *("--teacher.weights", VIDEO_TOWER, "--objectives.align", 1, "--mask.name", "tube", "--mask.ratio", 0.5),
@@ -144,7 +148,7 @@ class Benchmark:
     def _shared(self, name: str, epochs: int, rate: float) -> list[object]:
         return [
             *("--data.root", self.data, "--data.cache", self.out / "cache", "--data.cache-frames", 16),
-            *("--data.cache-size", CACHED, "--data.workers", 0, "--model.drop-path", 0),
+            *("--data.cache-size", CACHED, "--data.workers", 0, *NETWORK),
             *("--clip.num-frames", 8, "--clip.image-size", PIXELS, PIXELS, "--clip.crop-ratio", PIXELS / CACHED),
             *("--augment.crop", "shift", "--augment.flip", "off", "--optim.epochs", epochs),
             *("--optim.batch-size", self.sizes.batch, "--optim.lr", rate, "--optim.lr-reference", 0),
