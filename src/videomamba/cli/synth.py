@@ -27,7 +27,8 @@ def synth(
 ) -> int:
     """Write a labelled data set of synthetic actions as real H.264 files: 16 motions in 8 time-reversed pairs.
 
-    The same options give the same files and resume a run. Writes a folder for each class, annotations.csv and labels.txt.
+    The same options give the same files and resume a run. Writes a folder for each class, annotations.csv and labels.txt,
+    captions.json, captions_held_out.json (in sentences that the former does not have), questions.json and choices.json.
     """
     from videomamba.schema import VideoMambaError
     from videomamba.synthetic.dataset import write_dataset

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from videomamba.synthetic.look import Look, Rgb
-from videomamba.synthetic.scene import Part, Span, Wave
+from videomamba.synthetic.scene import Part, Span, Thing, Wave
 
 # The verb of each action: singular, plural.
 VERBS: dict[str, tuple[str, str]] = {
@@ -66,10 +66,21 @@ class Draw:
         return self.between(-slack, slack), self.between(-slack, slack)
 
 
-_Cast = tuple[tuple[Part, ...], str, bool]  # the parts, their name in a sentence, whether it is a plural
+@dataclass(frozen=True)
+class Cast:
+    """What acts in a scene: the parts, the objects that they show, their name in a sentence, whether it is a plural."""
+
+    parts: tuple[Part, ...]
+    things: tuple[Thing, ...]
+    subject: str
+    plural: bool = False
 
 
-def _move_left(draw: Draw) -> _Cast:
+def _one(part: Part, ink: str) -> Cast:
+    return Cast((part,), (Thing(ink, part.shape),), article(f"{ink} {part.shape}"))
+
+
+def _move_left(draw: Draw) -> Cast:
     radius = draw.between(0.11, 0.18)
     limit = 0.48 - radius
     distance = draw.between(0.34, 2 * limit)
@@ -79,50 +90,52 @@ def _move_left(draw: Draw) -> _Cast:
     x, y = (centre + distance / 2, centre - distance / 2), (height - slope, height + slope)
     part = draw.part(shape, ink, radius=(radius, radius), x=x, y=y)
     turn = draw.between(0, 2 * math.pi)
-    return (replace(part, angle=(turn, turn)),), _a(f"{ink} {shape}"), False
+    return _one(replace(part, angle=(turn, turn)), ink)
 
 
-def _move_up(draw: Draw) -> _Cast:
-    (part,), subject, plural = _move_left(draw)
-    return (replace(part, x=part.y, y=part.x),), subject, plural
+def _move_up(draw: Draw) -> Cast:
+    cast = _move_left(draw)
+    (part,) = cast.parts
+    return replace(cast, parts=(replace(part, x=part.y, y=part.x),))
 
 
-def _rotate_clockwise(draw: Draw) -> _Cast:
+def _rotate_clockwise(draw: Draw) -> Cast:
     radius = draw.between(0.27, 0.4)
     x, y = draw.place(radius)
     first = draw.between(0, 2 * math.pi)
     shape, ink = draw.one_of(draw.look.turners), draw.one_of(tuple(draw.look.inks))
     part = draw.part(shape, ink, radius=(radius, radius), x=(x, x), y=(y, y))
-    return (replace(part, angle=(first, first + draw.between(2.2, 4.6))),), _a(f"{ink} {shape}"), False
+    return _one(replace(part, angle=(first, first + draw.between(2.2, 4.6))), ink)
 
 
-def _fixed(draw: Draw, radius: Span) -> _Cast:
+def _fixed(draw: Draw, radius: Span) -> Cast:
     """One shape that neither moves nor rotates."""
     x, y = draw.place(max(radius))
     shape, ink = draw.one_of(draw.look.shapes), draw.one_of(tuple(draw.look.inks))
     turn = draw.between(0, 2 * math.pi)
     part = draw.part(shape, ink, radius=radius, x=(x, x), y=(y, y))
-    return (replace(part, angle=(turn, turn)),), _a(f"{ink} {shape}"), False
+    return _one(replace(part, angle=(turn, turn)), ink)
 
 
-def _grow(draw: Draw) -> _Cast:
+def _grow(draw: Draw) -> Cast:
     small = draw.between(0.1, 0.15)
     return _fixed(draw, (small, small * draw.between(2.1, 2.8)))
 
 
-def _appear(draw: Draw) -> _Cast:
+def _appear(draw: Draw) -> Cast:
     radius = draw.between(0.16, 0.3)
-    (part,), subject, plural = _fixed(draw, (radius, radius))
-    return (replace(part, opacity=(draw.between(0.02, 0.15), draw.between(0.85, 1.0))),), subject, plural
+    cast = _fixed(draw, (radius, radius))
+    (part,) = cast.parts
+    return replace(cast, parts=(replace(part, opacity=(draw.between(0.02, 0.15), draw.between(0.85, 1.0))),))
 
 
-def _approach(draw: Draw) -> _Cast:
+def _approach(draw: Draw) -> Cast:
     radii = draw.between(0.09, 0.13), draw.between(0.09, 0.13)
     widest = max(radii)
     far, near = draw.between(0.29, 0.47 - widest), widest + draw.between(0.005, 0.03)
     x, y = draw.place(far + widest)
     direction = draw.between(0, 2 * math.pi)
-    parts, names = [], []
+    parts, things = [], []
     for side, radius in zip((-1, 1), radii, strict=True):
         shape, ink = draw.one_of(draw.look.shapes), draw.one_of(tuple(draw.look.inks))
         step = side * math.cos(direction), side * math.sin(direction)
@@ -130,12 +143,13 @@ def _approach(draw: Draw) -> _Cast:
         part = draw.part(shape, ink, radius=(radius, radius), x=across, y=down)
         turn = draw.between(0, 2 * math.pi)
         parts.append(replace(part, angle=(turn, turn)))
-        names.append(f"{ink} {shape}")
-    subject = f"two {_plural(names[0])}" if names[0] == names[1] else f"{_a(names[0])} and {_a(names[1])}"
-    return tuple(parts), subject, True
+        things.append(Thing(ink, shape))
+    names = [f"{thing.colour} {thing.shape}" for thing in things]
+    subject = f"two {plural(names[0])}" if names[0] == names[1] else f"{article(names[0])} and {article(names[1])}"
+    return Cast(tuple(parts), tuple(things), subject, True)
 
 
-def _open(draw: Draw) -> _Cast:
+def _open(draw: Draw) -> Cast:
     radius = draw.between(0.28, 0.42)
     x, y = draw.place(radius)
     shape, ink = draw.one_of(draw.look.openers), draw.one_of(tuple(draw.look.inks))
@@ -144,14 +158,15 @@ def _open(draw: Draw) -> _Cast:
     if shape != "doors":
         turn = draw.between(0, 2 * math.pi)
         part = replace(part, angle=(turn, turn), opening=opening)
-        return (part,), f"{ink} tongs" if shape == "tongs" else _a(f"{ink} mouth"), shape == "tongs"
+        subject = f"{ink} tongs" if shape == "tongs" else article(f"{ink} mouth")
+        return Cast((part,), (Thing(ink, shape),), subject, shape == "tongs")
     turn = draw.between(-0.15, 0.15) + int(draw.rng.integers(2)) * math.pi / 2
     part = replace(part, angle=(turn, turn), opening=opening)
     doorway = replace(part, shape="doorway", fill=(12, 12, 16))
-    return (doorway, part), f"a pair of {ink} doors", False
+    return Cast((doorway, part), (Thing(ink, shape),), f"a pair of {ink} doors")
 
 
-def _scatter(draw: Draw) -> _Cast:
+def _scatter(draw: Draw) -> Cast:
     count = int(draw.rng.integers(6, 10))
     radius = draw.between(0.045, 0.065)
     far = draw.between(0.27, 0.46 - radius)
@@ -164,10 +179,11 @@ def _scatter(draw: Draw) -> _Cast:
         across = (x + near * math.cos(direction), x + reach * math.cos(direction))
         down = (y + near * math.sin(direction), y + reach * math.sin(direction))
         parts.append(draw.part(draw.look.dot, ink, radius=(radius, radius), x=across, y=down))
-    return tuple(parts), f"{_COUNTS[count]} {_plural(f'{ink} {draw.look.dot}')}", True
+    subject = f"{NUMBERS[count]} {plural(f'{ink} {draw.look.dot}')}"
+    return Cast(tuple(parts), count * (Thing(ink, draw.look.dot),), subject, True)
 
 
-CASTS: tuple[Callable[[Draw], _Cast], ...] = (
+CASTS: tuple[Callable[[Draw], Cast], ...] = (
     _move_left,
     _move_up,
     _rotate_clockwise,
@@ -177,16 +193,17 @@ CASTS: tuple[Callable[[Draw], _Cast], ...] = (
     _open,
     _scatter,
 )
-_COUNTS = {6: "six", 7: "seven", 8: "eight", 9: "nine"}
+NUMBERS = {1: "one", 2: "two", 6: "six", 7: "seven", 8: "eight", 9: "nine"}
 
 
 def _mix(a: Rgb, b: Rgb, weight: float) -> Rgb:
     return (a[0] + weight * (b[0] - a[0]), a[1] + weight * (b[1] - a[1]), a[2] + weight * (b[2] - a[2]))
 
 
-def _a(noun: str) -> str:
+def article(noun: str) -> str:
+    """The noun with "a" or "an"."""
     return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
 
 
-def _plural(noun: str) -> str:
+def plural(noun: str) -> str:
     return f"{noun}es" if noun.endswith("s") else f"{noun}s"

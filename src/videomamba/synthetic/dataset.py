@@ -31,6 +31,7 @@ from videomamba.schema import VideoMambaError
 from videomamba.synthetic.actions import ACTIONS
 from videomamba.synthetic.draw import draw_scene
 from videomamba.synthetic.sample import describe, sample_scene
+from videomamba.synthetic.texts import Clip, distinct_captions, text_files
 from videomamba.video.encode import write_video
 
 _CLIPS_PER_SEED = 1_000_000  # room for the clip index inside a scene seed
@@ -112,8 +113,9 @@ def write_dataset(
 
     `layout="folders"` writes root/<action>/<action>_<scene seed>.mp4, "flat" has no folders. Also written:
     annotations.csv (header `path,label,name,caption`, paths relative to root), labels.txt (one name per line, in label
-    order) and synthetic.json (the settings). With `paired`, clip i of both members of a pair are each other's reversal;
-    without, no scene is used twice (see `scene_seed`). `progress(done, total)` is called after each file.
+    order), synthetic.json (the settings), and the files of `texts.py`: captions.json, captions_held_out.json, questions.json
+    and choices.json. With `paired`, clip i of both members of a pair are each other's reversal; without, no scene is used twice
+    (see `scene_seed`). `progress(done, total)` is called after each file.
 
     After an interrupt the next call resumes: every file is written completely or not at all, and existing files are kept.
     A root with other settings is refused, except that `clips_per_class` may grow. Equal arguments give equal bytes.
@@ -167,7 +169,27 @@ def write_dataset(
             progress(done, len(clips))
     _replace_text(root / "labels.txt", "".join(f"{name}\n" for name in ACTIONS))
     _replace_text(root / "annotations.csv", _annotations(root, clips))
+    for name, text in text_files(_listed(root, clips), style).items():
+        _replace_text(root / name, text)
     return clips
+
+
+def write_distinct(root: Path, clips: Sequence[SyntheticClip], count: int, *, style: str = "default") -> Path:
+    """Write root/captions_distinct_<count>.json: a test of retrieval whose every caption is true of one clip only.
+
+    It has one held-out caption of each of `count` clips, of which no two have the same subject and action. `clips` are those
+    that `write_dataset` returned for `root` and `style`. Raises VideoMambaError where they do not have so many.
+    """
+    file = root / f"captions_distinct_{count}.json"
+    try:
+        _replace_text(file, distinct_captions(_listed(root, clips), count, style))
+    except ValueError as error:
+        raise VideoMambaError(f"{root}: {error}; write more clips per class") from error
+    return file
+
+
+def _listed(root: Path, clips: Sequence[SyntheticClip]) -> list[Clip]:
+    return [(clip.path.relative_to(root).as_posix(), clip.label, clip.seed) for clip in clips]
 
 
 def _plan(root: Path, action: int, seed: int, *, style: str, layout: str) -> SyntheticClip:

@@ -25,12 +25,12 @@ def sample_scene(pair: int, seed: int, style: str) -> Scene:
         raise ValueError(f"seed: {seed} is negative; give a number from 0 up")
     look = LOOKS[style]
     draw = Draw(np.random.default_rng([STYLES.index(style), pair, seed]), look)
-    parts, subject, plural = CASTS[pair](draw)
+    cast = CASTS[pair](draw)
     paper, pattern = draw.one_of(tuple(look.papers)), draw.one_of(tuple(look.patterns))
     return Scene(
         pair=pair,
         style=style,
-        parts=parts,
+        parts=cast.parts,
         distractors=tuple(_distractor(draw, look.papers[paper]) for _ in range(int(draw.rng.integers(2, 6)))),
         background=_background(draw, look.papers[paper], pattern),
         timing=Timing(
@@ -44,9 +44,11 @@ def sample_scene(pair: int, seed: int, style: str) -> Scene:
         flicker=draw.wave((0.0, 0.12), (0.3, 1.5)),
         blur=draw.between(0.0, 0.01),
         outline_width=look.outline_width,
-        subject=subject,
-        plural=plural,
+        subject=cast.subject,
+        plural=cast.plural,
         backdrop=f"a drifting {paper} {look.patterns[pattern]} background",
+        things=cast.things,
+        paper=paper,
     )
 
 

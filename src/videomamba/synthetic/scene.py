@@ -39,6 +39,14 @@ class Part:
 
 
 @dataclass(frozen=True)
+class Thing:
+    """What a sentence says of one object: its ink and its shape, as `look.py` names them."""
+
+    colour: str
+    shape: str
+
+
+@dataclass(frozen=True)
 class Background:
     """A drifting texture between two colours; its noise is drawn from `noise_seed`."""
 
@@ -65,7 +73,11 @@ class Timing:
 
 @dataclass(frozen=True)
 class Scene:
-    """The first member of pair number `pair`; the second is the same scene backwards."""
+    """The first member of pair number `pair`; the second is the same scene backwards.
+
+    `subject`, `plural` and `backdrop` are the words of one sentence; `things` (one for each object that acts) and `paper` are
+    the facts from which other sentences are written.
+    """
 
     pair: int
     style: str
@@ -80,3 +92,5 @@ class Scene:
     subject: str
     plural: bool
     backdrop: str
+    things: tuple[Thing, ...]
+    paper: str
