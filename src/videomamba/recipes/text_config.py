@@ -105,6 +105,14 @@ class VideoTextTrainConfig(RecipeConfig):
         return self.model_copy(update={"clip": clip, "data": self.images, "mask": self.image_mask})
 
 
+def describe(config: VideoTextTrainConfig) -> dict[str, object]:
+    """What a bundle says of the training besides teacher and data."""
+    found: dict[str, object] = {"task": "video and text", "objectives": config.objectives.model_dump()}
+    masks = {"mask": config.mask, "image_mask": config.image_mask}
+    found |= {key: mask.model_dump() for key, mask in masks.items() if mask.ratio}
+    return found | ({"align": config.align.model_dump()} if config.objectives.align else {})
+
+
 def check_video_text(config: VideoTextTrainConfig) -> None:
     """Raises VideoMambaError, naming the key, where the sections do not fit together. It reads no file."""
     from videomamba.data.clips.masks import visible_count  # with PyTorch, which printing a config does not need
