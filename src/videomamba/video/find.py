@@ -37,7 +37,7 @@ def find_videos(path: str | Path) -> list[Path]:
 
 
 def search_videos(path: str | Path, *, may_be_empty: bool = False, within: str | Path | None = None) -> FoundVideos:
-    """The videos at `path`: itself if it is a file or a file in a tar shard, else all video files below the folder, sorted by path.
+    """The videos at `path`: itself if it is a file, also in a tar shard, else all video files below the folder, sorted.
 
     A folder that holds images, but neither video files nor folders, is one video. A link with the name of a video whose
     target is missing counts as a video, so that it fails by its name. Hidden names and SYSTEM_NAMES are skipped; every
