@@ -16,6 +16,7 @@ from videomamba.data.loading.record_video import open_record
 from videomamba.data.sets.fingerprint import file_keys
 from videomamba.schema import VideoError, VideoMambaError, VideoRecord
 from videomamba.video.encode import write_video
+from videomamba.video.find import find_videos
 from videomamba.video.open import IMAGE_SUFFIXES, VIDEO_SUFFIXES, exists, open_video
 from videomamba.video.picture import write_png
 from videomamba.video.shards import expand_shards, find_member, read_shard, samples
@@ -77,6 +78,7 @@ def test_records_cache_and_fingerprint_know_members(shard: Path, tmp_path: Path)
             assert torch.equal(source.frames(range(source.num_frames)).data, expected)
     keys = file_keys([record, VideoRecord(f"{shard}::b.mkv"), VideoRecord(f"{shard}::gone.mp4")])
     assert list(keys) == [record.path, f"{shard}::b.mkv"] and len(set(keys.values())) == 2
+    assert [str(path) for path in find_videos(record.path)] == [record.path]
     assert exists(record.path) and not exists(f"{shard}::gone.mp4")
 
 
