@@ -88,7 +88,10 @@ def test_mistakes_are_one_line(
         (("answer", weights, tmp_path / "broken.mp4", QUESTION), f"{tmp_path / 'broken.mp4'}: not a readable video"),
         (("answer", bundle, video, QUESTION), f"{bundle}: answers no questions"),
         (("answer", "absent.safetensors", video, QUESTION), "absent.safetensors"),
-        (("answer", weights, video, QUESTION, "--answers", tmp_path / "empty.txt"), f"{tmp_path / 'empty.txt'}: has no"),
+        (
+            ("answer", weights, video, QUESTION, "--answers", tmp_path / "empty.txt"),
+            f"{tmp_path / 'empty.txt'}: has no",
+        ),
         (("answer", weights, video, QUESTION, "--top", 0), "--top 0: give at least 1 answer"),
         (("questions", weights, tmp_path / "captions.json"), "captions.json, entry 1: has no question"),
         (("questions", weights, tmp_path / "absent.json"), f"{tmp_path / 'absent.json'}"),

@@ -112,7 +112,9 @@ def test_a_video_is_read_once_for_all_its_questions(
     path.write_text(json.dumps(asked + [{**one, "question": "What else?"} for one in asked]))
     seen: list[int] = []
     encode = VideoQuestions.encode_video
-    monkeypatch.setattr(VideoQuestions, "encode_video", lambda self, video: seen.append(len(video)) or encode(self, video))
+    monkeypatch.setattr(
+        VideoQuestions, "encode_video", lambda self, video: seen.append(len(video)) or encode(self, video)
+    )
     data = questions_data(TextDataSettings(root=videos, workers=0), path)
     result = evaluate_questions(opened, data, device="cpu")
     assert result.num_questions == 6 and sum(seen) == 3
@@ -170,7 +172,9 @@ def test_its_weights_know_the_run_before(videos: Path, tmp_path: Path) -> None:
     info = open_questions(out).info
     assert info["started_from"]["task"] == "video and text" and info["weights"] == str(weights)  # type: ignore[index]
     weights.unlink()  # what a resumed run needs lies in its checkpoint
-    again = tiny_questions(videos, tmp_path / "run", model={"weights": str(weights)}, text=OF_FILE, run={"max_steps": 2})
+    again = tiny_questions(
+        videos, tmp_path / "run", model={"weights": str(weights)}, text=OF_FILE, run={"max_steps": 2}
+    )
     assert make_run(again).progress.step == 2
 
 

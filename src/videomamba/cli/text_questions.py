@@ -73,7 +73,9 @@ def questions(
     ] = "test",
     answers: Answers = None,
     shortlist: Annotated[int, arg(metavar="K", help="answers that are scored completely")] = 128,
-    score: Annotated[Literal["exact", "vqa"], arg(help="exact match, or the metric of VQA v2 (ten annotators)")] = "exact",
+    score: Annotated[
+        Literal["exact", "vqa"], arg(help="exact match, or the metric of VQA v2 (ten annotators)")
+    ] = "exact",
     frames: Frames = None,
     device: AnyDevice = "auto",
     precision: Precision = "fp32",
