@@ -26,7 +26,7 @@ from videomamba.data.loading.dataset import Batch, TrainClips
 from videomamba.data.sets.annotations import read_dataset
 from videomamba.data.settings import DataSettings
 from videomamba.models.teacher import TeacherOutput
-from videomamba.recipes import bundles, questions_start
+from videomamba.recipes import bundles, questions_start, text_bundles
 from videomamba.recipes.classify import train
 from videomamba.recipes.config import DistillConfig, RecipeConfig, TrainConfig
 from videomamba.recipes.distill import distill
@@ -35,6 +35,8 @@ from videomamba.recipes.pretrain import pretrain
 from videomamba.recipes.pretrain_config import PretrainConfig
 from videomamba.recipes.questions import train_questions
 from videomamba.recipes.questions_config import QuestionsConfig
+from videomamba.recipes.text_config import VideoTextTrainConfig
+from videomamba.recipes.video_text import train_video_text
 from videomamba.schema import Preprocess, VideoMambaError
 from videomamba.training.run import Trained
 from videomamba.training.step import Stepper
@@ -92,16 +94,57 @@ def tiny_masked(root: Path, out: Path, **sections: dict[str, Any]) -> PretrainCo
     return PretrainConfig.model_validate(_settings(root, out, settings))
 
 
-def tiny_questions(root: Path, out: Path, **sections: dict[str, Any]) -> QuestionsConfig:
-    """The steps of `tiny` with a question about each of its videos, and a text tower of two narrow layers; nothing is mixed."""
-    lists = {split: write_questions(root, split) for split in ("train", "val")}
+def tiny_text(root: Path, out: Path, **sections: dict[str, Any]) -> VideoTextTrainConfig:
+    """The steps of `tiny` with two captions for each video, all four losses, and the teacher and mask of `tiny_masked`.
+
+    Wrong pairs are drawn among two videos, so that it does not matter how many share a forward pass; the text tower drops
+    out if drop path does.
+    """
+    lists = write_captions(root)
     settings: dict[str, dict[str, Any]] = {
         "data": {"train": lists["train"], "val": lists["val"]},
-        "text": {"dim": 16, "depth": 3, "heads": 2, "fusion_from": 1, "learn_vocabulary": 80, "dropout": 0.0},
-        "run": {"evaluate_every": 0},
+        "teacher": {"weights": str(write_teacher(root.parent / "teacher.safetensors"))},
+        "mask": {"name": "attention", "ratio": 0.5},
+        "objectives": {"align": 1.0, "negatives": 2},
+        "text": {**TEXT_TOWER, "learn_vocabulary": 64},
     }
     for name, values in sections.items():
         settings.setdefault(name, {}).update(values)
+    if settings.get("model", {}).get("drop_path") == 0.0:
+        settings["text"]["dropout"] = 0.0
+    unmixed = {"mixup": 0.0, "cutmix": 0.0, "label_smoothing": 0.0}
+    settings["augment"] = {**settings.get("augment", {}), **unmixed}
+    return VideoTextTrainConfig.model_validate(_settings(root, out, settings))
+
+
+TEXT_TOWER = {"dim": 16, "depth": 3, "heads": 2, "hidden_dim": 32, "fusion_from": 2, "embed_dim": 8}
+
+
+def write_captions(root: Path) -> dict[str, Path]:
+    """Lists beside the folder `root` with two captions for each video, in the order and the splits of its classes."""
+    lists = {split: root.parent / f"{root.name}-{split}.json" for split in ("train", "val")}
+    for split, path in lists.items():
+        rows = []
+        for record in read_dataset(DataSettings(root=root), split).records:
+            video = Path(record.path)
+            number = ("first", "second", "third", "fourth", "fifth")[int(video.stem)]
+            texts = [f"the {number} person to {video.parent.name}", f"{video.parent.name} for the {number} time"]
+            rows.append({"video": str(video.relative_to(root)), "caption": texts})
+        path.write_text(json.dumps(rows))
+    return lists
+
+
+def tiny_questions(root: Path, out: Path, **sections: dict[str, Any]) -> QuestionsConfig:
+    """The steps of `tiny` with a question about each of its videos. The text towers drop out if drop path does."""
+    lists = {split: write_questions(root, split) for split in ("train", "val")}
+    settings: dict[str, dict[str, Any]] = {
+        "data": {"train": lists["train"], "val": lists["val"]},
+        "text": {"dim": 16, "depth": 3, "heads": 2, "fusion_from": 1, "learn_vocabulary": 80},
+    }
+    for name, values in sections.items():
+        settings.setdefault(name, {}).update(values)
+    if settings.get("model", {}).get("drop_path") == 0.0:
+        settings["text"]["dropout"] = 0.0
     unmixed = {"mixup": 0.0, "cutmix": 0.0, "label_smoothing": 0.0}
     settings["augment"] = {**settings.get("augment", {}), **unmixed}
     return QuestionsConfig.model_validate(_settings(root, out, settings))
@@ -194,7 +237,8 @@ class RecipeRuns:
     """The small runs of one recipe: `tiny(videos, out, **sections)` makes settings, `command` is that of the command line.
 
     `saves` are module and name of the function that writes a weights file; `number` is that of the validation which the record
-    of an epoch has, where `videomamba evaluate` does not measure the network.
+    of an epoch has, where `videomamba evaluate` does not measure the network; `shards`: whether it runs with fsdp;
+    `rounding`: the difference that products in bf16 may make.
     """
 
     command: str
@@ -203,12 +247,24 @@ class RecipeRuns:
     tiny: Callable[..., Any]
     saves: tuple[ModuleType, str] = (bundles, "save_bundle")
     number: str | None = None
+    shards: bool = True
+    rounding: float = 1e-3
 
 
 RECIPES: Mapping[str, RecipeRuns] = {
     "train": RecipeRuns("train", TrainConfig, train, tiny),
     "distill": RecipeRuns("distill", DistillConfig, distill, tiny_distilled),
     "pretrain": RecipeRuns("pretrain", PretrainConfig, pretrain, tiny_masked, number="val_loss"),
+    "text train": RecipeRuns(
+        "text train",
+        VideoTextTrainConfig,
+        train_video_text,
+        tiny_text,
+        saves=(text_bundles, "save_video_text"),
+        number="val_t2v_r1",
+        shards=False,
+        rounding=5e-3,  # four losses, and products that are divided by 0.07
+    ),
     "text train-questions": RecipeRuns(
         "text train-questions",
         QuestionsConfig,
@@ -318,7 +374,7 @@ def train_limited(config: RecipeConfig, size: int, log: Path) -> None:
     settings = log.with_suffix(".yaml")
     settings.write_text(to_yaml(config))
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
-    main([recipe_of(config).command, "--config", str(settings)])
+    main([*recipe_of(config).command.split(), "--config", str(settings)])
 
 
 def _speak_into(log: Path) -> None:

@@ -16,8 +16,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tests.models.networks import build_model
-from tests.models.video_texts import CONFIG, TOKENIZER, WORDS, build_video_text, clip_teacher, in_original_names
+from tests.weights.video_texts import CONFIG, TOKENIZER, WORDS, build_video_text, clip_teacher, in_original_names
 from videomamba import Embedder
+from videomamba.cli import main
 from videomamba.data.text.tokenizer import Tokenizer
 from videomamba.models.config import VideoMambaConfig
 from videomamba.models.video_questions import VideoQuestions
@@ -29,6 +30,7 @@ from videomamba.weights.load import load_weights
 from videomamba.weights.pretrained import convert, open_pretrained
 from videomamba.weights.read import read_weights, weights_content
 from videomamba.weights.text_bundle import TEXT_FORMATS
+from videomamba.weights.text_convert import convert_video_text
 from videomamba.weights.text_names import content_of_keys, infer_text_config, text_names
 from videomamba.weights.video_text import (
     PretrainedVideoText,
@@ -185,7 +187,7 @@ class TestOriginal:
         assert opened.model.config == CONFIG.model_copy(
             update={"text": CONFIG.text.model_copy(update={"dropout": 0.1})}
         )
-        assert not opened.model.training and opened.max_length == 32 and opened.tokenizer.vocabulary == WORDS
+        assert not opened.model.training and opened.max_length == 20 and opened.tokenizer.vocabulary == WORDS
         assert opened.preprocess == PREPROCESS and "1 heads of attention" in opened.assumed
         ignored = {(entry.file_key, entry.note) for entry in opened.report.ignored}
         word = "text_encoder.bert.embeddings.word_embeddings.weight"
@@ -538,6 +540,46 @@ class TestOtherCommands:
         assert metadata.config == CONFIG.video and metadata.labels == () and metadata.info["steps"] == 7
         assert metadata.text is not None and metadata.text.vocabulary == WORDS
         assert read_weights(bundle).content == "video-text" and set(TEXT_FORMATS) >= {"videomamba-text-1"}
+
+
+class TestConvert:
+    def test_released_to_bundle_and_back(self, tmp_path: Path, vocabulary: Path) -> None:
+        tensors = {key: value.bfloat16() for key, value in in_original_names(build_video_text()).items()}
+        torch.save({"model": tensors}, tmp_path / "their.pth")
+        out, back = tmp_path / "ours.safetensors", tmp_path / "back.pth"
+        report = convert_video_text(tmp_path / "their.pth", out, tokenizer=vocabulary)
+        assert any("the teacher of pretraining" in entry.note for entry in report.ignored)
+        found = load_file(out)
+        assert {value.dtype for value in found.values()} == {torch.bfloat16}
+        assert torch.equal(found["text_proj.weight"], tensors["text_proj.weight"])
+        opened = open_video_text(out)
+        assert_same(opened.model, build_video_text().bfloat16().float())
+        assert opened.info == {"converted_from": str(tmp_path / "their.pth"), "max_length": 20}
+        convert_video_text(out, back)
+        written = torch.load(back, weights_only=True)["model"]
+        assert all(torch.equal(value, tensors[key]) for key, value in written.items())
+
+    def test_command(self, bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        out, tower = tmp_path / "out.safetensors", tmp_path / "tower.safetensors"
+
+        def run(*options: object) -> int:
+            with pytest.raises(SystemExit) as stopped:
+                main(["convert", *map(str, options)])
+            return int(stopped.value.code or 0)
+
+        assert run(bundle, out, "--to", "text", "--frames", 6) == 0
+        assert capsys.readouterr().out == f"{out}\n" and open_video_text(out).preprocess.num_frames == 6
+        assert run(bundle, tower) == 0
+        assert "is the video tower alone; --to text keeps the text tower too" in capsys.readouterr().err
+        for options, message in (
+            ([str(tower), str(out), "--to", "text", "--overwrite"], "is a network of videos without a text tower"),
+            ([str(bundle), str(out), "--to", "text"], "exists; choose another name"),
+            ([str(bundle), str(tmp_path / "x"), "--to", "text"], "end its name in .safetensors for a bundle or .pth"),
+            ([str(bundle), str(out), "--vocabulary", "x"], "--vocabulary: is for --to text"),
+            ([str(bundle), str(out), "--to", "text", "--labels", "x.txt"], "a video-text model has no classes"),
+        ):
+            assert run(*options) == 1
+            assert message in capsys.readouterr().err
 
 
 class TestQuestions:

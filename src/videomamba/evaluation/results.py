@@ -202,6 +202,5 @@ def describe_clip(preprocess: Preprocess) -> str:
     frames = f"{counted(preprocess.num_frames, 'frame')} {preprocess.sampling}"
     if preprocess.sampling == "dense":
         frames += f" every {preprocess.sampling_rate}"
-    return f"{frames}, {width}x{height}" + (
-        f" (crop ratio {preprocess.crop_ratio:g})" if preprocess.crop_ratio < 1 else ""
-    )
+    size = f"{width}x{height}{' stretched' if preprocess.resize == 'stretch' else ''}"
+    return f"{frames}, {size}" + (f" (crop ratio {preprocess.crop_ratio:g})" if preprocess.crop_ratio < 1 else "")

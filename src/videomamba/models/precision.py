@@ -7,20 +7,28 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import nn
 
-from videomamba.models.videomamba import VideoMamba
+from videomamba.modules.embed import PatchEmbed
 from videomamba.modules.mixer import BiMamba
+from videomamba.modules.text import TextLayer, WordTransform
 
 
-def product_weights(model: VideoMamba) -> Iterator[torch.Tensor]:
-    """The parameters of the matrix products: patch embedding and the mixers' projections, without the bias of delta."""
-    yield from model.patch_embed.parameters()
+def product_weights(model: nn.Module) -> Iterator[torch.Tensor]:
+    """The parameters of the matrix products: patch embedding and the mixers' projections, without the bias of delta.
+
+    In a text tower those of the linear layers, whose bias is part of the product; its embeddings, which also predict words,
+    are not among them. Nor are heads and the projections of video and text.
+    """
     for module in model.modules():
-        if isinstance(module, BiMamba):
+        if isinstance(module, PatchEmbed):
+            yield from module.parameters()
+        elif isinstance(module, TextLayer | WordTransform):
+            yield from (p for layer in module.modules() if isinstance(layer, nn.Linear) for p in layer.parameters())
+        elif isinstance(module, BiMamba):
             yield from (module.in_proj.weight, module.out_proj.weight, module.x_proj.weight, module.x_proj_b.weight)
             yield from (module.dt_proj.weight, module.dt_proj_b.weight)
 
 
-def cast_products(model: VideoMamba, dtype: torch.dtype) -> None:
+def cast_products(model: nn.Module, dtype: torch.dtype) -> None:
     """Casts, once and in place, the weights of the matrix products to `dtype`.
 
     Norms, positions, convolutions, A, D, the bias of delta, the residual stream and the head keep theirs.
@@ -45,7 +53,7 @@ class MasterWeights:
     `masters.load_state_dict` restores it bit for bit.
     """
 
-    def __init__(self, model: VideoMamba, dtype: torch.dtype) -> None:
+    def __init__(self, model: nn.Module, dtype: torch.dtype) -> None:
         self.model, self.dtype = model, dtype
         cast = {id(weight) for weight in product_weights(model) if dtype != torch.float32}
         self._masters = {

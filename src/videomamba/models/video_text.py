@@ -119,7 +119,7 @@ class VideoText(nn.Module):
     def temperature(self) -> Tensor:
         """`temp` within `TEMPERATURES`, 0-dim fp32. Its gradient is that of `temp`, so that a value outside can return."""
         temp = self.temp.float()
-        return temp + (temp.clamp(*TEMPERATURES) - temp).detach()
+        return temp.clamp(*TEMPERATURES).detach() + (temp - temp.detach())
 
     def recompute_activations(self, first_blocks: int, *, text: bool = True) -> None:
         """In training the first blocks of the video tower, and the layers of the text tower, run again in the backward pass."""

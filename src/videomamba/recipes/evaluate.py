@@ -10,18 +10,15 @@ from typing import Literal, get_args
 import torch
 
 from videomamba.data.sets.annotations import own_splits, read_dataset
-from videomamba.data.sets.fingerprint import file_keys, training_files
 from videomamba.data.sets.formats.entry import Selection
 from videomamba.data.settings import DataSettings
 from videomamba.models.precision import cast_products
+from videomamba.recipes.measured import Measured, trained_videos, training_remark
 from videomamba.recipes.testing import Progress, Result, Test
 from videomamba.schema import VideoMambaError, VideoSet, Views, counted
 from videomamba.training.distributed import Processes
 from videomamba.video.find import describe_ignored
 from videomamba.weights.pretrained import Pretrained, open_pretrained
-
-Measured = Literal["auto", "all", "train", "val", "test"]
-"""Which videos of a data set are measured; "auto": its test split, else all that the network was not trained on."""
 
 
 def evaluate(
@@ -87,9 +84,7 @@ def choose_videos(opened: Pretrained, data: DataSettings, split: Measured) -> tu
         raise VideoMambaError(f"{known_classes}, others than the data set has; fine-tune it ({error})") from error
     if not video_set.records:
         raise VideoMambaError(f"{data.root}: has no videos to measure in {chosen}")
-    known = training_files(opened.info)
-    keys = {} if known is None else file_keys(video_set.records)
-    trained = {path for path, key in keys.items() if known is not None and key in known}
+    trained = trained_videos(opened.info, video_set.records)
     number = len({record.path for record in video_set.records})
     if split == "auto" and alone and trained:
         return _without(video_set, trained, opened.path)
@@ -101,13 +96,7 @@ def choose_videos(opened: Pretrained, data: DataSettings, split: Measured) -> tu
         "test": f"the test split, {count}",
     }
     shown = "val" if chosen == "test" and "test" not in own else chosen
-    if known is None:
-        remark = f"{opened.path} does not record its training videos, so some of these may be among them"
-    elif trained:
-        remark = f"{len(trained)} of them were in the training of {opened.path}, so the accuracy is too high"
-    else:
-        remark = f"none of them is known to have been in the training of {opened.path}"
-    return video_set, f"measuring {names[shown]}: {remark}"
+    return video_set, f"measuring {names[shown]}: {training_remark(opened.path, trained)}"
 
 
 def _without(video_set: VideoSet, trained: Collection[str], weights: Path) -> tuple[VideoSet, str]:

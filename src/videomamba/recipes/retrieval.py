@@ -14,7 +14,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Self
+from pathlib import Path
+from typing import Literal, Self
 
 import numpy as np
 import torch
@@ -23,16 +24,20 @@ from torch import Tensor
 
 from videomamba.data.loading.dataset import EvaluationBatch
 from videomamba.data.loading.loader import EvaluationLoader
-from videomamba.data.settings import DataSettings
+from videomamba.data.settings import DataSettings, TextDataSettings
 from videomamba.data.text.tokenizer import Tokenizer
 from videomamba.evaluation.metrics import NOT_FINITE
 from videomamba.evaluation.results import describe_clip
 from videomamba.evaluation.retrieval import Pairs, Reranked, RetrievalReport, candidates, recalls
 from videomamba.models.video_text import VideoText, similarity
+from videomamba.recipes.measured import MeasuredTexts, choose_texts, text_settings
 from videomamba.recipes.testing import Progress
-from videomamba.recipes.text_scores import EncodedTexts, encode_texts, match_texts
+from videomamba.recipes.text_protocols import protocol as known_protocol
+from videomamba.recipes.text_scores import EncodedTexts, encode_texts, in_precision, match_texts
 from videomamba.schema import Captions, Preprocess, VideoError, VideoMambaError, VideoRecord, VideoSet, counted
 from videomamba.training.distributed import Processes
+from videomamba.video.find import describe_ignored
+from videomamba.weights.video_text import PretrainedVideoText, open_video_text
 
 RERANK = 128
 """Candidates of a query that are matched, in the original's tests."""
@@ -273,6 +278,69 @@ class RetrievalTest:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def evaluate_retrieval(
+    weights: str | Path | PretrainedVideoText,
+    data: TextDataSettings | str | Path,
+    *,
+    protocol: str | None = None,
+    split: MeasuredTexts = "auto",
+    rerank: int | None = RERANK,
+    max_length: int | None = None,
+    merge_captions: bool = False,
+    keep_bytes: int = KEEP_BYTES,
+    device: str = "auto",
+    precision: Literal["fp32", "bf16"] = "fp32",
+    progress: Progress | None = None,
+    notify: Callable[[str], object] = lambda message: None,
+) -> RetrievalReport:
+    """The result of a video-text model on the captions of a data set, of the dual encoder and re-ranked.
+
+    `weights` is a zoo name or a weights file; `data` are the settings of a data set, its folder, or its list of captions.
+    `protocol` is one of `text_protocols.PROTOCOLS`: it decides how captions are read and how long they may be. `rerank` None
+    omits the second pass. `max_length` None is that of the protocol, else of the weights. With `merge_captions` equal captions
+    are one text, for which each of their videos is right. Under torchrun the processes share the videos; each has the result.
+    `notify` gets lines about what is measured. Raises VideoMambaError for weights of another kind and data without captions.
+    """
+    opened = weights if isinstance(weights, PretrainedVideoText) else open_video_text(weights)
+    settings = text_settings(data)
+    test = None if protocol is None else known_protocol(protocol)
+    if test is not None:
+        settings = test.settings(settings)
+        notify(f"protocol {test.name}: {test.note}")
+    longest = max_length or (opened.max_length if test is None else test.max_length)
+    limit = opened.model.config.text.max_positions
+    if longest > limit:
+        raise VideoMambaError(f"max_length {longest}: {opened.path} reads texts of at most {limit} tokens; lower it")
+    if rerank is not None and rerank < 1:
+        raise VideoMambaError(f"rerank {rerank}: give at least 1 candidate, or 0 on the command line for none")
+    if rerank is not None and opened.model.config.text.fusion_from == opened.model.config.text.depth:
+        raise VideoMambaError(f"{opened.path}: its text tower reads no videos, so it cannot re-rank; use --rerank 0")
+    video_set, reason = choose_texts(opened.path, opened.info, settings, split, task="captions")
+    for line in (*(f"ignored {line}" for line in describe_ignored(video_set.ignored)), reason):
+        notify(line)
+    processes = Processes(device=device)
+    model = in_precision(opened.model, precision, processes.device)
+    with RetrievalTest(
+        video_set,
+        opened.preprocess,
+        opened.tokenizer,
+        max_length=longest,
+        data=settings,
+        processes=processes,
+        rerank=rerank,
+        merge_captions=merge_captions,
+        keep_bytes=keep_bytes,
+    ) as retrieval:
+        if retrieval.shortened:
+            notify(f"{counted(retrieval.shortened, 'text')} longer than {longest} tokens, read without the end")
+        if retrieval.queries.shared and not merge_captions:
+            shared = counted(retrieval.queries.shared, "caption")
+            notify(
+                f"{shared} of several videos: only one video counts as right for each; --merge-captions counts all of them"
+            )
+        return retrieval(model, progress=progress)
 
 
 def _protocol(preprocess: Preprocess, queries: Queries, rerank: int | None, *, max_length: int, merged: bool) -> str:

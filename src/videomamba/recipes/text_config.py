@@ -128,6 +128,8 @@ def check_video_text(config: VideoTextTrainConfig) -> None:
                 raise VideoMambaError(
                     f"text.learn_vocabulary: text.{key} {getattr(text, key)} has a vocabulary; give one of the two"
                 )
+    if config.run.strategy == "fsdp":  # which cannot cut the temperature, a single number
+        raise VideoMambaError("run.strategy: fsdp is not offered with a text tower; use ddp")
     if config.optim.layer_decay < 1:
         raise VideoMambaError("optim.layer_decay: is not offered with a text tower; set it to 1")
     for name in ("mixup", "cutmix", "label_smoothing"):

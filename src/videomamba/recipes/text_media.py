@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from bisect import bisect_right
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
+from typing import overload
+
+import numpy as np
+from numpy.typing import NDArray
 
 from videomamba.data.loading.joint import JointLoader
 from videomamba.data.sets.texts import media_ids, read_texts
 from videomamba.recipes.text_config import VideoTextTrainConfig
 from videomamba.recipes.videos import check_videos, train_loader
-from videomamba.schema import VideoMambaError, VideoSet
+from videomamba.schema import Captions, CompactRecords, VideoMambaError, VideoRecord, VideoSet
 from videomamba.training.draws import Draws
 from videomamba.training.run import TrainingRun
 from videomamba.video.find import describe_ignored
@@ -27,7 +33,7 @@ class Media:
     sets: Mapping[str, VideoSet]
     val: VideoSet
     joint: VideoSet
-    numbers: Mapping[str, tuple[int, ...]]
+    numbers: Mapping[str, NDArray[np.int64]]
 
 
 def read_media(config: VideoTextTrainConfig, notify: Callable[[str], object]) -> Media:
@@ -47,11 +53,35 @@ def read_media(config: VideoTextTrainConfig, notify: Callable[[str], object]) ->
             check_videos(config.of_images(), sets[IMAGES])
         except VideoMambaError as error:
             raise VideoMambaError(f"{error} (images)") from None
-    joint = VideoSet(sets[VIDEOS].name, tuple(record for one in sets.values() for record in one.records))
-    found, numbers = iter(media_ids(joint)), {}
-    for name, one in sets.items():
-        numbers[name] = tuple(next(found) for _ in one.records)
-    return Media(sets, val, joint, numbers)
+    joint = VideoSet(sets[VIDEOS].name, _Joined([one.records for one in sets.values()]))
+    numbers = np.split(media_ids(joint), np.cumsum([len(one) for one in sets.values()])[:-1])
+    return Media(sets, val, joint, dict(zip(sets, numbers, strict=True)))
+
+
+class _Joined(CompactRecords):
+    """The records of several sets with captions, without a copy."""
+
+    kind = Captions
+
+    def __init__(self, parts: Sequence[Sequence[VideoRecord]]) -> None:
+        self._parts = parts
+        self._ends = list(accumulate(map(len, parts)))
+
+    def __len__(self) -> int:
+        return self._ends[-1]
+
+    @overload
+    def __getitem__(self, index: int) -> VideoRecord: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[VideoRecord, ...]: ...
+
+    def __getitem__(self, index: int | slice) -> VideoRecord | tuple[VideoRecord, ...]:
+        if isinstance(index, slice):
+            return tuple(self[place] for place in range(*index.indices(len(self))))
+        if not 0 <= index < len(self):
+            raise IndexError(f"record {index} of {len(self)}")
+        part = bisect_right(self._ends, index)
+        return self._parts[part][index - self._ends[part] + len(self._parts[part])]
 
 
 def pair_loader(config: VideoTextTrainConfig, media: Media, run: TrainingRun) -> JointLoader:

@@ -115,7 +115,7 @@ class Pairing:
             draws = None if draws is None else draws.new_zeros(1, *draws.shape[1:])
         tokens = self._tokenizer(texts, max_length=self._max_length)
         masked_ids, word_targets = self._masked(tokens, generators)
-        media = [self._numbers[batch.medium][record] for record in clips.records] or [-1]
+        media = [int(self._numbers[batch.medium][record]) for record in clips.records] or [-1]
         of_group = self._objectives.negatives
         groups = [position // of_group if of_group else 0 for position in clips.positions] or [0]
         keys = sample_ids(media, texts)

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from videomamba.data.text.tokenizer import Tokens
+from videomamba.models.precision import cast_products
 from videomamba.models.video_text import VideoText
 
 TEXTS_AT_ONCE = 256
@@ -33,6 +35,14 @@ class EncodedTexts:
 
     vectors: Tensor
     states: tuple[Tensor, ...] = ()
+
+
+def in_precision(model: VideoText, precision: Literal["fp32", "bf16"], device: torch.device) -> VideoText:
+    """`model` itself, ready to be tested on `device`."""
+    model = model.eval().to(device)
+    if precision == "bf16":
+        cast_products(model, torch.bfloat16)
+    return model
 
 
 @torch.inference_mode()

@@ -82,7 +82,8 @@ def _train(
             if run.evaluation_due:
                 network = undrawn(partial(VideoText, model.config)).eval()
                 network.load_state_dict({name.removeprefix(MODEL): value for name, value in run.weights().items()})
-                scored = validation(network.to(processes.device)).dual
+                measured = validation(network.to(processes.device))
+                scored, missed = measured.dual, len(measured.failures)
                 save = partial(
                     save_text_network,
                     network=network,
@@ -90,7 +91,7 @@ def _train(
                     tokenizer=start.tokenizer,
                     max_length=length,
                     run=run,
-                    facts={"task": "video and text", "validation": str(scored), **past, **taught_by},
+                    facts={"task": "video and text", "validation": f"{scored}; {missed} missed", **past, **taught_by},
                 )
                 quality = (scored.t2v.r1 + scored.v2t.r1) / 2
                 run.keep_weights(save, quality=quality, val_t2v_r1=scored.t2v.r1, val_v2t_r1=scored.v2t.r1)

@@ -70,8 +70,11 @@ def write_text_bundle(
 def parse_text_bundle(path: str | Path, metadata: Mapping[str, str]) -> TextBundle:
     """The parsed `metadata`, whose format is one of TEXT_FORMATS. Raises WeightsError naming the file and the wrong key."""
     content = TEXT_FORMATS[metadata["format"]]
-    kind = VideoTextConfig if content == "video-text" else VideoQuestionsConfig
-    config: VideoTextConfig | VideoQuestionsConfig = record(path, metadata, "config", kind)
+    config: VideoTextConfig | VideoQuestionsConfig
+    if content == "video-text":
+        config = record(path, metadata, "config", VideoTextConfig)
+    else:
+        config = record(path, metadata, "config", VideoQuestionsConfig)
     vocabulary = decoded(path, metadata, "vocabulary")
     if not isinstance(vocabulary, list) or not all(isinstance(word, str) for word in vocabulary):
         raise WeightsError(f"{path}: metadata 'vocabulary' must be a list of words; save the file again")

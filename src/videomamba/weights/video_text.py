@@ -18,7 +18,7 @@ from videomamba.schema import Preprocess, WeightsError
 from videomamba.weights import zoo
 from videomamba.weights.bert import BERT_BASE, read_vocabulary
 from videomamba.weights.convert import UNSEEN, unwrap
-from videomamba.weights.pretrained import preprocess_for, resized_config
+from videomamba.weights.pretrained import preprocess_for, resized_config, widest_dtype
 from videomamba.weights.read import STATE_DICT, WeightsFile, check_original, read_weights, weights_content
 from videomamba.weights.report import LoadReport
 from videomamba.weights.text_bundle import MAX_LENGTH, write_text_bundle
@@ -31,7 +31,7 @@ _UNSEEN = ("heads", "norm_eps")
 
 @dataclass(frozen=True, kw_only=True)
 class _Opened:
-    """A model with its metadata, on the CPU, in fp32 and evaluation mode. `name` is what it was opened by; `info`, `assumed`
+    """A model with its metadata, on the CPU, in evaluation mode. `name` is what it was opened by; `info`, `assumed`
     and `knows` are those of `weights.pretrained.Pretrained`."""
 
     path: Path
@@ -68,13 +68,14 @@ def open_video_text(
     num_frames: int | None = None,
     image_size: int | tuple[int, int] | None = None,
     tokenizer: str | Path | None = None,
+    keep_dtype: bool = False,
 ) -> PretrainedVideoText:
     """Opens a zoo name or a weights file: a bundle of a video-text model, or a released or original checkpoint.
 
     A checkpoint may be wrapped or bare, in the names of pretraining or of fine-tuning, with the teacher or without, in any
     dtype. It needs a vocabulary: `tokenizer` is a vocab.txt, a tokenizer.json, a folder with one of them, or the name of a
     BERT on the hub; None is "bert-base-uncased". A bundle has its own. `num_frames` and `image_size` (pixels, or height and
-    width) resize the positions of the video tower.
+    width) resize the positions of the video tower. The model is float32, or with `keep_dtype` of the widest dtype in the file.
 
     Raises WeightsError, one line, for a file that is absent, damaged, incomplete, or of another kind, and VideoMambaError for a
     vocabulary that does not fit.
@@ -88,6 +89,8 @@ def open_video_text(
     config = config.model_copy(update={"video": resized_config(config.video, shape, path)})
     words = _tokenizer(file, config, tokenizer)
     model = VideoText.without_weights(config)
+    if keep_dtype:
+        model.to(widest_dtype(file.tensors.values()))
     text = None if file.bundle is None else file.bundle.text
     return PretrainedVideoText(
         path=path,
@@ -95,7 +98,7 @@ def open_video_text(
         model=model.eval(),
         preprocess=Preprocess.model_validate({**preprocess.model_dump(), **shape}),
         tokenizer=words,
-        max_length=(text and text.max_length) or MAX_LENGTH,
+        max_length=(text and text.max_length) or min(MAX_LENGTH, config.text.max_positions),
         info=file.info,
         name=str(name_or_path),
         knows=file.knows,
@@ -287,8 +290,8 @@ def _assumed(file: WeightsFile, model: nn.Module) -> str:
     network = ", ".join(f"{name} {getattr(video, name)}" for name in UNSEEN)
     return (
         f"{file.source}: has no settings; assuming those of the released video-text models ({network}, {text.heads} heads of "
-        f"attention, texts of {MAX_LENGTH} tokens, bicubic and the mean and std of ImageNet); answers are wrong if it was "
-        "trained otherwise"
+        f"attention, texts of {MAX_LENGTH} tokens, stretched pictures, bicubic and the mean and std of ImageNet); answers are "
+        "wrong if it was trained otherwise"
     )
 
 

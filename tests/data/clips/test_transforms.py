@@ -57,6 +57,11 @@ class TestGeometry:
         assert covered[1] >= columns
         assert covered[0] == rows or covered[1] == columns
 
+    @given(sides, sides)
+    def test_stretched_to_the_target(self, height: int, width: int) -> None:
+        stretching = Preprocess(image_size=(224, 192), crop_ratio=0.5, resize="stretch")
+        assert cover_size((height, width), stretching) == (448, 384)
+
     def test_centre(self) -> None:
         assert crop_offset((0, 73), 0, 1) == (0, 36)  # 36.5, to even
         assert crop_offset((75, 0), 0, 1) == (38, 0)  # 37.5, to even
@@ -143,3 +148,17 @@ class TestClip:
             to_clip(make(0, 32, 32), Preprocess())
         with pytest.raises(ValueError, match="32x40 are not scaled to cover 32x32"):
             crop_clip(Covering(make(1, 32, 40)), Preprocess(image_size=(32, 32), crop_ratio=0.5))
+
+
+def test_a_stretched_clip_shows_the_complete_picture() -> None:
+    """As the released video-text models are tested: bicubic without antialiasing, whatever the aspect."""
+    frames = make(2, 40, 72)
+    stretching = Preprocess(
+        num_frames=2, image_size=(24, 24), resize="stretch", interpolation="bicubic", antialias=False
+    )
+    pictures = frames.data.permute(0, 3, 1, 2).float()
+    expected = torch.nn.functional.interpolate(pictures, (24, 24), mode="bicubic", align_corners=False)
+    expected = expected.round().clamp(0, 255) / 255
+    mean, std = (torch.tensor(values)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD))
+    clip = to_clip(frames, stretching)
+    torch.testing.assert_close(clip.data, ((expected - mean) / std).transpose(0, 1), atol=1e-5, rtol=0)

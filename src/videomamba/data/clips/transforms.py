@@ -17,7 +17,7 @@ from torch import Tensor
 from videomamba.schema import Clip, Frames, Preprocess
 
 Covering = NewType("Covering", Frames)
-"""Frames scaled to just cover the area that a `Preprocess` crops from."""
+"""Frames scaled to just cover the area that a `Preprocess` crops from, or stretched to it."""
 
 
 def to_clip(frames: Frames, preprocess: Preprocess, *, crop: int = 0, num_crops: int = 1) -> Clip:
@@ -49,7 +49,7 @@ def crop_clip(frames: Covering, preprocess: Preprocess, *, crop: int = 0, num_cr
 
 
 def covering(frames: Frames, preprocess: Preprocess) -> Covering:
-    """The frames scaled to just cover the area that `preprocess` crops from; frames of that size are not changed."""
+    """The frames scaled to the `cover_size` of `preprocess`; frames of that size are not changed."""
     height, width = frames.data.shape[1:3]
     scaled = resize(frames.data.permute(0, 3, 1, 2), cover_size((height, width), preprocess), preprocess)
     return Covering(Frames(scaled.permute(0, 2, 3, 1).contiguous(), frames.indices, frames.timestamps, frames.path))
@@ -58,10 +58,13 @@ def covering(frames: Frames, preprocess: Preprocess) -> Covering:
 def cover_size(size: tuple[int, int], preprocess: Preprocess) -> tuple[int, int]:
     """(height, width) of a picture of `size` scaled to just cover int(image_size / crop_ratio), keeping its aspect.
 
-    For a square target the short side becomes the target, the long side int(target * long / short).
+    For a square target the short side becomes the target, the long side int(target * long / short). With the `resize`
+    "stretch" it is the target itself.
     """
     height, width = size
     target_h, target_w = (int(side / preprocess.crop_ratio) for side in preprocess.image_size)
+    if preprocess.resize == "stretch":
+        return target_h, target_w
     if target_w * height >= target_h * width:
         return target_w * height // width, target_w
     return target_h, target_h * width // height
