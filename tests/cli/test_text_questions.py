@@ -88,10 +88,14 @@ def test_mistakes_are_one_line(
         (("answer", weights, tmp_path / "broken.mp4", QUESTION), f"{tmp_path / 'broken.mp4'}: not a readable video"),
         (("answer", bundle, video, QUESTION), f"{bundle}: answers no questions"),
         (("answer", "absent.safetensors", video, QUESTION), "absent.safetensors"),
-        (("answer", weights, video, QUESTION, "--answers", tmp_path / "empty.txt"), f"{tmp_path / 'empty.txt'}: has no"),
+        (
+            ("answer", weights, video, QUESTION, "--answers", tmp_path / "empty.txt"),
+            f"{tmp_path / 'empty.txt'}: has no",
+        ),
         (("answer", weights, video, QUESTION, "--top", 0), "--top 0: give at least 1 answer"),
-        (("questions", weights, tmp_path / "captions.json"), "captions.json, entry 1: has no question"),
+        (("questions", weights, tmp_path / "captions.json"), f"{tmp_path / 'captions.json'}, entry 1: has no question"),
         (("questions", weights, tmp_path / "absent.json"), f"{tmp_path / 'absent.json'}"),
+        (("questions", weights, videos, "--data.root", videos), f"--data.root {videos}: the data set is already"),
         (("train-questions",), "data.root: missing"),
         (("train-questions", "--data.root", videos, "--answer.shortlits", 3), "--answer.shortlits: unknown option"),
     ):
@@ -103,7 +107,7 @@ def test_mistakes_are_one_line(
 def test_help_explains_the_options(capsys: pytest.CaptureFixture[str]) -> None:
     for command, words in (
         ("answer", ("WEIGHTS VIDEO QUESTION", "--answers FILE", "--json")),
-        ("questions", ("WEIGHTS ROOT", "--score", "--shortlist K")),
+        ("questions", ("WEIGHTS DATA", "--score", "--shortlist K")),
         ("train-questions", ("--answer.candidates", "--text.max-length")),
     ):
         code, out, _ = run(capsys, "text", command, "--help")

@@ -135,15 +135,16 @@ def write_captions(root: Path) -> dict[str, Path]:
 
 
 def tiny_questions(root: Path, out: Path, **sections: dict[str, Any]) -> QuestionsConfig:
-    """The steps of `tiny` with a question about each of its videos, and a text tower of two narrow layers; nothing is mixed."""
+    """The steps of `tiny` with a question about each of its videos. The text towers drop out if drop path does."""
     lists = {split: write_questions(root, split) for split in ("train", "val")}
     settings: dict[str, dict[str, Any]] = {
         "data": {"train": lists["train"], "val": lists["val"]},
-        "text": {"dim": 16, "depth": 3, "heads": 2, "fusion_from": 1, "learn_vocabulary": 80, "dropout": 0.0},
-        "run": {"evaluate_every": 0},
+        "text": {"dim": 16, "depth": 3, "heads": 2, "fusion_from": 1, "learn_vocabulary": 80},
     }
     for name, values in sections.items():
         settings.setdefault(name, {}).update(values)
+    if settings.get("model", {}).get("drop_path") == 0.0:
+        settings["text"]["dropout"] = 0.0
     unmixed = {"mixup": 0.0, "cutmix": 0.0, "label_smoothing": 0.0}
     settings["augment"] = {**settings.get("augment", {}), **unmixed}
     return QuestionsConfig.model_validate(_settings(root, out, settings))

@@ -18,10 +18,10 @@ from videomamba.data.text.tokenizer import Tokenizer
 from videomamba.models.text import TextConfig
 from videomamba.models.video_questions import VideoQuestions, VideoQuestionsConfig
 from videomamba.models.video_text import VideoText, VideoTextConfig
-from videomamba.recipes.answering import evaluate_questions, questions_data
+from videomamba.recipes.answering import evaluate_questions
 from videomamba.recipes.questions_config import QuestionsConfig
 from videomamba.recipes.questions_start import Start
-from videomamba.schema import Question, VideoMambaError, VideoRecord, VideoSet
+from videomamba.schema import Question, VideoRecord, VideoSet
 from videomamba.training.tracking import read_metrics
 from videomamba.weights.video_text import open_questions, save_video_text
 
@@ -94,7 +94,9 @@ def test_a_weights_file_has_all_that_an_answer_needs(trained: Path) -> None:
 def test_its_accuracy_is_that_of_the_validation(trained: Path, videos: Path) -> None:
     opened = open_questions(trained / "last.safetensors")
     data = tiny_questions(videos, trained).data
-    result = evaluate_questions(opened, data, device="cpu")
+    said: list[str] = []
+    result = evaluate_questions(opened, data, device="cpu", notify=said.append)
+    assert "measuring the validation split, 3 videos: none of them is known to have been in the training" in said[-1]
     recorded = [record["val_accuracy"] for record in read_metrics(trained) if record["kind"] == "epoch"]
     assert len(recorded) == 2 and result.accuracy == recorded[-1] and result.num_questions == 3
     assert str(opened.info["validation"]) == str(result)
@@ -112,8 +114,10 @@ def test_a_video_is_read_once_for_all_its_questions(
     path.write_text(json.dumps(asked + [{**one, "question": "What else?"} for one in asked]))
     seen: list[int] = []
     encode = VideoQuestions.encode_video
-    monkeypatch.setattr(VideoQuestions, "encode_video", lambda self, video: seen.append(len(video)) or encode(self, video))
-    data = questions_data(TextDataSettings(root=videos, workers=0), path)
+    monkeypatch.setattr(
+        VideoQuestions, "encode_video", lambda self, video: seen.append(len(video)) or encode(self, video)
+    )
+    data = TextDataSettings(root=videos, test=path, workers=0)
     result = evaluate_questions(opened, data, device="cpu")
     assert result.num_questions == 6 and sum(seen) == 3
     assert [one.path for one in result.answered[:3]] == [one.path for one in result.answered[3:]]
@@ -170,7 +174,9 @@ def test_its_weights_know_the_run_before(videos: Path, tmp_path: Path) -> None:
     info = open_questions(out).info
     assert info["started_from"]["task"] == "video and text" and info["weights"] == str(weights)  # type: ignore[index]
     weights.unlink()  # what a resumed run needs lies in its checkpoint
-    again = tiny_questions(videos, tmp_path / "run", model={"weights": str(weights)}, text=OF_FILE, run={"max_steps": 2})
+    again = tiny_questions(
+        videos, tmp_path / "run", model={"weights": str(weights)}, text=OF_FILE, run={"max_steps": 2}
+    )
     assert make_run(again).progress.step == 2
 
 
@@ -221,13 +227,3 @@ def test_other_answers_are_other_data(trained: Path, videos: Path, tmp_path: Pat
     assert "belongs to a run of other annotations" in complaint(same)
     make_run(config)
     assert same_weights(out, trained)
-
-
-def test_a_folder_and_a_list_of_questions(tmp_path: Path) -> None:
-    (tmp_path / "test.json").write_text("[]")
-    data = TextDataSettings()
-    assert questions_data(data, tmp_path).root == tmp_path
-    found = questions_data(data, tmp_path / "test.json")
-    assert (found.root, found.test) == (tmp_path, (tmp_path / "test.json").resolve())
-    with pytest.raises(VideoMambaError, match="the data set is already"):
-        questions_data(data.model_copy(update={"root": tmp_path}), tmp_path)

@@ -76,8 +76,8 @@ def test_other_answers_than_those_of_the_file(weights: Path, clips: Path) -> Non
     assert {one.label for one in answerer(clips / "clip0.mp4", "what moves").answers} == {"left", "right"}
     rounded = Answerer.from_pretrained(weights, precision="bf16")(clips / "clip0.mp4", "what moves")
     exact = Answerer.from_pretrained(weights)(clips / "clip0.mp4", "what moves")
-    assert dict((one.label, one.score) for one in rounded.answers) == pytest.approx(
-        dict((one.label, one.score) for one in exact.answers), abs=0.02
+    assert {one.label: one.score for one in rounded.answers} == pytest.approx(
+        {one.label: one.score for one in exact.answers}, abs=0.02
     )
 
 

@@ -65,15 +65,18 @@ def _run(config: QuestionsConfig, fresh: bool) -> None:
 
 def questions(
     weights: Weights,
-    root: Annotated[Positional[Path], arg(metavar="ROOT", help="folder of the data set, or a list of questions")],
+    root: Annotated[Positional[Path], arg(metavar="DATA", help="folder of the data set, or a list of its questions")],
     /,
     *,
     split: Annotated[
-        Literal["test", "val", "train"], arg(help="questions that are measured; without a test split those of val")
-    ] = "test",
+        Literal["auto", "train", "val", "test"],
+        arg(help="list that is measured; auto: that of the test, else of validation, else of training"),
+    ] = "auto",
     answers: Answers = None,
     shortlist: Annotated[int, arg(metavar="K", help="answers that are scored completely")] = 128,
-    score: Annotated[Literal["exact", "vqa"], arg(help="exact match, or the metric of VQA v2 (ten annotators)")] = "exact",
+    score: Annotated[
+        Literal["exact", "vqa"], arg(help="exact match, or the metric of VQA v2 (ten annotators)")
+    ] = "exact",
     frames: Frames = None,
     device: AnyDevice = "auto",
     precision: Precision = "fp32",
@@ -87,13 +90,19 @@ def questions(
     as wrong and are listed. Under torchrun the processes share the videos.
     """
     from videomamba.data.sets.answers import read_answers
-    from videomamba.recipes.answering import evaluate_questions, questions_data
+    from videomamba.recipes.answering import evaluate_questions
     from videomamba.weights.video_text import open_questions
 
-    settings = questions_data(data, root)
+    settings = _settings(root, data)
     opened = open_questions(weights, num_frames=frames)
     for remark in filter(None, (opened.assumed, opened.knows)):
         note(remark)
+    said: list[str] = []
+
+    def say(line: str) -> None:
+        said.append(line)
+        note(line)
+
     with counter("answering") as tick:
         result = evaluate_questions(
             opened,
@@ -105,18 +114,32 @@ def questions(
             device=device,
             precision=precision,
             progress=tick,
-            notify=note,
+            notify=say,
         )
     for path, reason in result.failures:
         complain(f"missed {path}: {reason}")
     if json:
-        print_json({"model": weights, **result.as_dict()})
+        print_json({"model": weights, **result.as_dict(), "videos": said[-1]})
         return 0
     if mistakes and result.mistakes:
         rows = [[one.path, one.question, str(one.given), " | ".join(one.answers)] for one in result.mistakes[:mistakes]]
         print_table(["video", "question", "answer", "right"], rows, left=(0, 1, 2, 3))
     print(result)
     return 0
+
+
+def _settings(root: Path, data: TextDataSettings) -> TextDataSettings:
+    """`data` of the questions at `root`, a folder or a list. Raises VideoMambaError for options that say something else."""
+    from videomamba.schema import VideoMambaError
+
+    if data.cache is not None:
+        raise VideoMambaError("--data.cache: a test decodes the videos themselves; remove the option")
+    key = "test" if root.is_file() else "root"
+    given = getattr(data, key)
+    if given is not None:
+        what = "list" if key == "test" else "data set"
+        raise VideoMambaError(f"--data.{key} {given}: the {what} is already {root}; remove the option")
+    return data.model_copy(update={key: root})
 
 
 def answer(

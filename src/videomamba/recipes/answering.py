@@ -15,7 +15,6 @@ import torch
 
 from videomamba.data.loading.dataset import EvaluationBatch
 from videomamba.data.loading.loader import EvaluationLoader
-from videomamba.data.sets.texts import read_texts
 from videomamba.data.settings import DataSettings, TextDataSettings
 from videomamba.data.text.questions import QuestionFormat
 from videomamba.data.text.tokenizer import Tokenizer
@@ -27,6 +26,7 @@ from videomamba.evaluation.answers import (
 )
 from videomamba.evaluation.results import describe_protocol
 from videomamba.models.video_questions import VideoQuestions
+from videomamba.recipes.measured import MeasuredTexts, choose_texts, text_settings
 from videomamba.recipes.testing import Progress
 from videomamba.schema import Preprocess, Question, VideoMambaError, VideoRecord, VideoSet, Views, counted
 from videomamba.training.distributed import Processes
@@ -158,21 +158,11 @@ def _by_video(video_set: VideoSet) -> tuple[VideoSet, Mapping[int, Sequence[int]
     return VideoSet(video_set.name, tuple(numbers)), asked
 
 
-def questions_data(data: TextDataSettings, root: Path) -> TextDataSettings:
-    """`data` for the questions at `root`, a folder or a list of them. Raises VideoMambaError where `data` has both."""
-    if data.root is not None and root.is_dir():
-        raise VideoMambaError(f"--data.root {data.root}: the data set is already {root}; remove the option")
-    if root.is_dir():
-        return data.model_copy(update={"root": root})
-    given = {"root": data.root or root.parent, "test": root.resolve()}
-    return data.model_copy(update=given)
-
-
 def evaluate_questions(
     opened: PretrainedVideoQuestions,
-    data: TextDataSettings,
+    data: TextDataSettings | str | Path,
     *,
-    split: Literal["test", "val", "train"] = "test",
+    split: MeasuredTexts = "auto",
     answers: Sequence[str] | None = None,
     shortlist: int = 128,
     score: AnswerScore = "exact",
@@ -183,16 +173,16 @@ def evaluate_questions(
 ) -> QuestionsResult:
     """The accuracy of a network on one split of a set of questions. Under torchrun the processes share the videos.
 
-    The network chooses among `answers`, None: those of its weights file. A split "test" that the data set lacks is its "val".
-    `notify` gets a line for each kind of ignored file. Raises VideoMambaError for data without questions, for weights without
+    `data` are the settings of a data set, or its folder, or a list of questions. The network chooses among `answers`, None:
+    those of its weights file. `notify` gets a line that says which videos are measured, and one for each kind of ignored file.
+    Raises VideoMambaError for data without questions, for weights without
     possible answers, and for the metric "vqa" with too few annotators.
     """
     format = QuestionFormat.of_info(opened.info, opened.path).choosing(answers, opened.path)
-    # A video that cannot be read is a miss, and questions are cleaned as in training.
-    lenient = data.model_copy(update={"on_error": "skip", "clean": format.clean})
-    video_set = read_texts(lenient, split, task="questions")
-    for line in describe_ignored(video_set.ignored):
-        notify(f"ignored {line}")
+    settings = text_settings(data).model_copy(update={"clean": format.clean})  # questions are cleaned as in training
+    video_set, reason = choose_texts(opened.path, opened.info, settings, split, task="questions")
+    for line in (*(f"ignored {line}" for line in describe_ignored(video_set.ignored)), reason):
+        notify(line)
     processes = Processes(device=device)
     network = opened.model.eval().to(processes.device)
     with QuestionTest(
@@ -200,7 +190,7 @@ def evaluate_questions(
         format,
         opened.tokenizer,
         opened.preprocess,
-        data=data,
+        data=settings,
         processes=processes,
         shortlist=shortlist,
         score=score,

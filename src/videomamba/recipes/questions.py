@@ -81,7 +81,12 @@ def _train(run: TrainingRun, config: QuestionsConfig, train_set: VideoSet, val_s
                 network = start.copy(run.weights())
                 scored = validation(network.to(run.processes.device))
                 save = partial(
-                    save_weights, network=network, start=start, config=config, run=run, facts={"validation": str(scored), **past}
+                    save_weights,
+                    network=network,
+                    start=start,
+                    config=config,
+                    run=run,
+                    facts={"validation": str(scored), **past},
                 )
                 run.keep_weights(save, quality=scored.accuracy, val_accuracy=scored.accuracy)
     return run.trained

@@ -29,9 +29,12 @@ class AnswerSettings(Settings):
     """
 
     candidates: Path | None = Field(
-        default=None, description="file of the possible answers, one a line or a JSON list; default: the training answers"
+        default=None,
+        description="file of the possible answers, one a line or a JSON list; default: the training answers",
     )
-    max_length: int = Field(default=5, ge=3, description="most tokens of an answer with its start and end; longer ones are cut")
+    max_length: int = Field(
+        default=5, ge=3, description="most tokens of an answer with its start and end; longer ones are cut"
+    )
     shortlist: int = Field(
         default=128, ge=1, description="answers that are scored completely: those with the likeliest first token"
     )

@@ -14,8 +14,8 @@ from videomamba.data.settings import Augmentation, TextDataSettings
 from videomamba.recipes.catalogue import Catalogue, Preset, Published
 from videomamba.recipes.config import ModelSettings
 from videomamba.recipes.questions_config import QuestionsConfig
-from videomamba.schema import Preprocess
 from videomamba.training.settings import Optimisation, Run
+from videomamba.weights.zoo import preprocess_of, zoo_entry
 
 
 class QuestionsRun(NamedTuple):
@@ -49,12 +49,11 @@ _LONG = "UMT tests with 32 frames: `videomamba text questions WEIGHTS --frames 3
 def _presets() -> Iterator[Preset[QuestionsConfig]]:
     for row in RUNS:
         name = f"{row.data}-qa-middle-{row.pairs}"
+        weights = f"videomamba_middle_{row.pairs}_f8_224"
         config = QuestionsConfig(
             preset=name,
-            model=ModelSettings(
-                name="videomamba_middle", weights=f"videomamba_middle_{row.pairs}_f8_224", drop_path=row.drop_path
-            ),
-            clip=Preprocess(num_frames=12, interpolation="bicubic", antialias=False),
+            model=ModelSettings(name="videomamba_middle", weights=weights, drop_path=row.drop_path),
+            clip=preprocess_of(zoo_entry(weights)).model_copy(update={"num_frames": 12}),
             data=TextDataSettings(format="captions"),
             augment=Augmentation(crop_area=(0.5, 1.0)),
             optim=Optimisation(

@@ -1,4 +1,4 @@
-"""The start of a run with questions: the network, its words and its possible answers; the texts of a batch; its weights files."""
+"""The start of a run with questions: network, words, possible answers. Also the texts of a batch, and its weights files."""
 
 from __future__ import annotations
 
@@ -150,4 +150,3 @@ def save_weights(
     """Writes `network`, its words and possible answers, the clips of `config`, and what is known of the run as info."""
     info = {**made_by(config, run), "task": "questions", QUESTIONS: start.format.model_dump(mode="json"), **facts}
     save_questions(path, network, preprocess=config.clip, tokenizer=start.tokenizer, info=info)
-

@@ -27,7 +27,7 @@ def test_a_malformed_entry_is_one_line() -> None:
 def test_the_answers_of_a_user_replace_its_own() -> None:
     assert FORMAT.choosing(None, "w") is FORMAT
     assert FORMAT.choosing(["yes", "no", "yes"], "w").answers == ("yes", "no")
-    with pytest.raises(WeightsError, match="^w: has no list of possible answers; give a file of them"):
+    with pytest.raises(WeightsError, match=r"^w: has no list of possible answers; give a file of them"):
         QuestionFormat().choosing(None, "w")
 
 
