@@ -4,15 +4,15 @@
     python benchmarks/search.py index [--files 1000] [--kills 10] [--changed 200] [--deleted 50] [--model NAME]
     python benchmarks/search.py clips [--folder ../shared/videos] [--seconds 2] [--models NAME ...]
 
-`table` writes synthetic vectors of length 1 around random centres, 50 to a centre, as the windows of a video are alike, and asks
-for the 10 nearest of queries from the same distribution: by comparison with all vectors, and by the approximate index. Recall@10
-is the share of the exact answer that the approximate one has.
+`table` writes synthetic vectors of length 1 around random centres, 50 to a centre, as the windows of a video are alike, and
+asks for the 10 nearest of queries from the same distribution: by comparison with all vectors, and by the approximate index.
+Recall@10 is the share of the exact answer that the approximate one has.
 
-`index` renders files, indexes them in processes that are killed at random moments, and compares the result with an index that was
-never disturbed. Then files are changed and deleted, and the next run must do only that. Last it times searches.
+`index` renders files, indexes them in processes that are killed at random moments, and compares the result with an index that
+was never disturbed. Then files are changed and deleted, and the next run must do only that. Last it times searches.
 
-`clips` cuts each video of a folder into pieces of some seconds and searches by each piece: average precision is 1 if all other
-pieces of its clip come before those of others. Pieces that start within the first half of a clip's look are not told apart.
+`clips` cuts each video of a folder into pieces of some seconds and searches by each piece: its average precision is 1 if all
+other pieces of its clip come before those of other clips. "chance" is the share of such pieces.
 
 The exit code is 1 where an index differs, a run does other work, or a search on 1,000 files takes a second.
 """
@@ -44,6 +44,7 @@ from videomamba.synthetic.dataset import render_clip
 from videomamba.video.encode import write_video
 from videomamba.video.find import find_videos
 from videomamba.video.open import open_video
+from videomamba.weights.zoo import zoo_entry, zoo_names
 
 WINDOWS = 50  # of a synthetic video, around one centre
 APPENDED = 400  # synthetic videos in one commit
@@ -243,10 +244,11 @@ def main() -> int:
     two.add_argument("--kills", type=int, default=10)
     two.add_argument("--changed", type=int, default=200)
     two.add_argument("--deleted", type=int, default=50)
+    packaged = [name for name in zoo_names() if zoo_entry(name).packaged]
     three = commands.add_parser("clips")
     three.add_argument("--folder", type=Path, default=Path(__file__).resolve().parents[1].parent / "shared" / "videos")
     three.add_argument("--seconds", type=float, default=2.0)
-    three.add_argument("--models", nargs="+", default=[EMBEDDED_DEFAULT])
+    three.add_argument("--models", nargs="+", default=packaged)
     child = commands.add_parser("killed")
     child.add_argument("--folder", type=Path, required=True)
     child.add_argument("--out", type=Path, required=True)
