@@ -17,9 +17,9 @@ def convert(
     /,
     *,
     to: Annotated[
-        Literal["bundle", "video", "image"] | None,
+        Literal["bundle", "video", "image", "text"] | None,
         arg(
-            help="our bundle (.safetensors), or the original's formats (.pth)",
+            help="our bundle (.safetensors), or the original's formats (.pth); text: both towers of a video-text model",
             help_behavior_hint="(default: what the ending of OUT says)",
         ),
     ] = None,
@@ -29,17 +29,46 @@ def convert(
         int | tuple[int, int] | None,
         arg(metavar="PIXELS", help="resize the spatial positions to this side, or height and width, in pixels"),
     ] = None,
+    vocabulary: Annotated[
+        str | None,
+        arg(
+            metavar="BERT",
+            help="with --to text: vocab.txt, its folder, or the name of a BERT on the Hugging Face Hub",
+            help_behavior_hint="(default: the file's own, or bert-base-uncased)",
+        ),
+    ] = None,
     overwrite: Annotated[bool, arg(help="replace OUT if it exists")] = False,
 ) -> int:
     """Turn a weights file into a bundle with its class names and preprocessing, or write the original's format.
 
-    The weights need no head. The original's formats have no class names: with --labels these are written next to OUT, to
-    NAME.labels.txt. The path of the new file is printed on stdout, the changes to the tensors and all that is assumed on
-    stderr.
+    The weights need no head. Of a video-text model the result is the video tower, or with --to text all of it. The original's
+    formats have no class names: with --labels these are written next to OUT, to NAME.labels.txt. The path of the new file is
+    printed on stdout, the changes to the tensors and all that is assumed on stderr.
     """
+    from videomamba.schema import VideoMambaError
+
+    if to == "text":
+        from videomamba.weights.text_convert import convert_video_text
+
+        if labels is not None:
+            raise VideoMambaError("--labels: a video-text model has no classes; leave it out with --to text")
+        note(
+            str(
+                convert_video_text(
+                    weights, out, tokenizer=vocabulary, num_frames=frames, image_size=size, overwrite=overwrite
+                )
+            )
+        )
+        print(out)
+        return 0
     from videomamba.weights.pretrained import convert as run
 
+    if vocabulary is not None:
+        raise VideoMambaError("--vocabulary: is for --to text; the video tower alone has no words")
     names = class_names(labels)
-    note(str(run(weights, out, to=to, labels=names, num_frames=frames, image_size=size, overwrite=overwrite)))
+    report = run(weights, out, to=to, labels=names, num_frames=frames, image_size=size, overwrite=overwrite)
+    note(str(report))
+    if any("text_encoder." in (entry.file_key or "") for entry in report.ignored):
+        note(f"{out} is the video tower alone; --to text keeps the text tower too")
     print(out)
     return 0

@@ -74,8 +74,12 @@ class Plan:
         """The final norm, which is called `norm` in masked pretraining."""
         if "norm.weight" not in self.open_file or "norm_f.weight" in self.open_file:
             return
-        if rename:
-            self.settle("converted", "norm_f.weight", "norm.weight", self.open_file["norm.weight"], "renamed")
+        value, target = self.open_file["norm.weight"], self.open_model["norm_f.weight"]
+        if value.shape != target.shape:
+            problem = f"norm.weight has shape {tuple(value.shape)} instead of {tuple(target.shape)}"
+            self.refuse(problem, "norm.weight", "norm_f.weight")
+        elif rename:
+            self.settle("converted", "norm_f.weight", "norm.weight", value, "renamed")
         elif _matches("norm_f.weight", allow_missing):
             self.settle("ignored", None, "norm.weight", note="rename_norm=True would load it")
         else:

@@ -102,14 +102,14 @@ def open_pretrained(
     config = file.config(size)
     if needs_head and config.num_classes == 0:
         raise WeightsError(f"{path}: {_HEADLESS[file.content]}")
-    preprocess = _preprocess(file, config)
+    preprocess = preprocess_for(file, config)
     shape = {
         "num_frames": preprocess.num_frames if num_frames is None else num_frames,
         "image_size": preprocess.image_size if size is None else size,
     }
     model = VideoMamba.without_weights(resized_config(config, shape, path))
     if keep_dtype:
-        model.to(_widest(file.tensors.values()))
+        model.to(widest_dtype(file.tensors.values()))
     report = load_weights(model, file, rename_norm=True)
     if report.assumed:  # of the preprocessing too
         report = replace(report, assumed=_assumed(path, model.config, preprocess))
@@ -128,7 +128,7 @@ def open_pretrained(
 
 
 Format = Literal["bundle", "video", "image"]
-_TORCH = (".pth", ".pt", ".bin")
+TORCH_SUFFIXES = (".pth", ".pt", ".bin")
 
 
 def convert(
@@ -141,7 +141,8 @@ def convert(
     image_size: int | tuple[int, int] | None = None,
     overwrite: bool = False,
 ) -> LoadReport:
-    """Writes a zoo name or a weights file to `out` as a bundle, or as the original's `video` or `image` .pth file.
+    """Writes a zoo name or a weights file to `out` as a bundle, or as the original's `video` or `image` .pth file. Of a model
+    of video and text that is its video tower (`text_convert.convert_video_text` writes all of it).
 
     Without `to` the ending of `out` decides: .safetensors is a bundle, .pth, .pt and .bin the original's format, `image` for a
     model of one frame. Weights without a head and those of a regression are converted too. The tensors keep their bits,
@@ -156,9 +157,7 @@ def convert(
     out = Path(out)
     bundle = _is_bundle(out, to)
     written = (out,) if labels is None or bundle else (out, labels_beside(out))
-    for path in written:
-        if not overwrite and path.exists():
-            raise WeightsError(f"{path}: exists; choose another name, or replace it with --overwrite (overwrite=True)")
+    check_new(*written, overwrite=overwrite)
     opened = open_pretrained(
         name_or_path, labels=labels, num_frames=num_frames, image_size=image_size, needs_head=False, keep_dtype=True
     )
@@ -179,6 +178,13 @@ def convert(
     return opened.report
 
 
+def check_new(*paths: Path, overwrite: bool) -> None:
+    """Raises WeightsError for a file that exists, without `overwrite`."""
+    for path in paths:
+        if not overwrite and path.exists():
+            raise WeightsError(f"{path}: exists; choose another name, or replace it with --overwrite (overwrite=True)")
+
+
 def labels_beside(out: Path) -> Path:
     """The text file for the class names of weights in a format without any: a.pth has a.labels.txt."""
     return out.with_suffix(".labels.txt")
@@ -187,7 +193,7 @@ def labels_beside(out: Path) -> Path:
 def _is_bundle(out: Path, to: Format | None) -> bool:
     """Whether `out` becomes a bundle. Raises WeightsError for a name that does not fit `to` or tells no format."""
     bundle = out.suffix == ".safetensors"
-    if to is None and not bundle and out.suffix not in _TORCH:
+    if to is None and not bundle and out.suffix not in TORCH_SUFFIXES:
         raise WeightsError(
             f"{out}: end its name in .safetensors for a bundle or .pth for the original's format, or give --to"
         )
@@ -215,18 +221,22 @@ def resized_config(config: VideoMambaConfig, shape: Mapping[str, object], path: 
     return config
 
 
-def _widest(tensors: Iterable[Tensor]) -> torch.dtype:
+def widest_dtype(tensors: Iterable[Tensor]) -> torch.dtype:
+    """The floating point type that holds the values of all of them."""
     known = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
     found = known.intersection(tensor.dtype for tensor in tensors)
     return reduce(torch.promote_types, found) if found else torch.float32
 
 
-def _preprocess(file: WeightsFile, config: VideoMambaConfig) -> Preprocess:
+def preprocess_for(file: WeightsFile, config: VideoMambaConfig) -> Preprocess:
+    """That of the bundle, or of the zoo entry of its file name, or that of the released models of its kind."""
     if file.bundle is not None:
         return file.bundle.preprocess
     if file.entry is not None:
         return preprocess_of(file.entry)
     size = {"num_frames": config.num_frames, "image_size": config.image_size}
+    if file.content != "network":
+        return Preprocess.model_validate({**size, "interpolation": "bicubic", "antialias": False})
     image = {"interpolation": "bicubic", "crop_ratio": 0.875, "antialias": True}
     return Preprocess.model_validate({**size, **(image if config.num_frames == 1 else {"antialias": False})})
 

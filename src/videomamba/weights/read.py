@@ -6,6 +6,7 @@ import argparse
 import re
 import warnings
 import zipfile
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +19,10 @@ from videomamba.files import write_atomically
 from videomamba.models.config import VideoMambaConfig, make_config
 from videomamba.models.videomamba import VideoMamba
 from videomamba.schema import WeightsError
-from videomamba.weights.bundle import FORMAT_FAMILY, BundleMetadata, check_bundle, read_safetensors
+from videomamba.weights.bundle import BundleMetadata, check_bundle, read_safetensors
 from videomamba.weights.convert import infer_config, to_image_format, to_video_format, trunk_names, unwrap
 from videomamba.weights.kind import content_of, unreadable
-from videomamba.weights.metadata import read_header
+from videomamba.weights.metadata import FORMAT_FAMILY, read_header
 from videomamba.weights.released import ZooEntry
 from videomamba.weights.text_bundle import TEXT_FORMATS
 from videomamba.weights.text_names import Content, content_of_keys
@@ -31,11 +32,8 @@ STATE_DICT = "state dict"
 """The `source` of tensors that come from no file."""
 
 
-class _Settings(dict[str, object]):
-    """Stands for the original's class of settings in a training checkpoint: none of its code is imported, nor run."""
-
-
-_SETTINGS = [(_Settings, f"{module}.EasyDict") for module in ("utils.easydict", "easydict")]
+_SETTINGS = [(OrderedDict, f"{module}.EasyDict") for module in ("utils.easydict", "easydict")]
+"""The original's class of settings in a training checkpoint is read as a dictionary: its code is neither imported nor run."""
 
 
 @dataclass(frozen=True)

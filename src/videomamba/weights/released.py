@@ -256,7 +256,10 @@ def _multimodal() -> Iterator[ZooEntry]:
             preprocess=Preprocess(num_frames=8, interpolation="bicubic", antialias=False),
             zero_shot=dict(zip(_RETRIEVAL_SETS, scores, strict=True)),
             init="videomamba_middle_k400_mask_pt_f8_224",
-            notes=("its reported numbers squeeze the whole picture to 224x224 where this preprocessing crops",),
+            notes=(
+                "its reported numbers squeeze the whole picture to 224x224 where this preprocessing crops",
+                "the commands for text need the vocabulary of bert-base-uncased; others use its video tower, without classes",
+            ),
         )
 
 

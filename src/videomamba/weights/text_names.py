@@ -75,8 +75,8 @@ def infer_text_config(
     """The fields of VideoTextConfig that follow from the shapes of `tensors`, whose names are those of `text_names`.
 
     `video` is what `infer_config` finds (`image_size` as there). The number of attention heads does not show: it is that of
-    heads 64 wide, as in every released BERT. The `k` decoders of token alignment, if there are any, belong to the last k layers. Raises
-    WeightsError that names the tensor that is absent or has a shape that no such model has.
+    heads 64 wide, as in every released BERT. The k decoders of token alignment, if there are any, belong to the last k
+    layers. Raises WeightsError that names the tensor that is absent or has a shape that no such model has.
     """
 
     def shape(name: str, dims: int) -> tuple[int, ...]:

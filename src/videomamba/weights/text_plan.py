@@ -14,7 +14,7 @@ from videomamba.schema import WeightsError
 from videomamba.weights.plan import Plan
 from videomamba.weights.read import WeightsFile
 from videomamba.weights.report import FATES, KeyReport, LoadReport, shortened
-from videomamba.weights.text_names import DECODER, TEACHER, TIED, VIDEO, WORDS, text_names
+from videomamba.weights.text_names import DECODER, TEACHER, TIED, VIDEO, WORDS, text_name, text_names
 
 _REASONS = {
     TEACHER: "the teacher of pretraining, which open_teacher reads",
@@ -80,24 +80,26 @@ class TextPlan:
         return replace(entry, note=entry.note or _reason(name))
 
     def _rest(self, model: nn.Module, allow_missing: Sequence[str]) -> None:
-        target = {name: value for name, value in model.state_dict().items() if not name.startswith(VIDEO)}
+        target = {
+            text_name(key): (key, value) for key, value in model.state_dict().items() if not key.startswith(VIDEO)
+        }
         found = {name: value for name, value in self._found.items() if not name.startswith(VIDEO)}
         different, absent, surplus = [], [], []
-        for name, value in target.items():
+        for name, (own, value) in target.items():
             shape = tuple(value.shape)
             if name not in found:
-                self._fates["missing"].append(KeyReport(name, shape, None, None, "the model's value stays"))
+                self._fates["missing"].append(KeyReport(own, shape, None, None, "the model's value stays"))
                 if not any(fnmatchcase(name, pattern) for pattern in allow_missing):
                     absent.append(name)
                 continue
             other, key = found.pop(name), self._keys[name]
-            self._fates["loaded"].append(KeyReport(name, shape, key, tuple(other.shape)))
+            self._fates["loaded"].append(KeyReport(own, shape, key, tuple(other.shape)))
             if tuple(other.shape) != shape:
                 different.append(f"{key} {tuple(other.shape)} instead of {shape}")
             elif not other.is_floating_point():
                 kind = str(other.dtype).removeprefix("torch.")
                 self._problems.append(f"{key} is {kind}, not floating point; give the weights before quantization")
-            self.values[name] = other
+            self.values[own] = other
         for name, value in found.items():
             key, reason = self._keys[name], _reason(name)
             if name in TIED and TIED[name] in target:

@@ -12,12 +12,13 @@ from torch import Tensor, nn
 
 from videomamba.data.text.tokenizer import Tokenizer
 from videomamba.files import write_atomically
+from videomamba.models.video_questions import VideoQuestions, VideoQuestionsConfig
 from videomamba.models.video_text import VideoText, VideoTextConfig
 from videomamba.schema import Preprocess, WeightsError
 from videomamba.weights import zoo
 from videomamba.weights.bert import BERT_BASE, read_vocabulary
 from videomamba.weights.convert import UNSEEN, unwrap
-from videomamba.weights.pretrained import resized_config
+from videomamba.weights.pretrained import preprocess_for, resized_config, widest_dtype
 from videomamba.weights.read import STATE_DICT, WeightsFile, check_original, read_weights, weights_content
 from videomamba.weights.report import LoadReport
 from videomamba.weights.text_bundle import MAX_LENGTH, write_text_bundle
@@ -28,19 +29,14 @@ _UNSEEN = ("heads", "norm_eps")
 """Fields of TextConfig that change the result and do not show in the tensors."""
 
 
-@dataclass(frozen=True)
-class PretrainedVideoText:
-    """A video-text model with its weights and metadata, on the CPU, in fp32 and evaluation mode.
-
-    `max_length` is the most tokens of a text, `name` what it was opened by. `info`, `assumed` and `knows` are those of
-    `weights.pretrained.Pretrained`.
-    """
+@dataclass(frozen=True, kw_only=True)
+class _Opened:
+    """A model with its metadata, on the CPU, in evaluation mode. `name` is what it was opened by; `info`, `assumed`
+    and `knows` are those of `weights.pretrained.Pretrained`."""
 
     path: Path
-    model: VideoText
     preprocess: Preprocess
     tokenizer: Tokenizer
-    max_length: int
     info: Mapping[str, object]
     report: LoadReport
     name: str
@@ -51,19 +47,35 @@ class PretrainedVideoText:
         return self.report.assumed
 
 
+@dataclass(frozen=True, kw_only=True)
+class PretrainedVideoText(_Opened):
+    """A video-text model; `max_length` is the most tokens of a text."""
+
+    model: VideoText
+    max_length: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainedVideoQuestions(_Opened):
+    """A model that answers questions about videos."""
+
+    model: VideoQuestions
+
+
 def open_video_text(
     name_or_path: str | Path,
     *,
     num_frames: int | None = None,
     image_size: int | tuple[int, int] | None = None,
     tokenizer: str | Path | None = None,
+    keep_dtype: bool = False,
 ) -> PretrainedVideoText:
     """Opens a zoo name or a weights file: a bundle of a video-text model, or a released or original checkpoint.
 
     A checkpoint may be wrapped or bare, in the names of pretraining or of fine-tuning, with the teacher or without, in any
     dtype. It needs a vocabulary: `tokenizer` is a vocab.txt, a tokenizer.json, a folder with one of them, or the name of a
     BERT on the hub; None is "bert-base-uncased". A bundle has its own. `num_frames` and `image_size` (pixels, or height and
-    width) resize the positions of the video tower.
+    width) resize the positions of the video tower. The model is float32, or with `keep_dtype` of the widest dtype in the file.
 
     Raises WeightsError, one line, for a file that is absent, damaged, incomplete, or of another kind, and VideoMambaError for a
     vocabulary that does not fit.
@@ -71,25 +83,53 @@ def open_video_text(
     path = zoo.resolve_weights(name_or_path)
     file = read_video_text(path)
     size = (image_size, image_size) if isinstance(image_size, int) else image_size
-    config, preprocess = video_text_config(file, size), _preprocess(file, size)
-    shape = {
-        "num_frames": preprocess.num_frames if num_frames is None else num_frames,
-        "image_size": preprocess.image_size if size is None else size,
-    }
+    config = video_text_config(file, size)
+    preprocess = preprocess_for(file, config.video)
+    shape = _shape(preprocess, num_frames, size)
     config = config.model_copy(update={"video": resized_config(config.video, shape, path)})
     words = _tokenizer(file, config, tokenizer)
     model = VideoText.without_weights(config)
-    report = load_video_text(model, file)
+    if keep_dtype:
+        model.to(widest_dtype(file.tensors.values()))
     text = None if file.bundle is None else file.bundle.text
     return PretrainedVideoText(
         path=path,
+        report=load_video_text(model, file),
         model=model.eval(),
         preprocess=Preprocess.model_validate({**preprocess.model_dump(), **shape}),
         tokenizer=words,
-        max_length=MAX_LENGTH if text is None else text.max_length,
+        max_length=(text and text.max_length) or min(MAX_LENGTH, config.text.max_positions),
         info=file.info,
-        report=report,
         name=str(name_or_path),
+        knows=file.knows,
+    )
+
+
+def open_questions(
+    path: str | Path, *, num_frames: int | None = None, image_size: int | tuple[int, int] | None = None
+) -> PretrainedVideoQuestions:
+    """Opens a bundle of a model that answers questions, at its own size or, as `open_video_text`, at another.
+
+    Raises WeightsError, one line, for a file that is absent, damaged or of another kind.
+    """
+    found = zoo.resolve_weights(path)
+    file = read_weights(found)
+    text = None if file.bundle is None else file.bundle.text
+    if text is None or not isinstance(text.config, VideoQuestionsConfig):
+        kind = "answers no questions" if file.content != "questions" else "has no settings and no vocabulary"
+        raise WeightsError(f"{found}: {kind}; give the weights of `videomamba text train-questions`")
+    size = (image_size, image_size) if isinstance(image_size, int) else image_size
+    shape = _shape(text.preprocess, num_frames, size)
+    video = resized_config(text.config.video, shape, found)
+    model = VideoQuestions.without_weights(text.config.model_copy(update={"video": video}))
+    return PretrainedVideoQuestions(
+        path=found,
+        report=load_video_text(model, file),
+        model=model.eval(),
+        preprocess=Preprocess.model_validate({**text.preprocess.model_dump(), **shape}),
+        tokenizer=Tokenizer(text.vocabulary, source=str(found)),
+        info=file.info,
+        name=str(path),
         knows=file.knows,
     )
 
@@ -101,7 +141,7 @@ def load_video_text(
     tokenizer: Tokenizer | None = None,
     allow_missing: Sequence[str] = (),
 ) -> LoadReport:
-    """Copies `weights` into a VideoText, whose dtype and device stay; the start of fine-tuning and of the second stage.
+    """Copies `weights` into a VideoText, or VideoQuestions, whose dtype and device stay: the start of fine-tuning, say.
 
     `weights` is a path, a zoo name, a state dict (wrapped or bare) or the result of `read_video_text`. Positions are resized;
     all else must fit. Tensors that the model has no part for (teacher, decoders, the head for words) are in `ignored` with the
@@ -151,8 +191,9 @@ def is_video_text(path: str | Path) -> bool:
 def video_text_config(file: WeightsFile, image_size: tuple[int, int] | None = None) -> VideoTextConfig:
     """The bundle's config, else that of the shapes, see `infer_text_config`. `image_size` (height, width) in pixels is that of
     pictures whose patches cannot make a square. An original checkpoint is `legacy`."""
-    if file.bundle is not None and file.bundle.text is not None:
-        return file.bundle.text.config
+    text = None if file.bundle is None else file.bundle.text
+    if text is not None and isinstance(text.config, VideoTextConfig):
+        return text.config
     tensors = {name: file.tensors[key] for name, key in text_names(file.tensors, source=file.source).items()}
     found = infer_text_config(tensors, image_size=image_size, source=file.source)
     try:
@@ -180,8 +221,24 @@ def save_video_text(
     not JSON or clips, vocabulary or `max_length` do not fit the model.
     """
     return write_text_bundle(
-        path, model, preprocess=preprocess, vocabulary=tokenizer.vocabulary, max_length=max_length, info=info or {}
+        path,
+        model,
+        preprocess=preprocess,
+        vocabulary=tokenizer.vocabulary,
+        info={**(info or {}), "max_length": max_length},
     )
+
+
+def save_questions(
+    path: str | Path,
+    model: VideoQuestions,
+    *,
+    preprocess: Preprocess,
+    tokenizer: Tokenizer,
+    info: Mapping[str, object] | None = None,
+) -> Path:
+    """Writes a model that answers questions, as `save_video_text` does; its possible answers belong into `info`."""
+    return write_text_bundle(path, model, preprocess=preprocess, vocabulary=tokenizer.vocabulary, info=dict(info or {}))
 
 
 def save_original_video_text(model: VideoText, path: str | Path) -> Path:
@@ -202,6 +259,13 @@ def save_original_video_text(model: VideoText, path: str | Path) -> Path:
     return path
 
 
+def _shape(preprocess: Preprocess, num_frames: int | None, image_size: tuple[int, int] | None) -> dict[str, object]:
+    return {
+        "num_frames": preprocess.num_frames if num_frames is None else num_frames,
+        "image_size": preprocess.image_size if image_size is None else image_size,
+    }
+
+
 def _tokenizer(file: WeightsFile, config: VideoTextConfig, given: str | Path | None) -> Tokenizer:
     text = None if file.bundle is None else file.bundle.text
     if text is not None:
@@ -216,17 +280,6 @@ def _tokenizer(file: WeightsFile, config: VideoTextConfig, given: str | Path | N
             "give the vocabulary that it was trained with"
         )
     return found
-
-
-def _preprocess(file: WeightsFile, size: tuple[int, int] | None) -> Preprocess:
-    if file.bundle is not None:
-        return file.bundle.preprocess
-    if file.entry is not None:
-        return zoo.preprocess_of(file.entry)
-    video = video_text_config(file, size).video
-    return Preprocess(
-        num_frames=video.num_frames, image_size=video.image_size, interpolation="bicubic", antialias=False
-    )
 
 
 def _assumed(file: WeightsFile, model: nn.Module) -> str:
@@ -249,12 +302,13 @@ def _same_model(file: WeightsFile, model: nn.Module, tokenizer: Tokenizer | None
         return
     if tokenizer is not None and tokenizer.vocabulary != text.vocabulary:
         raise WeightsError(f"{file.source}: has another vocabulary than the model; take that of the file")
-    if not isinstance(model, VideoText):
+    if not isinstance(model, VideoText | VideoQuestions):
         return
     theirs, ours = text.config, model.config
     pairs = [(f"video.{name}", getattr(theirs.video, name), getattr(ours.video, name)) for name in UNSEEN]
     pairs += [(f"text.{name}", getattr(theirs.text, name), getattr(ours.text, name)) for name in _UNSEEN]
-    pairs.append(("pool", theirs.pool, ours.pool))
+    if isinstance(theirs, VideoTextConfig) and isinstance(ours, VideoTextConfig):
+        pairs.append(("pool", theirs.pool, ours.pool))
     for name, found, wanted in pairs:
         if found != wanted:
             raise WeightsError(
