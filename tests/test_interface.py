@@ -13,7 +13,7 @@ import videomamba
 def test_the_names_of_the_package() -> None:
     assert set(videomamba.__all__) == {
         *("ops", "create_model", "from_pretrained", "list_models", "load_weights", "save"),
-        *("Predictor", "Embedder", "timeline", "watch", "whole", "finetune", "evaluate"),
+        *("Predictor", "Embedder", "timeline", "watch", "whole", "Search", "finetune", "evaluate"),
         *("Prediction", "Embedding", "Timeline", "LiveAnswer", "WholeVideo", "Preprocess", "VideoMambaError"),
         "__version__",
     }

@@ -83,12 +83,16 @@ def search(
     opened = Search(index, model=model, device=usable_device(device))
     if not opened.complete:
         note(f"{index}: the last run of `videomamba index` did not finish; its videos so far answer")
-    ask: Callable[..., list[Moment]] = partial(opened.like, like)
-    if text is not None or video is not None:
-        ask = partial(opened.text, text) if text is not None else partial(opened.video, video)
-        for remark in opened.remarks:
-            note(remark)
+    ask: Callable[..., list[Moment]]
+    if text is not None:
+        ask = partial(opened.text, text)
+    elif video is not None:
+        ask = partial(opened.video, video)
+    else:
+        ask = partial(opened.like, str(like))
     moments = ask(top=top, path=path, min_duration=min_duration, max_duration=max_duration, merge=merge)
+    for remark in opened.remarks:
+        note(remark)
     for moment in moments if json else ():
         print_json(moment.as_dict())
     if not json:

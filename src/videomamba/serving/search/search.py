@@ -144,8 +144,8 @@ class Search:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What a user should know of the network before its answers."""
-        return self._encoder.model.remarks
+        """What a user should know of the network, if a question has needed it so far."""
+        return self._encoder.model.remarks if "_encoder" in vars(self) else ()
 
     def _of_file(self, file: str | Path, choose: Callable[[WindowWalk], NDArray[np.int64]]) -> NDArray[np.float32]:
         """The vectors (q, d) of those windows of a file that `choose` names, at most _QUERY_WINDOWS of them."""

@@ -24,6 +24,7 @@ MOST_BYTES = 8192
 _QUALITIES = 5, 10, 20, 31
 _TILE, _CAPTION = (2 * THUMBNAIL[0], 2 * THUMBNAIL[1]), 32  # pixels: the picture, and two lines below it
 _MARGIN, _COLUMNS = 4, 5
+_LETTERS, _LONGEST = 12, 36  # pixels of a letter, letters of a path
 
 
 def thumbnail(picture: Tensor) -> bytes:
@@ -58,7 +59,7 @@ def write_sheet(path: str | Path, moments: Sequence[Moment]) -> None:
 
 
 def _tile(moment: Moment) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    from videomamba.evaluation.lettering import SMALLEST, lettering
+    from videomamba.evaluation.lettering import lettering
 
     height, width = _TILE
     tile = np.zeros((height + _CAPTION + _MARGIN, width + _MARGIN, 3), np.uint8)
@@ -68,12 +69,8 @@ def _tile(moment: Moment) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
     large = F.interpolate(picture.permute(2, 0, 1)[None].float(), size, mode="bilinear", align_corners=False)[0]
     top, left = (height - size[0]) // 2, (width - size[1]) // 2
     tile[top : top + size[0], left : left + size[1]] = large.permute(1, 2, 0).round().clamp(0, 255).byte().numpy()
-    name, letters = moment.path, 12
-    lines = f"{moment.start:.1f} to {moment.end:.1f} s   {moment.score:.3f}"
-    written = lettering(f"{name}\n{lines}", letters)
-    while written.shape[1] > width and len(name) > 8:  # the end of a path tells more than its beginning
-        name = name[max(1, len(name) - len(name) * width // written.shape[1]) :]
-        written = lettering(f"...{name}\n{lines}", max(letters, SMALLEST))
+    name = moment.path if len(moment.path) <= _LONGEST else f"...{moment.path[-_LONGEST:]}"  # the end tells more
+    written = lettering(f"{name}\n{moment.start:.1f} to {moment.end:.1f} s, {moment.score:.3f}", _LETTERS)
     written = written[:_CAPTION, :width]
     tile[height : height + written.shape[0], : written.shape[1]] = written[..., None]
     return tile

@@ -220,12 +220,13 @@ class WindowTable:
         return found
 
     def _nearest(self, vector: NDArray[np.float32], limit: int, *, where: str | None, exact: bool) -> list[Hit]:
-        condition = "error IS NULL" + (f" AND ({where})" if where else "")
         with _reading(self.address):
             query = self._table.search(vector, vector_column_name="vector").distance_type("dot")
             query = query.bypass_vector_index() if exact else query.nprobes(_PARTITIONS_PROBED).refine_factor(_REFINE)
             columns = ["path", "start", "end", "duration", "thumbnail", "_distance"]
-            rows = query.where(condition).select(columns).limit(limit).to_arrow().to_pylist()
+            if where:
+                query = query.where(where)
+            rows = query.select(columns).limit(limit).to_arrow().to_pylist()  # without rows that have no vector
         hits = [
             Hit(row["path"], row["start"], row["end"], 1 - row["_distance"], row["duration"], row["thumbnail"])
             for row in rows
