@@ -29,10 +29,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from videomamba.data.sets.texts import read_texts
 
 from videomamba.cli.output import print_table
 from videomamba.data.loading.loader import EvaluationLoader
+from videomamba.data.sets.texts import read_texts
 from videomamba.data.settings import TextDataSettings
 from videomamba.data.text.clean import clean_caption
 from videomamba.data.text.tokenizer import Tokenizer

@@ -26,6 +26,9 @@ _OPTIONAL = {
     "lightning-fabric": ("train", "training in several processes"),
     "tensorboard": ("train", "events of a training"),
     "transformers": ("text", "CLIP as a teacher; as videomamba[peers], networks to compare with"),
+    "tokenizers": ("text", "sentences; also in videomamba[search]"),
+    "webdataset": ("text", "videos with texts in tar shards"),
+    "lancedb": ("search", "an index of videos and its search"),
     "pyarrow": ("parquet", "features as Parquet"),
     "ray": ("ray", "features on a cluster"),
 }
