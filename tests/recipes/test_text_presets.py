@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import json
+import math
+from pathlib import Path
+
 import pytest
 import torch
 
+from tests.recipes.runs import TEXT_TOWER, make_run, write_captions
+from videomamba import create_model
 from videomamba.models.text import TextConfig
 from videomamba.models.video_text import VideoText, VideoTextConfig
 from videomamba.recipes.text_config import check_video_text
 from videomamba.recipes.text_objectives import PairLosses
 from videomamba.recipes.text_presets import VIDEO_TEXT
-from videomamba.schema import IMAGENET_MEAN, IMAGENET_STD
+from videomamba.schema import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 from videomamba.training.optim import make_optimizer, scaled_rates
+from videomamba.training.tracking import read_metrics
+from videomamba.video.picture import write_png
+from videomamba.weights.bundle import save_bundle
 from videomamba.weights.zoo import zoo_entry
 
 # name, batch, peak, minimum, epochs/warm-up
@@ -134,3 +143,38 @@ def test_every_preset_builds_with_its_optimiser(name: str) -> None:
     assert any(one.endswith("word_embeddings.weight") for one in undecayed)
     assert all(named[one].ndim < 2 or "embed" in one or "token" in one or one.endswith("_log") for one in undecayed)
     assert not any(one.endswith((".dense.weight", "in_proj.weight", "_proj.weight")) for one in undecayed)
+
+
+@pytest.mark.parametrize("name", ["pairs-5m-middle-masked", "pairs-5m-middle-unmasked", "didemo-retrieval-middle-5m"])
+def test_a_preset_of_each_kind_makes_an_epoch(name: str, videos: Path, tmp_path: Path) -> None:
+    """At a reduced size, from random weights; pretraining with pictures, four of which are a step."""
+    config = VIDEO_TEXT[name].config
+    clip = {"num_frames": 2, "image_size": (32, 32)}
+    teacher = create_model("videomamba_micro", depth=1, dim=8, num_classes=0, init="fan_in", **clip)
+    save_bundle(tmp_path / "teacher.safetensors", teacher, Preprocess(**clip))
+    lists, pictures = write_captions(videos), []
+    for i in range(4):
+        write_png(tmp_path / f"{i}.png", torch.full((40, 48, 3), 60 * i, dtype=torch.uint8))
+        pictures.append({"image": f"{i}.png", "caption": f"a grey picture of shade {'abcd'[i]}"})
+    (tmp_path / "pictures.json").write_text(json.dumps(pictures))
+    images = {"root": tmp_path, "train": tmp_path / "pictures.json", "workers": 0}
+    changes: dict[str, dict[str, object]] = {
+        "model": {"name": None, "weights": None, "depth": 2, "dim": 16, "init": "fan_in"},
+        "clip": clip,
+        "data": {"root": videos, "train": lists["train"], "val": lists["val"], "workers": 0},
+        "images": images if name.startswith("pairs-") else {},
+        "optim": {"batch_size": 4, "epochs": 1, "warmup_epochs": 0},
+        "run": {"out": tmp_path / "run", "device": "cpu"},
+        "text": {**TEXT_TOWER, "weights": None, "learn_vocabulary": 64},
+        "teacher": {"weights": str(tmp_path / "teacher.safetensors")} if config.teacher.weights else {},
+    }
+    parts = {key: getattr(config, key).model_copy(update=values) for key, values in changes.items()}
+    trained = make_run(type(config).model_validate(config.model_copy(update=parts).model_dump()))
+    assert trained.progress.step == (4 if name.startswith("pairs-") else 3) and trained.progress.skipped_steps == 0
+    for record in read_metrics(tmp_path / "run"):
+        if record["kind"] == "step":
+            names = {one for one in record if one.endswith("_loss")}
+            assert ("words_loss" in names) == name.startswith("pairs-") and ("align_loss" in names) == name.endswith(
+                "-masked"
+            )
+            assert all(math.isfinite(record[one]) for one in names)

@@ -15,6 +15,11 @@ from videomamba.recipes.pretrain_config import Alignment, check_alignment
 from videomamba.schema import Settings, VideoMambaError
 from videomamba.training.settings import Run
 
+NO_VOCABULARY = (
+    "text.weights: missing; name a BERT such as bert-base-uncased, or learn a vocabulary from the captions with "
+    "text.learn_vocabulary 8000"
+)
+
 
 class TextSettings(Settings):
     """The text tower, its first weights and its vocabulary. With a video-text model as model.weights all are those of it."""
@@ -138,6 +143,8 @@ def check_video_text(config: VideoTextTrainConfig) -> None:
                 )
     if config.run.strategy == "fsdp":  # which cannot cut the temperature, a single number
         raise VideoMambaError("run.strategy: fsdp is not offered with a text tower; use ddp")
+    if config.model.weights is None and (text.weights, text.vocabulary, text.learn_vocabulary) == (None, None, None):
+        raise VideoMambaError(NO_VOCABULARY)
     if config.optim.layer_decay < 1:
         raise VideoMambaError("optim.layer_decay: is not offered with a text tower; set it to 1")
     for name in ("mixup", "cutmix", "label_smoothing"):

@@ -16,7 +16,7 @@ from videomamba.models.video_text import VideoText, VideoTextConfig
 from videomamba.models.videomamba import VideoMamba, undrawn
 from videomamba.recipes.pretrain_config import aligned_layers
 from videomamba.recipes.start import with_fitting
-from videomamba.recipes.text_config import TextSettings, VideoTextTrainConfig
+from videomamba.recipes.text_config import NO_VOCABULARY, TextSettings, VideoTextTrainConfig
 from videomamba.schema import Captions, Question, VideoMambaError, VideoSet
 from videomamba.training.run import TrainingRun
 from videomamba.weights.bert import BERT_BASE, bert_config, load_bert, read_vocabulary
@@ -82,10 +82,7 @@ def _of_settings(text: TextSettings, sets: Iterable[VideoSet]) -> TextStart:
     elif (source := text.vocabulary or text.weights) is not None:
         tokenizer = read_vocabulary(source)
     else:
-        raise VideoMambaError(
-            "text.weights: missing; name a BERT such as bert-base-uncased, or learn a vocabulary from the captions with "
-            "text.learn_vocabulary 8000"
-        )
+        raise VideoMambaError(NO_VOCABULARY)
     if text.weights is not None:
         chosen = {} if text.fusion_from is None else {"fusion_from": text.fusion_from}
         found = bert_config(text.weights, dropout=text.dropout, **chosen)
