@@ -55,6 +55,19 @@ def test_folders_that_changed_their_names_are_other_data(tmp_path: Path) -> None
     assert difference(read(root), before) == f"other annotations ({root}/jump/0.mp4 had another)"
 
 
+def test_millions_of_records_have_one_digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fingerprint, "MOST_RECORDS", 3)
+    root = write(tmp_path / "a")
+    before = facts(read(root))
+    assert before.keys() == {"labels", "videos", "all"}
+    moved = shutil.copytree(root, tmp_path / "deep" / "b")
+    assert difference(read(moved), before) == ""
+    (moved / "run" / "0.mp4").rename(moved / "run" / "new.mp4")
+    assert difference(read(moved), before) == "other training videos or annotations"
+    (moved / "run" / "more.mp4").touch()
+    assert difference(read(moved), before) == f"{before['videos']} training videos, not 7"
+
+
 def test_annotations_and_order_of_a_list(tmp_path: Path) -> None:
     def listed(*lines: str) -> VideoSet:
         (tmp_path / "list.csv").write_text("\n".join(("path,label", *lines)) + "\n")

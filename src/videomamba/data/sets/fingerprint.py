@@ -21,6 +21,9 @@ from videomamba.video.shards import in_shard
 MOST_FILES = 20_000
 """The largest training set whose files are looked at and recorded: 160 KB in a weights file, seconds on a network drive."""
 
+MOST_RECORDS = 1_000_000
+"""The largest training set of which a checkpoint keeps three digests of each record; of a larger one it keeps one of all."""
+
 TRAINED_ON = "trained_on"
 """The key, in the `info` of a bundle, of the files that its network was trained on."""
 
@@ -30,9 +33,12 @@ _DIGITS = 12  # hexadecimal digits of a digest: two of 20 000 files are alike on
 def facts(video_set: VideoSet) -> dict[str, object]:
     """The facts by which a checkpoint identifies its training data: class names, number of records, digests of each.
 
-    Strings and numbers only. "files" is empty for more than MOST_FILES videos.
+    Strings and numbers only. "files" is empty for more than MOST_FILES videos. More than MOST_RECORDS records have one digest,
+    "all", of their places and annotations.
     """
     records = video_set.records
+    if len(records) > MOST_RECORDS:
+        return {"labels": video_set.labels, "videos": len(records), "all": _digest_of_all(records)}
     keys = file_keys(records) if _few(records) else {}
     return {
         "labels": video_set.labels,
@@ -51,6 +57,10 @@ def difference(video_set: VideoSet, before: Mapping[str, object]) -> str:
         changed = [name for name in (*theirs, *ours) if (name in theirs) != (name in ours)]
         what = f"{changed[0]!r} is in one of them only" if changed else "their order differs"
         return f"{len(theirs)} classes, not {len(ours)} ({what})"
+    if "all" in now or "all" in before:
+        if now["videos"] != before.get("videos"):
+            return f"{before.get('videos')} training videos, not {now['videos']}"
+        return "" if now.get("all") == before.get("all") else "other training videos or annotations"
     places, known = _cut(now["places"]), _cut(before.get("places"))
     old = set(known)
     added = [record.path for record, place in zip(video_set.records, places, strict=True) if place not in old]
@@ -120,6 +130,27 @@ def _places(records: Sequence[VideoRecord]) -> list[str]:
         _digest(f"{one_form(path.removeprefix(shared))}|{record.span}|{record.num_frames}".replace("\\", "/"))
         for path, record in zip(paths, records, strict=True)
     ]
+
+
+def _digest_of_all(records: Sequence[VideoRecord]) -> str:
+    """Of records in their order, wherever the folder that they share is. Nothing is kept of any record."""
+    shared: str | None = None
+    for record in records:
+        folder = os.path.dirname(os.path.normpath(record.path))  # noqa: PTH120 a Path each takes minutes
+        if shared is None:
+            shared = folder
+        elif not f"{folder}{os.sep}".startswith(f"{shared}{os.sep}"):
+            try:
+                shared = os.path.commonpath([shared, folder])
+            except ValueError:  # absolute and relative paths, or several drives
+                shared = ""
+                break
+    total = hashlib.blake2b(digest_size=_DIGITS // 2)
+    for record in records:
+        path = one_form(os.path.normpath(record.path).removeprefix(shared or "")).replace("\\", "/")
+        text = f"{path}|{record.span}|{record.num_frames}|{record.annotation!r}\n"
+        total.update(text.encode("utf-8", "surrogateescape"))
+    return total.hexdigest()
 
 
 def _relabelled(records: Sequence[VideoRecord], now: Mapping[str, object], before: Mapping[str, object]) -> str | None:
