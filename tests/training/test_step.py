@@ -86,6 +86,19 @@ def test_clips_that_are_missing_are_not_in_the_mean() -> None:
     assert (result.samples, result.missing) == (4, 2) and result.loss == pytest.approx(loss, rel=1e-6)
 
 
+@pytest.mark.parametrize("sizes", [(6,), (2, 0, 4)], ids=str)
+def test_the_parts_of_a_loss_are_means_over_the_same_clips(sizes: tuple[int, ...]) -> None:
+    bench = Bench()
+
+    def losses(clips: Tensor) -> tuple[Tensor, Sequence[str], dict[str, Tensor]]:
+        whole, names = Bench.losses(bench, clips)
+        return whole, names, {"half": whole / 2, "double": 2 * whole}
+
+    result = bench.stepper.step(list(CLIPS.split(sizes)), losses, planned=8)
+    assert result.parts == pytest.approx({"half": result.loss / 2, "double": result.loss * 2}, rel=1e-6)
+    assert bench.step(6).parts == {}
+
+
 def test_a_step_of_no_clips_is_none() -> None:
     bench = Bench()
     before = bench.weight()

@@ -15,6 +15,11 @@ from videomamba.recipes.pretrain_config import Alignment, check_alignment
 from videomamba.schema import Settings, VideoMambaError
 from videomamba.training.settings import Run
 
+NO_VOCABULARY = (
+    "text.weights: missing; name a BERT such as bert-base-uncased, or learn a vocabulary from the captions with "
+    "text.learn_vocabulary 8000"
+)
+
 
 class TextSettings(Settings):
     """The text tower, its first weights and its vocabulary. With a video-text model as model.weights all are those of it."""
@@ -105,6 +110,14 @@ class VideoTextTrainConfig(RecipeConfig):
         return self.model_copy(update={"clip": clip, "data": self.images, "mask": self.image_mask})
 
 
+def describe(config: VideoTextTrainConfig) -> dict[str, object]:
+    """What a bundle says of the training besides teacher and data."""
+    found: dict[str, object] = {"task": "video and text", "objectives": config.objectives.model_dump()}
+    masks = {"mask": config.mask, "image_mask": config.image_mask}
+    found |= {key: mask.model_dump() for key, mask in masks.items() if mask.ratio}
+    return found | ({"align": config.align.model_dump()} if config.objectives.align else {})
+
+
 def check_video_text(config: VideoTextTrainConfig) -> None:
     """Raises VideoMambaError, naming the key, where the sections do not fit together. It reads no file."""
     from videomamba.data.clips.masks import visible_count  # with PyTorch, which printing a config does not need
@@ -130,6 +143,8 @@ def check_video_text(config: VideoTextTrainConfig) -> None:
                 )
     if config.run.strategy == "fsdp":  # which cannot cut the temperature, a single number
         raise VideoMambaError("run.strategy: fsdp is not offered with a text tower; use ddp")
+    if config.model.weights is None and (text.weights, text.vocabulary, text.learn_vocabulary) == (None, None, None):
+        raise VideoMambaError(NO_VOCABULARY)
     if config.optim.layer_decay < 1:
         raise VideoMambaError("optim.layer_decay: is not offered with a text tower; set it to 1")
     for name in ("mixup", "cutmix", "label_smoothing"):

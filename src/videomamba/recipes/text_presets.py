@@ -70,7 +70,7 @@ TUNINGS = (
     Tuning("ssv2-template-retrieval", "captions", 22, (1e-4,) * 3, (10, 10, 10), (1, 1, 1), 0.1),
     Tuning("msrvtt-choice", "msrvtt", 32, (8e-5, 2e-5, 8e-5), (5, 5, 3), (0, 0, 0), 0.2),
 )
-_CLIP = Preprocess(interpolation="bicubic", antialias=False)
+_CLIP = Preprocess(resize="stretch", interpolation="bicubic", antialias=False)
 _AUGMENT = Augmentation(crop_area=(0.5, 1.0))
 _PRECISION = (
     "the original keeps weights and moments of Adam in bf16, which freezes norms, temperature and most of A; here weights and "

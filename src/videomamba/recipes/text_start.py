@@ -16,7 +16,7 @@ from videomamba.models.video_text import VideoText, VideoTextConfig
 from videomamba.models.videomamba import VideoMamba, undrawn
 from videomamba.recipes.pretrain_config import aligned_layers
 from videomamba.recipes.start import with_fitting
-from videomamba.recipes.text_config import TextSettings, VideoTextTrainConfig
+from videomamba.recipes.text_config import NO_VOCABULARY, TextSettings, VideoTextTrainConfig
 from videomamba.schema import Captions, Question, VideoMambaError, VideoSet
 from videomamba.training.run import TrainingRun
 from videomamba.weights.bert import BERT_BASE, bert_config, load_bert, read_vocabulary
@@ -53,23 +53,39 @@ def find_start(config: VideoTextTrainConfig, sets: Iterable[VideoSet]) -> TextSt
 
     Raises VideoMambaError, naming the key, for a missing vocabulary and for sizes that the weights do not have.
     """
-    text, weights = config.text, config.model.weights
+    weights = config.model.weights
     if weights is not None and is_video_text(path := resolve_weights(weights)):
-        return _of_file(text, read_video_text(path))
+        start = _of_file(config.text, read_video_text(path))
+    else:
+        start = _of_settings(config.text, sets)
+    _check_tower(config, start.text, "text" if start.file is None else start.file.source)
+    return start
+
+
+def _check_tower(config: VideoTextTrainConfig, found: TextConfig, source: str) -> None:
+    length, objectives = config.text.max_length, config.objectives
+    if length > found.max_positions:
+        raise VideoMambaError(
+            f"text.max_length: {length} is above the {found.max_positions} positions of {source}; lower it"
+        )
+    if found.fusion_from == found.depth and (objectives.matching or objectives.words):
+        raise VideoMambaError(
+            f"text.fusion_from: {found.fusion_from} of {found.depth} layers leave none that reads the video, which "
+            "objectives.matching and objectives.words need; lower it"
+        )
+
+
+def _of_settings(text: TextSettings, sets: Iterable[VideoSet]) -> TextStart:
     sizes = {name: value for name in _SIZES if (value := getattr(text, name)) is not None}
     if text.learn_vocabulary is not None:
         tokenizer = Tokenizer.learn(_texts(sets), text.learn_vocabulary)
     elif (source := text.vocabulary or text.weights) is not None:
         tokenizer = read_vocabulary(source)
     else:
-        raise VideoMambaError(
-            "text.weights: missing; name a BERT such as bert-base-uncased, or learn a vocabulary from the captions with "
-            "text.learn_vocabulary 8000"
-        )
+        raise VideoMambaError(NO_VOCABULARY)
     if text.weights is not None:
-        found = bert_config(
-            text.weights, dropout=text.dropout, **({"fusion_from": f} if (f := text.fusion_from) else {})
-        )
+        chosen = {} if text.fusion_from is None else {"fusion_from": text.fusion_from}
+        found = bert_config(text.weights, dropout=text.dropout, **chosen)
         _same_sizes(text, found, text.weights)
         if found.vocab_size != len(tokenizer):
             raise VideoMambaError(
@@ -78,10 +94,6 @@ def find_start(config: VideoTextTrainConfig, sets: Iterable[VideoSet]) -> TextSt
             )
     else:
         found = _text_config(sizes, text, len(tokenizer))
-    if text.max_length > found.max_positions:
-        raise VideoMambaError(
-            f"text.max_length: {text.max_length} is above the {found.max_positions} positions of the text tower; lower it"
-        )
     return TextStart(tokenizer, found, text.embed_dim, text.pool)
 
 
@@ -111,10 +123,6 @@ def _of_file(text: TextSettings, file: WeightsFile) -> TextStart:
         tokenizer = Tokenizer(bundle.vocabulary, source=file.source)
         if text.vocabulary is not None and read_vocabulary(text.vocabulary).vocabulary != tokenizer.vocabulary:
             raise VideoMambaError(f"text.vocabulary: {file.source} has another one; leave text.vocabulary out")
-    if text.max_length > found.text.max_positions:
-        raise VideoMambaError(
-            f"text.max_length: {text.max_length} is above the {found.text.max_positions} positions of {file.source}; lower it"
-        )
     tower = found.text.model_copy(update={"dropout": text.dropout})
     return TextStart(tokenizer, tower, found.embed_dim, found.pool, file)
 

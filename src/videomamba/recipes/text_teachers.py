@@ -18,7 +18,7 @@ from videomamba.weights.teachers import open_teacher
 
 
 class TextTeachers:
-    """The teacher of each medium, none without one: opened for clips of several frames, and again for those of one.
+    """The teacher of each medium, none without one: opened for clips, and again for pictures.
 
     Raises VideoMambaError when its weights are missing or unfit, or its tokens are not on the grid of the video tower.
     """
@@ -33,9 +33,10 @@ class TextTeachers:
         self._teachers[VIDEOS] = find_teacher(config, config.teacher, None, notify, legacy=legacy)
         teacher_layers(self._teachers[VIDEOS], config.align)
         if config.with_images:
-            clip = config.of_images().clip
+            frames = {"num_frames": config.model.tubelet_size}  # of a picture that fills a tubelet
+            clip = config.clip.model_copy(update=frames)
             teacher = open_teacher(config.teacher.weights, clip, legacy=legacy, precision=config.teacher.precision)
-            check_teacher(teacher, config.video().model_copy(update={"num_frames": config.model.tubelet_size}))
+            check_teacher(teacher, config.video().model_copy(update=frames))
             self._teachers[IMAGES] = teacher
 
     @property
@@ -72,5 +73,7 @@ class TextTeachers:
         if visible is None and draws is None:
             steps, height, width = self._teachers[medium].grid
             wanted = torch.arange(steps * height * width, device=video.device).expand(len(video), -1)
+        if medium == IMAGES:
+            video = video.expand(-1, -1, self._config.model.tubelet_size, -1, -1)
         seen, targets = alignment.targets(video, wanted, draws)
         return (visible if draws is None else seen), (targets if align else None)

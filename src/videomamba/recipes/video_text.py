@@ -11,13 +11,14 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from videomamba.models.precision import MasterWeights
 from videomamba.models.video_text import VideoText
 from videomamba.models.videomamba import undrawn
 from videomamba.recipes.bundles import lineage
 from videomamba.recipes.retrieval import RetrievalTest
 from videomamba.recipes.start import open_run
 from videomamba.recipes.text_bundles import save_text_network
-from videomamba.recipes.text_config import VideoTextTrainConfig, check_video_text
+from videomamba.recipes.text_config import VideoTextTrainConfig, check_video_text, describe
 from videomamba.recipes.text_media import VIDEOS, Media, draws_of, pair_loader, read_media
 from videomamba.recipes.text_objectives import MODEL, PairLosses, weighted
 from videomamba.recipes.text_pairs import PairBatch, Pairing
@@ -52,7 +53,8 @@ def _train(
     model, reports = build_video_text(config, start, teacher_dim=teachers.dim, fresh=not run.resumes)
     taught_by = teachers.prepare(run, media.sets[VIDEOS])
     past = lineage(run, config, media.joint)
-    module = run.prepare(PairLosses(model, config.objectives, config.align.distance), depth=model.config.video.depth)
+    losses = PairLosses(model, config.objectives, config.align.distance)
+    module = run.prepare(losses, MasterWeights, depth=model.config.video.depth)
     length, processes = config.text.max_length, run.processes
     pairing = Pairing(media, start.tokenizer, config, draws=draws_of(run), processes=processes)
     validation = RetrievalTest(
@@ -91,7 +93,7 @@ def _train(
                     tokenizer=start.tokenizer,
                     max_length=length,
                     run=run,
-                    facts={"task": "video and text", "validation": f"{scored}; {missed} missed", **past, **taught_by},
+                    facts={**describe(config), "validation": f"{scored}; {missed} missed", **past, **taught_by},
                 )
                 quality = (scored.t2v.r1 + scored.v2t.r1) / 2
                 run.keep_weights(save, quality=quality, val_t2v_r1=scored.t2v.r1, val_v2t_r1=scored.v2t.r1)
