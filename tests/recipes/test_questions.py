@@ -213,6 +213,9 @@ def test_faults_of_settings_and_data(videos: Path, tmp_path: Path) -> None:
     assert "has 3 answers, and the metric of VQA v2 needs at least 4" in text or "has 1 answer" in text
     assert "text.weights: missing" in fault(text={"learn_vocabulary": None})
     assert "text.fusion_from" in fault(text={"fusion_from": 3})
+    asked = json.loads((videos.parent / f"{videos.name}_train.json").read_text())
+    (tmp_path / "empty.json").write_text(json.dumps([*asked[1:], {**asked[0], "answer": " "}]))
+    assert "empty.json, entry 12: " in (text := fault(data={"train": tmp_path / "empty.json"})) and "answer" in text
     (tmp_path / "captions.json").write_text(json.dumps([{"video": "bend/0.mp4", "caption": "they bend"}] * 4))
     assert "\n" not in fault(data={"train": tmp_path / "captions.json"})
 

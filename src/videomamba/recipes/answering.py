@@ -45,11 +45,16 @@ def question_of(video_set: VideoSet, record: int) -> Question:
 
 
 def check_answers(video_set: VideoSet, score: AnswerScore) -> None:
-    """Raises VideoMambaError for a set without questions, and for "vqa" where a question has too few annotators."""
+    """Raises VideoMambaError for no questions, for one without an answer, and for "vqa" where it has too few annotators."""
     if not video_set.records:
-        raise VideoMambaError(f"{video_set.name}: has no questions; give a list of them, as data.val")
+        raise VideoMambaError(f"{video_set.name}: has no questions; give a list of them")
     for index, record in enumerate(video_set.records):
-        number = len(question_of(video_set, index).answers)
+        answers = question_of(video_set, index).answers
+        if not any(answer.strip() for answer in answers):
+            raise VideoMambaError(
+                f"{record.origin or record.path}: its answer is empty; write one or remove the question"
+            )
+        number = len(answers)
         if score == "vqa" and number < FEWEST_ANNOTATORS:
             raise VideoMambaError(
                 f"{record.origin or record.path}: has {counted(number, 'answer')}, and the metric of VQA v2 needs at least "

@@ -37,6 +37,7 @@ def train_questions(
     train_set, val_set = (read_texts(config.data, split, task="questions") for split in ("train", "val"))
     for line in describe_ignored([*train_set.ignored, *val_set.ignored]):
         notify(f"ignored {line}")
+    check_answers(train_set, "exact")
     check_videos(config, train_set)
     check_answers(val_set, config.answer.score)
     config = with_clip_seconds(config, train_set)

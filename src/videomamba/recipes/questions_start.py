@@ -115,8 +115,6 @@ def _new(config: QuestionsConfig, train_set: VideoSet) -> Start:
         return Start(model, opened.tokenizer, format, (str(report),))
     pairs = config.as_pairs()
     start = find_start(pairs, [train_set])
-    if start.text.fusion_from == start.text.depth:
-        raise VideoMambaError("text.fusion_from: is the depth of the text tower, so no layer reads the video; lower it")
     network, reports = build_video_text(pairs, start, teacher_dim=0, fresh=True)
     return Start(VideoQuestions.from_video_text(network), start.tokenizer, format, tuple(map(str, reports)))
 
