@@ -37,7 +37,7 @@ from numpy.typing import NDArray
 from videomamba.schema import VideoError
 from videomamba.serving.predictor import EMBEDDED_DEFAULT
 from videomamba.serving.search.facts import FileFacts
-from videomamba.serving.search.index import IndexProgress, build_index
+from videomamba.serving.search.index import BATCH, IndexProgress, build_index
 from videomamba.serving.search.search import Search
 from videomamba.serving.search.table import VideoWindows, WindowTable
 from videomamba.synthetic.dataset import render_clip
@@ -124,7 +124,8 @@ def killed(args: argparse.Namespace) -> int:
         if now.done == args.after:
             threading.Timer(args.delay, lambda: os.kill(os.getpid(), signal.SIGKILL)).start()
 
-    build_index(args.folder, args.out, model=args.model, window=args.window, progress=watch)
+    batch = max(1, min(BATCH, args.after // 4))  # with few files too, a kill comes after something was written
+    build_index(args.folder, args.out, model=args.model, window=args.window, batch=batch, progress=watch)
     return 0
 
 

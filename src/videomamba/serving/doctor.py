@@ -26,6 +26,9 @@ _OPTIONAL = {
     "lightning-fabric": ("train", "training in several processes"),
     "tensorboard": ("train", "events of a training"),
     "transformers": ("text", "CLIP as a teacher; as videomamba[peers], networks to compare with"),
+    "tokenizers": ("text", "sentences for video-text models"),
+    "webdataset": ("text", "videos and captions in tar shards"),
+    "lancedb": ("search", "videomamba index and search"),
     "pyarrow": ("parquet", "features as Parquet"),
     "ray": ("ray", "features on a cluster"),
 }
