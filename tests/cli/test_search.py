@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -83,3 +84,16 @@ def test_mistakes_are_one_line(
     monkeypatch.chdir(tmp_path)
     code, out, err = run(capsys, *arguments)
     assert (code, out, err.count("\n")) == (1, "", 1) and text in err
+
+
+@pytest.mark.parametrize("command", [("index", "videos"), ("search", "a red square")])
+def test_without_lancedb_it_says_what_to_install(
+    command: tuple[str, str], made: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(made)
+    for module in [name for name in sys.modules if name.startswith("videomamba.serving.search.")]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, "lancedb", None)
+    code, out, err = run(capsys, *command, "--out" if command[0] == "index" else "--index", "new.lance")
+    assert (code, out) == (1, "") and not (made / "new.lance").exists()
+    assert err == "videomamba: an index of videos needs LanceDB; pip install 'videomamba[search]'\n"
