@@ -86,12 +86,12 @@ class Sizes:
     distinct: int
     masked: int  # epochs
     unmasked: int
-    questions: int
-    batch: int = 64
+    questions: int  # epochs, each with every question of every clip
+    batch: int = 32
 
 
-FULL = Sizes(train=250, test=32, distinct=256, masked=6, unmasked=14, questions=6)
-TINY = Sizes(train=4, test=3, distinct=32, masked=1, unmasked=1, questions=1, batch=16)
+FULL = Sizes(train=250, test=32, distinct=256, masked=4, unmasked=8, questions=1)
+TINY = Sizes(train=2, test=2, distinct=24, masked=1, unmasked=1, questions=1, batch=16)
 
 
 class Benchmark:
