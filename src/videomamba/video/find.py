@@ -10,6 +10,7 @@ from typing import Literal
 
 from videomamba.schema import IgnoredFile, VideoError
 from videomamba.video.open import IMAGE_SUFFIXES, VIDEO_SUFFIXES, broken_link, existing, natural_order
+from videomamba.video.shards import find_member, in_shard
 
 SYSTEM_NAMES = frozenset(
     {"@eadir", "@recycle", "@recently-snapshot", "@sharebin", "@tmp", "#recycle", "#snapshot"}  # NAS: thumbnails, bins
@@ -36,7 +37,7 @@ def find_videos(path: str | Path) -> list[Path]:
 
 
 def search_videos(path: str | Path, *, may_be_empty: bool = False, within: str | Path | None = None) -> FoundVideos:
-    """The videos at `path`: itself if it is a file, else all video files below the folder, sorted by path.
+    """The videos at `path`: itself if it is a file, also in a tar shard, else all video files below the folder, sorted.
 
     A folder that holds images, but neither video files nor folders, is one video. A link with the name of a video whose
     target is missing counts as a video, so that it fails by its name. Hidden names and SYSTEM_NAMES are skipped; every
@@ -45,6 +46,9 @@ def search_videos(path: str | Path, *, may_be_empty: bool = False, within: str |
 
     Raises VideoError when there is no such file or folder, or no video in it, unless it `may_be_empty`.
     """
+    if in_shard(path):
+        find_member(path)
+        return FoundVideos((Path(path),))
     path = existing(path)
     if path.is_file():
         return FoundVideos((path,))

@@ -123,7 +123,7 @@ def allowed_turns(augmentation: Augmentation, symmetries: Symmetries) -> tuple[T
     for option, on, dimension, labels, how in wanted:
         if on and labels is None:
             raise VideoMambaError(
-                f"augment.{option}: the data set does not define the class of a video that is {how}; switch it off"
+                f"augment.{option}: the data set does not define the class or texts of a video that is {how}; switch it off"
             )
         if labels is not None and (on or (dimension == 2 and augmentation.flip == "auto")):
             turns.append(Turn(dimension, labels))

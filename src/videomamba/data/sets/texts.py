@@ -174,7 +174,7 @@ def _read_list(one: TextList, settings: TextDataSettings, split: Split, task: Te
                 raise
             reading.ignored.append(IgnoredFile(error.path, error.reason))
         return
-    entries = read_entries(one.file, name, task, split)
+    entries = read_entries(one.file, name, task, split if one.only is None else None)
     if one.only is not None:
         entries = _of(entries, _ids(one), shown(one.only, settings.root))
     if settings.format == "didemo" and task == "captions":

@@ -114,7 +114,9 @@ _LIST_FOLDERS = ("", "annotations", "annotation", "anno", "lists")
 
 
 def text_lists(settings: TextDataSettings, task: TextTask) -> dict[Split, list[TextList]]:
-    """The lists and shards of each split: those of the settings, else those found in the root.
+    """The lists and shards of each split: those of the settings; if there are none, those found in the root.
+
+    In a published data set the settings replace its lists split by split.
 
     Raises VideoMambaError, one line, for a list that is missing, or where nothing is found.
     """
@@ -124,8 +126,10 @@ def text_lists(settings: TextDataSettings, task: TextTask) -> dict[Split, list[T
     layout = LAYOUTS["captions" if settings.format == "auto" else _text_format(settings)]
     given: dict[Split, Path] = {s: path for s in _SPLITS if (path := getattr(settings, s)) is not None}
     found = dict[Split, list[TextList]]()
-    if root is not None and not ({"train", "val", "test"} <= set(given)):
-        found = _known(root, layout, task) if layout.lists else _found(root, task)
+    if root is not None and layout.lists:
+        found = _known(root, layout, task)
+    elif root is not None and not given:
+        found = _found(root, task)
     for split, path in given.items():
         found[split] = _given(path, f"data.{split}", root)
     if settings.also:
@@ -157,6 +161,10 @@ def has_texts(settings: TextDataSettings) -> bool:
     if root is None or not root.is_dir() or any(root.glob("*.csv")) or any(root.glob("*/synthetic.json")):
         return False
     lists = [one for task in get_args(TextTask) for part in _found(root, task).values() for one in part]
+    if folders_in(root):
+        lists = [
+            one for one in lists if not (one.is_shard and one.base == root)
+        ]  # an archive beside folders of classes
     return any(one.file.suffix.lower() not in (".csv", ".tsv", ".txt", ".jsonl") for one in lists)
 
 
