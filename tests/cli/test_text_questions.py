@@ -32,7 +32,7 @@ def settings(videos: Path) -> Path:
 @pytest.fixture(scope="module")
 def weights(settings: Path) -> Path:
     from videomamba.recipes.questions import train_questions
-    from videomamba.recipes.questions_presets import QUESTIONS
+    from videomamba.recipes.text.questions_presets import QUESTIONS
 
     return train_questions(QUESTIONS.load(settings)).best
 

@@ -10,8 +10,8 @@ import pytest
 from tests.cli.test_main import run
 from tests.recipes.runs import tiny_text, write_videos
 from videomamba.recipes.load import load, to_yaml
-from videomamba.recipes.text_config import VideoTextTrainConfig
-from videomamba.recipes.text_presets import VIDEO_TEXT
+from videomamba.recipes.text.config import VideoTextTrainConfig
+from videomamba.recipes.text.presets import VIDEO_TEXT
 
 
 @pytest.fixture(scope="module")

@@ -26,7 +26,7 @@ from videomamba.data.loading.dataset import Batch, TrainClips
 from videomamba.data.sets.annotations import read_dataset
 from videomamba.data.settings import DataSettings
 from videomamba.models.teacher import TeacherOutput
-from videomamba.recipes import bundles, questions_start, text_bundles
+from videomamba.recipes import bundles
 from videomamba.recipes.classify import train
 from videomamba.recipes.config import DistillConfig, RecipeConfig, TrainConfig
 from videomamba.recipes.distill import distill
@@ -34,8 +34,10 @@ from videomamba.recipes.load import to_yaml
 from videomamba.recipes.pretrain import pretrain
 from videomamba.recipes.pretrain_config import PretrainConfig
 from videomamba.recipes.questions import train_questions
-from videomamba.recipes.questions_config import QuestionsConfig
-from videomamba.recipes.text_config import VideoTextTrainConfig
+from videomamba.recipes.text import bundles as text_bundles
+from videomamba.recipes.text import questions_start
+from videomamba.recipes.text.config import VideoTextTrainConfig
+from videomamba.recipes.text.questions_config import QuestionsConfig
 from videomamba.recipes.video_text import train_video_text
 from videomamba.schema import Preprocess, VideoMambaError
 from videomamba.training.run import Trained

@@ -20,9 +20,9 @@ from videomamba.recipes.distill_presets import DISTILL
 from videomamba.recipes.presets import CATALOGUES, preset, preset_names, preset_of, preset_or_file
 from videomamba.recipes.pretrain_config import PretrainConfig, check_pretrain
 from videomamba.recipes.pretrain_presets import PRETRAIN
-from videomamba.recipes.questions_config import QuestionsConfig
-from videomamba.recipes.text_config import VideoTextTrainConfig
-from videomamba.recipes.text_presets import VIDEO_TEXT
+from videomamba.recipes.text.config import VideoTextTrainConfig
+from videomamba.recipes.text.presets import VIDEO_TEXT
+from videomamba.recipes.text.questions_config import QuestionsConfig
 from videomamba.recipes.train_presets import TRAIN
 from videomamba.schema import VideoMambaError
 from videomamba.training.optim import make_optimizer, scaled_rates

@@ -19,8 +19,8 @@ from videomamba.models.text import TextConfig
 from videomamba.models.video_questions import VideoQuestions, VideoQuestionsConfig
 from videomamba.models.video_text import VideoText, VideoTextConfig
 from videomamba.recipes.answering import evaluate_questions
-from videomamba.recipes.questions_config import QuestionsConfig
-from videomamba.recipes.questions_start import Start
+from videomamba.recipes.text.questions_config import QuestionsConfig
+from videomamba.recipes.text.questions_start import Start
 from videomamba.schema import Question, VideoRecord, VideoSet
 from videomamba.training.tracking import read_metrics
 from videomamba.weights.video_text import open_questions, save_video_text

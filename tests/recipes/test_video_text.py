@@ -32,7 +32,7 @@ from videomamba.models.text import TextConfig, TextTower
 from videomamba.recipes.bundles import described_past
 from videomamba.recipes.load import load
 from videomamba.recipes.pretrain import pretrain
-from videomamba.recipes.text_config import VideoTextTrainConfig
+from videomamba.recipes.text.config import VideoTextTrainConfig
 from videomamba.recipes.video_text import train_video_text
 from videomamba.schema import Preprocess
 from videomamba.training.step import Stepper

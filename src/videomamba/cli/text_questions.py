@@ -14,7 +14,7 @@ from videomamba.cli.recipe import run_recipe
 from videomamba.data.settings import TextDataSettings
 
 if TYPE_CHECKING:
-    from videomamba.recipes.questions_config import QuestionsConfig
+    from videomamba.recipes.text.questions_config import QuestionsConfig
 
 Answers = Annotated[
     Path | None,
@@ -40,8 +40,8 @@ An interrupted run in the folder run.out is resumed; `--fresh` removes the files
 
 def train_questions(arguments: list[str]) -> int:
     """Trains; an interrupted run in the same folder is resumed."""
-    from videomamba.recipes.questions_config import check_questions
-    from videomamba.recipes.questions_presets import QUESTIONS
+    from videomamba.recipes.text.questions_config import check_questions
+    from videomamba.recipes.text.questions_presets import QUESTIONS
 
     return run_recipe(arguments, QUESTIONS, description=_DESCRIPTION, check=check_questions, run=_run)
 

@@ -82,7 +82,7 @@ def retrieval(
     Videos that cannot be read count as wrong and are listed. Under torchrun the processes share the videos.
     """
     from videomamba.recipes.retrieval import evaluate_retrieval
-    from videomamba.recipes.text_protocols import PROTOCOLS
+    from videomamba.recipes.text.protocols import PROTOCOLS
     from videomamba.schema import VideoMambaError
 
     if rerank < 0 or keep_gb < 0:

@@ -9,7 +9,7 @@ from videomamba.cli.output import note
 from videomamba.cli.recipe import run_recipe
 
 if TYPE_CHECKING:
-    from videomamba.recipes.text_config import VideoTextTrainConfig
+    from videomamba.recipes.text.config import VideoTextTrainConfig
 
 _DESCRIPTION = """Train on videos with captions: pretraining, or fine-tuning of a video-text model for retrieval.
 
@@ -26,8 +26,8 @@ An interrupted run in the folder run.out is resumed; `--fresh` removes the files
 
 def train(arguments: list[str]) -> int:
     """Trains; an interrupted run in the same folder is resumed."""
-    from videomamba.recipes.text_config import check_video_text
-    from videomamba.recipes.text_presets import VIDEO_TEXT
+    from videomamba.recipes.text.config import check_video_text
+    from videomamba.recipes.text.presets import VIDEO_TEXT
 
     return run_recipe(arguments, VIDEO_TEXT, description=_DESCRIPTION, check=check_video_text, run=_run)
 

@@ -22,7 +22,7 @@ from videomamba.evaluation.results import describe_clip
 from videomamba.models.video_text import VideoText, similarity
 from videomamba.recipes.measured import MeasuredTexts, choose_texts, text_settings
 from videomamba.recipes.testing import Progress
-from videomamba.recipes.text_scores import encode_texts, in_precision, match_texts
+from videomamba.recipes.text.scores import encode_texts, in_precision, match_texts
 from videomamba.schema import Choices, Preprocess, VideoMambaError, VideoSet, counted
 from videomamba.training.distributed import Processes
 from videomamba.video.find import describe_ignored

@@ -10,8 +10,8 @@ from videomamba.recipes.config import RecipeConfig
 from videomamba.recipes.distill_presets import DISTILL
 from videomamba.recipes.load import read_names
 from videomamba.recipes.pretrain_presets import PRETRAIN
-from videomamba.recipes.questions_presets import QUESTIONS
-from videomamba.recipes.text_presets import VIDEO_TEXT
+from videomamba.recipes.text.presets import VIDEO_TEXT
+from videomamba.recipes.text.questions_presets import QUESTIONS
 from videomamba.recipes.train_presets import TRAIN
 from videomamba.schema import VideoMambaError, nearest_name
 

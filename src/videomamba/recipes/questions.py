@@ -16,9 +16,9 @@ from videomamba.data.loading.dataset import Batch
 from videomamba.data.sets.texts import read_texts
 from videomamba.recipes.answering import QuestionTest, check_answers
 from videomamba.recipes.bundles import lineage
-from videomamba.recipes.questions_config import QuestionsConfig, check_questions
-from videomamba.recipes.questions_start import build_questions, save_weights
 from videomamba.recipes.start import open_run
+from videomamba.recipes.text.questions_config import QuestionsConfig, check_questions
+from videomamba.recipes.text.questions_start import build_questions, save_weights
 from videomamba.recipes.videos import check_videos, train_loader, with_clip_seconds
 from videomamba.schema import VideoSet
 from videomamba.training.run import Trained, TrainingRun

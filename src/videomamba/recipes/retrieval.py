@@ -32,8 +32,8 @@ from videomamba.evaluation.retrieval import Pairs, Reranked, RetrievalReport, ca
 from videomamba.models.video_text import VideoText, similarity
 from videomamba.recipes.measured import MeasuredTexts, choose_texts, text_settings
 from videomamba.recipes.testing import Progress
-from videomamba.recipes.text_protocols import protocol as known_protocol
-from videomamba.recipes.text_scores import EncodedTexts, encode_texts, in_precision, match_texts
+from videomamba.recipes.text.protocols import protocol as known_protocol
+from videomamba.recipes.text.scores import EncodedTexts, encode_texts, in_precision, match_texts
 from videomamba.schema import Captions, Preprocess, VideoError, VideoMambaError, VideoRecord, VideoSet, counted
 from videomamba.training.distributed import Processes
 from videomamba.video.find import describe_ignored
@@ -298,7 +298,7 @@ def evaluate_retrieval(
     """The result of a video-text model on the captions of a data set, of the dual encoder and re-ranked.
 
     `weights` is a zoo name or a weights file; `data` are the settings of a data set, its folder, or its list of captions.
-    `protocol` is one of `text_protocols.PROTOCOLS`: it decides how captions are read and how long they may be. `rerank` None
+    `protocol` is one of `text.protocols.PROTOCOLS`: it decides how captions are read and how long they may be. `rerank` None
     omits the second pass. `max_length` None is that of the protocol, else of the weights. With `merge_captions` equal captions
     are one text, for which each of their videos is right. Under torchrun the processes share the videos; each has the result.
     `notify` gets lines about what is measured. Raises VideoMambaError for weights of another kind and data without captions.

@@ -17,13 +17,13 @@ from videomamba.models.videomamba import undrawn
 from videomamba.recipes.bundles import lineage
 from videomamba.recipes.retrieval import RetrievalTest
 from videomamba.recipes.start import open_run
-from videomamba.recipes.text_bundles import save_text_network
-from videomamba.recipes.text_config import VideoTextTrainConfig, check_video_text, describe
-from videomamba.recipes.text_media import VIDEOS, Media, draws_of, pair_loader, read_media
-from videomamba.recipes.text_objectives import MODEL, PairLosses, weighted
-from videomamba.recipes.text_pairs import PairBatch, Pairing
-from videomamba.recipes.text_start import TextStart, build_video_text, find_start
-from videomamba.recipes.text_teachers import TextTeachers
+from videomamba.recipes.text.bundles import save_text_network
+from videomamba.recipes.text.config import VideoTextTrainConfig, check_video_text, describe
+from videomamba.recipes.text.media import VIDEOS, Media, draws_of, pair_loader, read_media
+from videomamba.recipes.text.objectives import MODEL, PairLosses, weighted
+from videomamba.recipes.text.pairs import PairBatch, Pairing
+from videomamba.recipes.text.start import TextStart, build_video_text, find_start
+from videomamba.recipes.text.teachers import TextTeachers
 from videomamba.recipes.videos import with_clip_seconds
 from videomamba.training.run import Trained, TrainingRun
 

@@ -14,7 +14,7 @@ draw. So a resumed run draws the same as an uninterrupted one, with any number o
 | order of the pictures of an epoch | seed, epoch, 0, 4 | data/loading/order.py, where pictures are trained beside videos |
 | frames, augmentation and masks of a picture | seed, epoch, position in the epoch, 5 | data/loading/dataset.py |
 | medium of each step of an epoch | seed, epoch, 0, 6 | data/loading/joint.py |
-| caption, negatives, masked words of a pair | seed, epoch, position, clip, 7 or, of a picture, 8 | recipes/text_pairs.py |
+| caption, negatives, masked words of a pair | seed, epoch, position, clip, 7 or, of a picture, 8 | recipes/text/pairs.py |
 | rows of a contact sheet | seed, video, row | cli/sheet.py |
 
 The evaluation of classes draws nothing. NumPy treats keys that differ only in zeros at their end as the same key. So positions

@@ -3,7 +3,7 @@
 The metadata are strings: "format" = "videomamba-text-1" for a video-text model, "videomamba-questions-1" for one that answers
 questions, and as JSON "config" (VideoTextConfig or VideoQuestionsConfig), "preprocess" (Preprocess), "vocabulary" (the words of
 the tokenizer in the order of their numbers) and "info" (an open object). In the info of a video-text model "max_length" is
-the most tokens of a text. Tensors have the names of the model, see `weights.text_names`.
+the most tokens of a text. Tensors have the names of the model, see `text_names.text_names`.
 """
 
 from __future__ import annotations

@@ -14,9 +14,9 @@ from videomamba.data.text.word_masks import IGNORED
 from videomamba.models.config import VideoMambaConfig
 from videomamba.models.text import TextConfig
 from videomamba.models.video_text import VideoText, VideoTextConfig, similarity
-from videomamba.recipes.text_config import Objectives
-from videomamba.recipes.text_objectives import PairLosses, weighted
-from videomamba.recipes.text_pairs import LOTS
+from videomamba.recipes.text.config import Objectives
+from videomamba.recipes.text.objectives import PairLosses, weighted
+from videomamba.recipes.text.pairs import LOTS
 from videomamba.training.contrastive import contrastive_losses, hard_negatives
 from videomamba.training.losses import alignment_loss
 

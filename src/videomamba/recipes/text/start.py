@@ -16,7 +16,7 @@ from videomamba.models.video_text import VideoText, VideoTextConfig
 from videomamba.models.videomamba import VideoMamba, undrawn
 from videomamba.recipes.pretrain_config import aligned_layers
 from videomamba.recipes.start import with_fitting
-from videomamba.recipes.text_config import NO_VOCABULARY, TextSettings, VideoTextTrainConfig
+from videomamba.recipes.text.config import NO_VOCABULARY, TextSettings, VideoTextTrainConfig
 from videomamba.schema import Captions, Question, VideoMambaError, VideoSet
 from videomamba.training.run import TrainingRun
 from videomamba.weights.bert import BERT_BASE, bert_config, load_bert, read_vocabulary

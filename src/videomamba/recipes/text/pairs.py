@@ -15,8 +15,8 @@ from torch import Tensor
 from videomamba.data.loading.joint import MediaBatch
 from videomamba.data.text.tokenizer import Tokenizer, Tokens
 from videomamba.data.text.word_masks import IGNORED, mask_words
-from videomamba.recipes.text_config import VideoTextTrainConfig
-from videomamba.recipes.text_media import Media
+from videomamba.recipes.text.config import VideoTextTrainConfig
+from videomamba.recipes.text.media import Media
 from videomamba.schema import Captions
 from videomamba.training.contrastive import sample_ids
 from videomamba.training.distributed import Processes
@@ -28,7 +28,7 @@ LOTS = 2**53
 
 @dataclass(frozen=True, repr=False)
 class PairBatch:
-    """The pairs of one micro-batch, as `text_objectives.PairLosses` takes them, and `names`, the paths of their media.
+    """The pairs of one micro-batch, as `objectives.PairLosses` takes them, and `names`, the paths of their media.
 
     A batch whose media failed has a substitute of one pair and no names.
     """

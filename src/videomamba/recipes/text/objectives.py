@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from videomamba.data.text.word_masks import IGNORED
 from videomamba.models.video_text import TEMPERATURES, VideoText, similarity
-from videomamba.recipes.text_config import Objectives
-from videomamba.recipes.text_pairs import LOTS
+from videomamba.recipes.text.config import Objectives
+from videomamba.recipes.text.pairs import LOTS
 from videomamba.training.contrastive import Rows, contrastive_losses, equal_ids, hard_negatives
 from videomamba.training.losses import alignment_loss
 from videomamba.training.settings import Distance

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from videomamba.data.settings import Augmentation, MaskSettings, TextDataSettings, TextFormat
 from videomamba.recipes.catalogue import Catalogue, Preset, Published
 from videomamba.recipes.config import ModelSettings, TeacherSettings
-from videomamba.recipes.text_config import Objectives, TextSettings, VideoTextTrainConfig
+from videomamba.recipes.text.config import Objectives, TextSettings, VideoTextTrainConfig
 from videomamba.schema import Preprocess
 from videomamba.training.settings import Optimisation, Run
 from videomamba.weights.zoo import zoo_entry

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from videomamba.data.settings import Augmentation, TextDataSettings
 from videomamba.recipes.catalogue import Catalogue, Preset, Published
 from videomamba.recipes.config import ModelSettings
-from videomamba.recipes.questions_config import QuestionsConfig
+from videomamba.recipes.text.questions_config import QuestionsConfig
 from videomamba.training.settings import Optimisation, Run
 from videomamba.weights.zoo import preprocess_of, zoo_entry
 

@@ -17,8 +17,8 @@ from videomamba.data.text.tokenizer import Tokenizer, Tokens
 from videomamba.models.video_questions import VideoQuestions, VideoQuestionsConfig
 from videomamba.recipes.answering import question_of
 from videomamba.recipes.bundles import made_by
-from videomamba.recipes.questions_config import QuestionsConfig
-from videomamba.recipes.text_start import build_video_text, find_start
+from videomamba.recipes.text.questions_config import QuestionsConfig
+from videomamba.recipes.text.start import build_video_text, find_start
 from videomamba.schema import VideoMambaError, VideoSet
 from videomamba.training.run import TrainingRun
 from videomamba.weights.read import read_weights, weights_content
@@ -104,7 +104,7 @@ def build_questions(run: TrainingRun, config: QuestionsConfig, train_set: VideoS
 
 
 def _new(config: QuestionsConfig, train_set: VideoSet) -> Start:
-    """From a network of questions; from one of video and text; or from parts, as `text_start.find_start` says."""
+    """From a network of questions; from one of video and text; or from parts, as `start.find_start` says."""
     format = question_format(config, train_set)
     path = None if config.model.weights is None else resolve_weights(config.model.weights)
     if path is not None and weights_content(path) == "questions":

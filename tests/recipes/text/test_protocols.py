@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from videomamba.data.settings import TextDataSettings
-from videomamba.recipes.text_protocols import PROTOCOLS, protocol
+from videomamba.recipes.text.protocols import PROTOCOLS, protocol
 from videomamba.schema import VideoMambaError
 
 

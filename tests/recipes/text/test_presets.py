@@ -13,9 +13,9 @@ from tests.recipes.runs import TEXT_TOWER, make_run, write_captions
 from videomamba import create_model
 from videomamba.models.text import TextConfig
 from videomamba.models.video_text import VideoText, VideoTextConfig
-from videomamba.recipes.text_config import check_video_text
-from videomamba.recipes.text_objectives import PairLosses
-from videomamba.recipes.text_presets import VIDEO_TEXT
+from videomamba.recipes.text.config import check_video_text
+from videomamba.recipes.text.objectives import PairLosses
+from videomamba.recipes.text.presets import VIDEO_TEXT
 from videomamba.schema import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 from videomamba.training.optim import make_optimizer, scaled_rates
 from videomamba.training.tracking import read_metrics

@@ -11,7 +11,7 @@ from videomamba.evaluation.answers import AnswerScore
 from videomamba.models.config import VideoMambaConfig
 from videomamba.models.registry import build_config
 from videomamba.recipes.config import RecipeConfig, check_recipe
-from videomamba.recipes.text_config import TextSettings, VideoTextTrainConfig
+from videomamba.recipes.text.config import TextSettings, VideoTextTrainConfig
 from videomamba.schema import Settings, VideoMambaError
 from videomamba.training.settings import Run
 

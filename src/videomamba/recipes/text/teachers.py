@@ -10,8 +10,8 @@ from torch import Tensor
 from videomamba.models.teacher import Teacher, check_teacher
 from videomamba.recipes.alignment import MaskedAlignment, teacher_layers
 from videomamba.recipes.teachers import find_teacher, prepare_teacher
-from videomamba.recipes.text_config import VideoTextTrainConfig
-from videomamba.recipes.text_media import IMAGES, VIDEOS
+from videomamba.recipes.text.config import VideoTextTrainConfig
+from videomamba.recipes.text.media import IMAGES, VIDEOS
 from videomamba.schema import VideoSet
 from videomamba.training.run import TrainingRun
 from videomamba.weights.teachers import open_teacher

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from videomamba.data.loading.joint import JointLoader
 from videomamba.data.sets.texts import media_ids, read_texts
-from videomamba.recipes.text_config import VideoTextTrainConfig
+from videomamba.recipes.text.config import VideoTextTrainConfig
 from videomamba.recipes.videos import check_videos, train_loader
 from videomamba.schema import Captions, CompactRecords, VideoMambaError, VideoRecord, VideoSet
 from videomamba.training.draws import Draws

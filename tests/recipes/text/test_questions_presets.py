@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from videomamba.recipes.questions_config import check_questions
-from videomamba.recipes.questions_presets import QUESTIONS
+from videomamba.recipes.text.questions_config import check_questions
+from videomamba.recipes.text.questions_presets import QUESTIONS
 from videomamba.training.optim import scaled_rates
 from videomamba.weights.zoo import zoo_entry
 
