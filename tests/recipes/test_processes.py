@@ -29,7 +29,7 @@ from videomamba.training.checkpoint import checkpoints
 from videomamba.training.draws import Draws
 from videomamba.training.tracking import read_metrics
 
-TIMEOUT = 120
+TIMEOUT = 240
 PLAIN: dict[str, dict[str, Any]] = {"model": {"drop_path": 0.0}, "optim": {"clip_grad": 0.5}}
 """Drop path draws for each process: the one thing in which the number of processes shows."""
 UNMIXED = {**PLAIN, "augment": {"mixup": 0, "cutmix": 0}}

@@ -36,7 +36,7 @@ from videomamba.training.checkpoint import checkpoints, load_checkpoint
 from videomamba.training.step import Stepper
 
 STEPS = 6
-TIMEOUT = 120
+TIMEOUT = 240
 
 
 def half_a_save(content: object, path: Path) -> None:
