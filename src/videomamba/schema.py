@@ -417,7 +417,8 @@ class Preprocess(Settings):
     Spatial: scale the picture, then crop `image_size`. `resize` cover: so that it just covers `image_size / crop_ratio`,
     keeping its aspect; stretch: to exactly that size, as in the tests of the released video-text models.
     Temporal: `uniform` takes the middle of `num_frames` equal segments of the complete video (sparse sampling of Kinetics,
-    Breakfast, COIN, LVU), `tsn` uses Something-Something V2's segments, `dense` takes every `sampling_rate`-th frame.
+    Breakfast, COIN, LVU), `tsn` uses Something-Something V2's segments, `segments` those of the released video-text models,
+    `dense` takes every `sampling_rate`-th frame.
     `clip_seconds` is the length of video that one training clip covered (training measures the median of its videos), None
     if it is unknown: the default window of timelines and live streams. `antialias` is off for the released weights, which
     were trained without it.
@@ -427,7 +428,7 @@ class Preprocess(Settings):
     image_size: tuple[int, int] = (224, 224)
     crop_ratio: float = Field(default=1.0, gt=0, le=1)
     resize: Literal["cover", "stretch"] = "cover"
-    sampling: Literal["uniform", "tsn", "dense"] = "uniform"
+    sampling: Literal["uniform", "tsn", "segments", "dense"] = "uniform"
     sampling_rate: int = Field(default=1, ge=1)
     clip_seconds: float | None = Field(default=None, gt=0)
     mean: tuple[float, float, float] = IMAGENET_MEAN

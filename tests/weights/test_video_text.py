@@ -44,7 +44,9 @@ from videomamba.weights.video_text import (
 )
 from videomamba.weights.zoo import FOLDER_VARIABLE
 
-PREPROCESS = Preprocess(num_frames=4, image_size=(32, 32), resize="stretch", interpolation="bicubic", antialias=False)
+PREPROCESS = Preprocess(
+    num_frames=4, image_size=(32, 32), resize="stretch", sampling="segments", interpolation="bicubic", antialias=False
+)
 INFO = {"task": "video-text", "steps": 7}
 
 

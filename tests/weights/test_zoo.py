@@ -148,6 +148,10 @@ class TestPreprocess:
                 assert preprocess.sampling == ("tsn" if entry.dataset.startswith("Something") else "uniform"), entry
                 assert (preprocess.crop_ratio, preprocess.interpolation, preprocess.antialias) == (1, "bilinear", False)
 
+    def test_videos_with_texts(self) -> None:
+        preprocess = preprocess_of(zoo_entry("videomamba_middle_25m_f8_224"))
+        assert preprocess == Preprocess(resize="stretch", sampling="segments", interpolation="bicubic", antialias=False)
+
     def test_images(self) -> None:
         preprocess = preprocess_of(zoo_entry("videomamba_small_in1k_576"))
         assert preprocess == Preprocess(

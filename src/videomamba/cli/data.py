@@ -12,7 +12,7 @@ from tyro.conf import Positional, arg
 
 from videomamba.cli.output import Json, cell, complain, counter, print_json, print_table
 from videomamba.cli.sheet import sheet
-from videomamba.data.settings import Format, LvuTask, TextTask
+from videomamba.data.settings import CaptionUse, Format, LvuTask, TextTask
 
 if TYPE_CHECKING:
     from videomamba.data.sets.check import Report, Spread
@@ -44,7 +44,8 @@ def check(
         TextTask | None, arg(help="which texts to read; default: captions where format or lists have texts")
     ] = None,
     captions: Annotated[
-        Literal["each", "paragraph"], arg(help="several captions of a video: each describes it, or together they do")
+        CaptionUse,
+        arg(help="several captions of a video: each describes it, as a pair of its own, or together they do"),
     ] = "each",
     also: Annotated[tuple[Path, ...], arg(metavar="LIST", help="further training lists of videos with texts")] = (),
     clean: Annotated[bool, arg(help="clean texts as for the released weights: lower case, no punctuation")] = True,

@@ -17,6 +17,7 @@ TextFormat = Literal["captions", "msrvtt", "didemo", "activitynet", "lsmdc", "ms
 """The formats of videos with texts."""
 Format = Literal["auto", ClassFormat, TextFormat]
 TextTask = Literal["captions", "questions", "choices"]
+CaptionUse = Literal["each", "separate", "paragraph"]
 LvuTask = Literal[
     "relationship", "way_speaking", "scene", "director", "genre", "writer", "year", "like_ratio", "view_count"
 ]
@@ -78,10 +79,10 @@ class TextDataSettings(DataSettings):
     """Where videos or images with texts are and how they are read. See `data.sets.texts`."""
 
     also: tuple[Path, ...] = Field(default=(), description="further training lists, joined to train")
-    captions: Literal["each", "paragraph"] = Field(
+    captions: CaptionUse = Field(
         default="each",
-        description="several captions of a video: each describes it, or together they are one paragraph, as in DiDeMo and "
-        "ActivityNet",
+        description="several captions of a video; each: an epoch draws one of them; separate: an epoch has the video with "
+        "each; paragraph: together they are one text, as in DiDeMo and ActivityNet",
     )
     first_seconds: float | None = Field(default=None, gt=0, description="use only this many seconds of each video")
     clean: bool = Field(default=True, description="lower case without punctuation, as the released weights expect")

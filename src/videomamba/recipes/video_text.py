@@ -33,7 +33,8 @@ def train_video_text(
 ) -> Trained:
     """Makes the run of `config` in config.run.out, or the rest of it; `fresh` replaces a run that is there.
 
-    The best weights are those with the highest mean of R@1 in both directions on the validation split, without re-ranking.
+    The best weights are those with the highest mean of R@1, R@5 and R@10 in both directions on the validation split, without
+    re-ranking.
 
     Raises VideoMambaError as `classify.train` does, and for a teacher, a vocabulary or a text tower that is missing or unfit.
     """
@@ -95,6 +96,5 @@ def _train(
                     run=run,
                     facts={**describe(config), "validation": f"{scored}; {missed} missed", **past, **taught_by},
                 )
-                quality = (scored.t2v.r1 + scored.v2t.r1) / 2
-                run.keep_weights(save, quality=quality, val_t2v_r1=scored.t2v.r1, val_v2t_r1=scored.v2t.r1)
+                run.keep_weights(save, quality=scored.mean_recall, val_t2v_r1=scored.t2v.r1, val_v2t_r1=scored.v2t.r1)
     return run.trained

@@ -236,7 +236,8 @@ def preprocess_for(file: WeightsFile, config: VideoMambaConfig) -> Preprocess:
         return preprocess_of(file.entry)
     size = {"num_frames": config.num_frames, "image_size": config.image_size}
     if file.content != "network":
-        return Preprocess.model_validate({**size, "resize": "stretch", "interpolation": "bicubic", "antialias": False})
+        of_texts = {"resize": "stretch", "sampling": "segments", "interpolation": "bicubic", "antialias": False}
+        return Preprocess.model_validate({**size, **of_texts})
     image = {"interpolation": "bicubic", "crop_ratio": 0.875, "antialias": True}
     return Preprocess.model_validate({**size, **(image if config.num_frames == 1 else {"antialias": False})})
 

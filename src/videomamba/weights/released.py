@@ -253,7 +253,9 @@ def _multimodal() -> Iterator[ZooEntry]:
             dataset=f"{pairs} pairs of text with images and videos",
             file=f"videomamba_m16_{pairs}_f8_res224.pth",
             config={"num_classes": 0, "num_frames": 8, "image_size": (224, 224)},
-            preprocess=Preprocess(num_frames=8, resize="stretch", interpolation="bicubic", antialias=False),
+            preprocess=Preprocess(
+                num_frames=8, resize="stretch", sampling="segments", interpolation="bicubic", antialias=False
+            ),
             zero_shot=dict(zip(_RETRIEVAL_SETS, scores, strict=True)),
             init="videomamba_middle_k400_mask_pt_f8_224",
             notes=(

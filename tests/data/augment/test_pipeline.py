@@ -145,7 +145,7 @@ def test_erasing_as_often_as_asked() -> None:
     assert 0.18 < sum(erased) / 400 < 0.32
 
 
-@pytest.mark.parametrize("sampling", ["uniform", "tsn", "dense"])
+@pytest.mark.parametrize("sampling", ["uniform", "tsn", "segments", "dense"])
 def test_frames_are_random_or_those_of_the_test_clip(sampling: str) -> None:
     preprocess = Preprocess.model_validate({"sampling": sampling, "num_frames": 4})
     for length in (1, 3, 50):

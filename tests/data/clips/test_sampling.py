@@ -15,6 +15,8 @@ from videomamba.data.clips.sampling import (
     dense_test,
     dense_train,
     evaluation_clips,
+    segments_test,
+    segments_train,
     train_clip,
     tsn_test,
     tsn_train,
@@ -28,7 +30,7 @@ clip_sizes = st.integers(1, 64)
 clip_counts = st.integers(1, 12)
 rates = st.integers(1, 9)
 seeds = st.integers(0, 2**32 - 1)
-schemes = st.sampled_from(["uniform", "tsn", "dense"])
+schemes = st.sampled_from(["uniform", "tsn", "segments", "dense"])
 
 
 def check(indices: tuple[int, ...], num_frames: int, n: int) -> None:
@@ -126,6 +128,23 @@ class TestTsn:
         indices = tsn_train(4, 8, np.random.default_rng(0))
         assert indices == (0, 0, 1, 1, 2, 2, 3, 3)
         assert tsn_test(4, 8, 0, 1) == (0, 0, 1, 1, 2, 2, 3, 3)
+
+
+class TestSegments:
+    def test_the_middle_frames_of_the_original(self) -> None:
+        preprocess = Preprocess(num_frames=8, sampling="segments")
+        assert evaluation_clips(preprocess, 300) == [(18, 55, 93, 130, 168, 205, 243, 280)]
+        assert segments_test(5, 8, 0, 1) == segments_train(5, 8, np.random.default_rng(0)) == (0, 1, 2, 3, 4, 4, 4, 4)
+
+    @given(st.integers(8, 500), seeds)
+    def test_train_draws_in_segments_that_fill_the_video(self, num_frames: int, seed: int) -> None:
+        borders = [i * num_frames // 8 for i in range(9)]
+        indices = segments_train(num_frames, 8, np.random.default_rng(seed))
+        assert all(a <= index < b for (a, b), index in zip(pairwise(borders), indices, strict=True))
+
+    def test_every_frame_of_a_segment_is_drawn(self) -> None:
+        drawn = {segments_train(9, 3, np.random.default_rng(seed))[1] for seed in range(50)}
+        assert drawn == {3, 4, 5}
 
 
 class TestDense:

@@ -130,6 +130,9 @@ def test_several_captions_paragraph_and_several_videos(tmp_path: Path) -> None:
     assert media_ids(each).tolist() == [0, 1, 2, 3] and caption_ids(each).tolist() == [0, 1, 2, 2]
     joined = read_texts(TextDataSettings(root=tmp_path, captions="paragraph"), "train", task="captions")
     assert [r.annotation.texts for r in joined.records][:2] == [("one two three",), ("plain text",)]  # type: ignore[union-attr]
+    separate = read_texts(TextDataSettings(root=tmp_path, captions="separate"), "train", task="captions")
+    assert [r.annotation.texts for r in separate.records][:3] == [("one two",), ("three",), ("plain text",)]  # type: ignore[union-attr]
+    assert media_ids(separate).tolist() == [0, 0, 1, 2, 3]
 
 
 def test_questions_and_choices(tmp_path: Path) -> None:

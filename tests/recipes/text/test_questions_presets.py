@@ -34,6 +34,8 @@ def test_the_runs_are_those_of_the_table(name: str) -> None:
     assert (rates.peak, rates.minimum) == pytest.approx((lr, lr / 100))
     assert (optim.epochs, optim.warmup_epochs, optim.batch_size, optim.weight_decay) == (epochs, 1, 256, 0.02)
     assert (config.model.drop_path, clip.num_frames, clip.image_size) == (drop_path, 12, (224, 224))
+    assert (clip.resize, clip.sampling, config.run.seed) == ("stretch", "segments", 42)
+    assert config.data.format == {"anet": "activitynet", "msrvtt": "msrvtt", "msvd": "msvd"}[data]
     assert (config.text.max_length, config.answer.max_length, config.answer.shortlist) == (25, 5, 128)
     assert (augment.crop, augment.crop_area, augment.flip) == ("area", (0.5, 1.0), "auto")
     assert config.model.weights is not None and zoo_entry(config.model.weights).kind == "multimodal"

@@ -1,10 +1,11 @@
 """The choice of the frames of a clip: arithmetic on V (frames of the video) and n (frames of the clip), no file.
 
-Three families, as in the original data pipelines. Every function accepts any V >= 1 and returns n indices in [0, V - 1]
+Four families, as in the original data pipelines. Every function accepts any V >= 1 and returns n indices in [0, V - 1]
 that do not decrease; a video shorter than its clip repeats frames.
 
     uniform  n points of one grid over the complete video (Kinetics-400, Breakfast, COIN, LVU)
     tsn      one frame of each of n equal segments (Something-Something V2, masked pre-training)
+    segments one frame of each of n segments with whole borders (videos with texts)
     dense    every r-th frame of one stretch of W = n r frames
 
 `train` draws from a generator; `test` returns clip k of K, shifted copies of one pattern. A single test clip (K = 1) is the
@@ -28,6 +29,8 @@ def train_clip(preprocess: Preprocess, num_frames: int, generator: np.random.Gen
         return uniform_train(num_frames, preprocess.num_frames, generator)
     if preprocess.sampling == "tsn":
         return tsn_train(num_frames, preprocess.num_frames, generator)
+    if preprocess.sampling == "segments":
+        return segments_train(num_frames, preprocess.num_frames, generator)
     return dense_train(num_frames, preprocess.num_frames, preprocess.sampling_rate, generator)
 
 
@@ -40,6 +43,8 @@ def evaluation_clips(preprocess: Preprocess, num_frames: int, num_clips: int = 1
         return [uniform_test(num_frames, n, clip, num_clips) for clip in range(num_clips)]
     if preprocess.sampling == "tsn":
         return [tsn_test(num_frames, n, clip, num_clips) for clip in range(num_clips)]
+    if preprocess.sampling == "segments":
+        return [segments_test(num_frames, n, clip, num_clips) for clip in range(num_clips)]
     return [dense_test(num_frames, n, preprocess.sampling_rate, clip, num_clips) for clip in range(num_clips)]
 
 
@@ -104,6 +109,27 @@ def tsn_test(num_frames: int, n: int, clip: int, num_clips: int) -> Indices:
     return _within(shift + step * np.arange(n), num_frames)
 
 
+def segments_train(num_frames: int, n: int, generator: np.random.Generator) -> Indices:
+    """One random frame of each segment of `segments_test`. V < n: every frame, then the last one repeated.
+
+    The original never takes the last frame of a segment, by mistake.
+    """
+    _check(num_frames, n)
+    first, last = _segments(num_frames, n)
+    return _filled(generator.integers(first, last, endpoint=True), num_frames, n)
+
+
+def segments_test(num_frames: int, n: int, clip: int, num_clips: int) -> Indices:
+    """Frame first + int((last - first) (k + 1) / (K + 1)) of each of n segments, whose borders are int(i V / n).
+
+    V < n: every frame, then the last one repeated. K = 1 is the middle frame of each segment, as in the original, which has
+    no other test clips.
+    """
+    _check(num_frames, n, clip, num_clips)
+    first, last = _segments(num_frames, n)
+    return _filled(first + (last - first) * (clip + 1) // (num_clips + 1), num_frames, n)
+
+
 def dense_train(num_frames: int, n: int, rate: int, generator: np.random.Generator) -> Indices:
     """n frames of a random stretch of W = n r frames. V <= W: about every r-th frame, then the last one repeated."""
     _check(num_frames, n, rate=rate)
@@ -127,6 +153,16 @@ def dense_test(num_frames: int, n: int, rate: int, clip: int, num_clips: int) ->
     start = int(clip * max((num_frames - width) / (num_clips - 1), 0.0))
     taken = np.arange(start, min(start + width, num_frames), rate)
     return _within(np.append(taken, np.full(n - len(taken), taken[-1])), num_frames)
+
+
+def _segments(num_frames: int, n: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The first and the last frame of min(n, V) segments."""
+    borders = np.linspace(0, num_frames, min(n, num_frames) + 1).astype(np.int64)
+    return borders[:-1], borders[1:] - 1
+
+
+def _filled(places: NDArray[np.int64], num_frames: int, n: int) -> Indices:
+    return _within(np.append(places, np.full(n - len(places), places[-1])), num_frames)
 
 
 def _stretch(start: int, num_frames: int, n: int, rate: int) -> Indices:

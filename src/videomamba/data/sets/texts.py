@@ -71,7 +71,8 @@ def read_texts(settings: TextDataSettings, split: Split, *, task: TextTask) -> V
 
     Without a test list "test" is "val" and the other way round. No videos are held out: a set with a training list only
     has no "val". An entry with several videos (one caption, Something-Something style) is one record for each of them.
-    Several captions of a video are one record, joined by spaces to one text with `captions` "paragraph". A caption of
+    Several captions of a video are one record, with `captions` "separate" a record each, and with "paragraph" joined by
+    spaces to one text. A caption of
     which cleaning leaves nothing is dropped; a video without another one is in `VideoSet.ignored`, as are the files of
     shards that are no pairs. Answers are never cleaned.
 
@@ -208,7 +209,9 @@ def _take(
     if settings.first_seconds is not None and os.path.splitext(path)[1].lower() not in IMAGE_SUFFIXES:  # noqa: PTH122
         start, end = span or (0.0, settings.first_seconds)
         span = start, min(end, start + settings.first_seconds)
-    reading.columns.add(path, kept, base=base, right=entry.right, span=span, list_name=where, entry=entry.place)
+    separate = task == "captions" and settings.captions == "separate"
+    for texts in ((text,) for text in kept) if separate else (kept,):
+        reading.columns.add(path, texts, base=base, right=entry.right, span=span, list_name=where, entry=entry.place)
 
 
 def _grouped_if_single(entries: Iterator[TextEntry]) -> Iterator[TextEntry]:

@@ -6,11 +6,11 @@ The authors of VideoMamba have published no numbers and no script for questions.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from videomamba.data.settings import Augmentation, TextDataSettings
+from videomamba.data.settings import Augmentation, TextDataSettings, TextFormat
 from videomamba.recipes.catalogue import Catalogue, Preset, Published
 from videomamba.recipes.config import ModelSettings
 from videomamba.recipes.text.questions_config import QuestionsConfig
@@ -39,6 +39,8 @@ RUNS = (
     QuestionsRun("msvd", "17m", 2e-5, 15, 0.2),
     QuestionsRun("msvd", "25m", 6e-5, 6, 0.2),
 )
+FORMATS: Mapping[str, TextFormat] = {"anet": "activitynet", "msrvtt": "msrvtt", "msvd": "msvd"}
+"""By the name of the data set in a preset."""
 _OF_UMT = (
     "the authors of VideoMamba announced fine-tuning and published neither numbers nor settings; these are the settings of "
     "UMT-B/16 (arXiv 2303.16058)"
@@ -54,7 +56,7 @@ def _presets() -> Iterator[Preset[QuestionsConfig]]:
             preset=name,
             model=ModelSettings(name="videomamba_middle", weights=weights, drop_path=row.drop_path),
             clip=preprocess_of(zoo_entry(weights)).model_copy(update={"num_frames": 12}),
-            data=TextDataSettings(format="captions"),
+            data=TextDataSettings(format=FORMATS[row.data]),
             augment=Augmentation(crop_area=(0.5, 1.0)),
             optim=Optimisation(
                 epochs=row.epochs,
@@ -66,7 +68,7 @@ def _presets() -> Iterator[Preset[QuestionsConfig]]:
                 lr_reference=0,
                 weight_decay=0.02,
             ),
-            run=Run(out=Path("runs") / name, precision="bf16", micro_batch=32),
+            run=Run(out=Path("runs") / name, precision="bf16", micro_batch=32, seed=42),
         )
         notes = (_OF_UMT, *((_LONG,) if row.data == "anet" else ()))
         yield Preset(name, config, Published(source="arXiv 2303.16058 and its code", notes=notes))
