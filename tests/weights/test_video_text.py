@@ -224,6 +224,17 @@ class TestOriginal:
         assert_same(open_video_text(tmp_path / "ckpt_latest.pth", tokenizer=vocabulary).model, build_video_text())
         assert "utils.easydict" not in sys.modules
 
+    def test_of_one_frame_it_sees_pictures_as_before(self, tmp_path: Path, vocabulary: Path) -> None:
+        source, picture = build_video_text(), torch.randn(2, 3, 1, 32, 32)
+        torch.save(in_original_names(source), tmp_path / "their.pth")
+        opened = open_video_text(tmp_path / "their.pth", num_frames=1, tokenizer=vocabulary)
+        assert "a picture has no place in time" in [entry.note for entry in opened.report.ignored]
+        with torch.no_grad():
+            found, expected = opened.model.encode_video(picture), source.eval().encode_video(picture)
+            tower = Embedder.from_pretrained(tmp_path / "their.pth", num_frames=1).model.forward_tokens(picture)
+        assert torch.equal(found.pooled, expected.pooled)
+        torch.testing.assert_close(tower[:, 1:], expected.memory)
+
     def test_another_length_and_size(self, tmp_path: Path, vocabulary: Path) -> None:
         torch.save(in_original_names(build_video_text()), tmp_path / "their.pth")
         opened = open_video_text(tmp_path / "their.pth", num_frames=12, image_size=(32, 64), tokenizer=vocabulary)

@@ -71,7 +71,7 @@ def load_weights(
     plan.head(policy=head, rows=head_rows)
     plan.patch_kernel(inflation)
     plan.positions(source_grid)
-    plan.temporal()
+    plan.temporal(of_texts=weights.content != "network")
     plan.rest(allow_missing=allow_missing, allow_unexpected=allow_unexpected)
     plan.raise_problems()
 

@@ -149,13 +149,18 @@ class Plan:
             note = f"{grid[0]}x{grid[1]} -> {target_grid[0]}x{target_grid[1]}"
             self.settle("resized", key, key, resize_positions(value, grid, target_grid), note)
 
-    def temporal(self) -> None:
-        """The temporal embedding; a model of one time step has none, but may hold it in its positions."""
+    def temporal(self, *, of_texts: bool) -> None:
+        """The temporal embedding; a model of one time step has none, but may hold it in its positions.
+
+        Where the file is `of_texts`, of a model of video and text, it does not: those saw pictures without the embedding.
+        """
         key = "temporal_pos_embedding"
         value, target = self.open_file.get(key), self.open_model.get(key)
         if target is None and value is not None:
             if value.ndim != 3 or value.shape[-1] != self.config.dim:
                 self.refuse(f"{key} has shape {tuple(value.shape)} instead of (1, slots, {self.config.dim})", key)
+            elif of_texts:
+                self.settle("ignored", None, key, note="a picture has no place in time")
             elif value.count_nonzero():
                 self._one_time_step(key, value)
             else:

@@ -65,7 +65,7 @@ class TextPlan:
         plan.head(policy="keep", rows=None)
         plan.patch_kernel("center")
         plan.positions(None)
-        plan.temporal()
+        plan.temporal(of_texts=True)
         plan.rest(allow_missing=[name.removeprefix(VIDEO) for name in allow_missing], allow_unexpected=())
         self.values |= {VIDEO + name: value for name, value in plan.values.items()}
         for fate, entries in plan.fates.items():
