@@ -74,6 +74,7 @@ def test_exactly_one_query(index: Path, queries: tuple[str, ...], capsys: Captur
     [
         (("search", "a", "--index", "absent.lance"), "absent.lance: no such index; make one with `videomamba index"),
         (("search", "a", "--index", "absent.lance", "--sheet", "a.jpg"), "--sheet a.jpg: end its name in .png"),
+        (("search", "a", "--index", ""), '"" names no file'),
         (("index", "absent", "--out", "x.lance"), "absent: no such file or folder"),
         (("index", "", "--out", "x.lance"), '"" names no file'),
     ],

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from videomamba.cli.model_options import AnyDevice
+from videomamba.cli.model_options import AnyDevice, check_files
 from videomamba.cli.output import Json, clock, note, print_json, print_table, usable_device
 from videomamba.cli.targets import check_target
 
@@ -77,6 +77,7 @@ def search(
 
     if sum(query is not None for query in (text, video, like)) != 1:
         raise VideoMambaError("search: give one query: a sentence, --video FILE, or --like FILE@SECONDS")
+    check_files("search", [index])
     check_target("--sheet", sheet, endings=(".png",), inputs=(video,))
     if sheet is not None:
         from videomamba.evaluation import lettering  # noqa: F401 a missing package is an error before the search

@@ -102,6 +102,20 @@ def test_a_file_that_cannot_be_read_is_tried_again_on_request_only(folder: Path,
     assert counts(build(folder, out, retry=True)) == (0, 2, 0, 4, 2, 0)
 
 
+def test_a_file_that_was_gone_for_a_while_is_tried_again(folder: Path, tmp_path: Path, build: Build) -> None:
+    """As when a drive is removed during a run."""
+    out, away = tmp_path / "x.lance", tmp_path / "away"
+
+    def remove(now: IndexProgress) -> None:
+        if now.done == 1:
+            (folder / "odd").rename(away)
+
+    failed = build(folder, out, progress=remove).failed
+    assert failed > 1
+    away.rename(folder / "odd")
+    assert counts(build(folder, out)) == (0, failed - 1, 0, 10 - failed, 0, 1)
+
+
 def test_interrupted_at_every_video_it_is_the_same_index(
     folder: Path, tmp_path: Path, index: Path, build: Build
 ) -> None:
@@ -202,6 +216,13 @@ def test_folders_that_are_no_index_or_hold_no_videos(folder: Path, tmp_path: Pat
     with pytest.raises(VideoMambaError, match="is a folder with other files"):
         build(folder, folder)
     assert not (folder / "lock").exists() and not (tmp_path / "x.lance").exists()
+
+
+def test_an_index_in_its_own_folder_is_not_in_its_way(folder: Path, build: Build) -> None:
+    notes: list[str] = []
+    for expected in ((9, 0, 0, 0, 1, 0), (0, 0, 0, 9, 0, 1)):
+        assert counts(build(folder, folder / "x.lance", notify=notes.append)) == expected
+    assert not [line for line in notes if line.startswith("ignored")]
 
 
 def test_folders_of_images_change_with_their_images(tmp_path: Path, build: Build) -> None:

@@ -80,6 +80,45 @@ def test_moments_that_do_not_exist(search: Search, moment: str, text: str) -> No
         search.like(moment)
 
 
+def test_a_video_of_the_index_that_cannot_be_read_says_why(search: Search) -> None:
+    with pytest.raises(VideoError, match=r"videos.*broken\.mp4: not a readable video"):
+        search.like("broken.mp4@0")
+
+
+def test_a_link_to_itself_is_no_file(search: Search, tmp_path: Path) -> None:
+    (tmp_path / "loop.mp4").symlink_to("loop.mp4")
+    with pytest.raises(VideoError, match=r"loop\.mp4: cannot be opened"):
+        search.like(f"{tmp_path / 'loop.mp4'}@0")
+
+
+def test_more_moments_than_there_are(search: Search) -> None:
+    assert len(search.text("a", top=2**40, merge="none")) == search.windows
+
+
+@pytest.mark.parametrize(
+    ("pattern", "paths"),
+    [
+        ("[!]*", {"[!].mp4"}),  # no set, but text
+        ("[!!]*", {"[!].mp4", "^.mp4", "b.mp4"}),
+        ("[^]*", {"^.mp4"}),
+        ("[^b]*", {"^.mp4", "b.mp4"}),
+        ("[a&&b]*", {"b.mp4"}),
+        ("[[a]*", {"[!].mp4"}),
+        ("[a-c]*", {"b.mp4"}),
+    ],
+)
+def test_sets_of_characters(tmp_path: Path, pattern: str, paths: set[str]) -> None:
+    table = WindowTable.create(str(tmp_path / "x.lance"), "{}", 2)
+    vectors = np.eye(2, dtype=np.float32)[:1]
+    table.append(
+        [
+            VideoWindows(name, FileFacts(1, 2), b"", 9.0, np.array([[0.0, 1.0]]), vectors, (b"x",))
+            for name in ("[!].mp4", "!.mp4", "^.mp4", "b.mp4")
+        ]
+    )
+    assert {hit.path for hit in table.nearest(vectors[0], 9, where=path_condition(pattern))} == paths
+
+
 def test_filters(search: Search) -> None:
     assert {m.path for m in search.text("a", top=30, path="odd/*")} == {f"odd/clip{i}.mp4" for i in (1, 3, 5, 7)}
     assert {m.path for m in search.text("a", top=30, path="*clip[26].mp?")} == {"even/clip2.mp4", "even/clip6.mp4"}
@@ -94,6 +133,7 @@ def test_filters(search: Search) -> None:
         ({"top": 0}, "top 0: give at least 1"),
         ({"min_duration": -1.0}, "min_duration -1: give seconds"),
         ({"max_duration": float("nan")}, "max_duration nan"),
+        ({"path": "[a-cz-x]*"}, r"path \[a-cz-x\]: z-x is no ascending range; write x-z"),
         ({"merge": "some"}, "merge 'some': choose one of moments, videos, none"),
     ],
 )
@@ -143,6 +183,22 @@ def test_what_is_no_index(tmp_path: Path, videos: Path) -> None:
         Search(videos)
     with pytest.raises(VideoMambaError, match="is a file, not an index"):
         Search(videos / "broken.mp4")
+
+
+def test_what_cannot_be_reached_is_not_to_be_deleted(
+    index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(
+        VideoMambaError, match=r"nowhere://x\.lance: cannot be read .*; check the address and your access"
+    ):
+        Search("nowhere://x.lance")
+
+    def refuse(self: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "is_dir", refuse)  # tests may run as root
+    with pytest.raises(VideoMambaError, match=r"x\.lance: cannot be read .*; check its permissions"):
+        Search(index)
 
 
 def test_an_index_without_videos_yet(tmp_path: Path, index: Path) -> None:

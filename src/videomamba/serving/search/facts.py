@@ -12,7 +12,7 @@ class FileFacts:
     """`size` in bytes and `mtime`, the time of the last change in nanoseconds.
 
     Of a folder of images: the sum of the sizes, and the newest time of the folder and its files, so that an image which is
-    added, removed or renamed changes it. A file that cannot be looked at, such as a link without its target, has (-1, 0).
+    added, removed or renamed changes it. A file that cannot be looked at, such as a link without its target, has NO_FACTS.
     """
 
     size: int
@@ -26,9 +26,13 @@ class FileFacts:
                 return cls(stats[0].st_size, stats[0].st_mtime_ns)
             files = [file.stat() for file in path.iterdir() if file.is_file()]
         except OSError:
-            return cls(-1, 0)
+            return NO_FACTS
         newest = max(stat.st_mtime_ns for stat in (*stats, *files))
         return cls(sum(stat.st_size for stat in files), newest)
+
+
+NO_FACTS = FileFacts(-1, 0)
+"""Of a file that cannot be looked at; they differ from those of every other file."""
 
 
 def content_digest(path: Path) -> bytes:

@@ -22,10 +22,10 @@ from videomamba.schema import Clip, Frames, Preprocess, VideoError, VideoMambaEr
 from videomamba.serving.ahead import ahead
 from videomamba.serving.clip_model import Precision, about
 from videomamba.serving.search.encoder import Encoder, weights_digest
-from videomamba.serving.search.facts import FileFacts, content_digest, stored_name
+from videomamba.serving.search.facts import NO_FACTS, FileFacts, content_digest, stored_name
 from videomamba.serving.search.settings import IndexSettings, check_model
 from videomamba.serving.search.sheet import thumbnail
-from videomamba.serving.search.table import KnownVideo, VideoWindows, WindowTable
+from videomamba.serving.search.table import KnownVideo, VideoWindows, WindowTable, in_index
 from videomamba.serving.video_text import EMBEDDED_TEXT_DEFAULT
 from videomamba.serving.window_walk import WindowWalk
 from videomamba.video.find import describe_ignored, search_videos
@@ -97,7 +97,7 @@ def build_index(
         raise VideoMambaError(f"batch {batch}: give at least 1 video")
     folder, address = Path(folder), str(out)
     found = search_videos(folder)
-    for line in describe_ignored(found.ignored):
+    for line in describe_ignored([one for one in found.ignored if not in_index(Path(one.path))]):
         notify(f"ignored {line}")
     if not folder.is_dir():
         raise VideoMambaError(f"{folder}: is a file; give the folder that it is in")
@@ -319,7 +319,10 @@ def _videos(names: Sequence[str], encoder: Encoder, settings: IndexSettings, pla
             if isinstance(part, list):
                 vectors.append(encoder.vectors(part))
                 continue
-            yield _with_vectors(part, plan.facts[part.name], vectors)
+            facts = plan.facts[part.name]
+            if part.walk is None and FileFacts.of(plan.paths[part.name]) != facts:
+                facts = NO_FACTS  # such as on a drive that was removed meanwhile: the next run tries again
+            yield _with_vectors(part, facts, vectors)
             vectors = []
 
 

@@ -115,6 +115,8 @@ class Search:
         name = self._name(file)
         spans, vectors = self._table.vectors_of(name)
         if not len(spans):
+            if self._table.has(name):  # it could not be read when it was indexed
+                file = str(self.folder / name)
             return ask(self._of_file(file, lambda walk: _nearest_window(walk.starts, walk.length, at, file)))
         starts, length = spans[:, 0], float(spans[0, 1] - spans[0, 0])
         (place,) = _nearest_window(starts, length, at, name)
@@ -125,7 +127,7 @@ class Search:
         """The name that `file` has in the index, if it is in it."""
         try:
             return stored_name(Path(file).resolve(strict=True), self.folder)
-        except (OSError, ValueError):  # no file, or below another folder: perhaps the name itself
+        except (OSError, RuntimeError, ValueError):  # no file, a link to itself, below another folder: perhaps the name
             return Path(file).as_posix()
 
     @cached_property

@@ -40,6 +40,7 @@ _COMPACT_EVERY = 100  # appends: each adds a small file, and a version lists all
 _KEEP_VERSIONS = timedelta(hours=1)  # for a search that runs while the index is written
 
 _TABLE = "windows"
+_FOLDER = f"{_TABLE}.lance"  # of the table in that of the index
 _SETTINGS = b"videomamba-index"
 _PATHS_AT_ONCE = 500  # in one condition
 _MERGED_AT_ONCE = 64  # videos whose rows are rewritten in one commit
@@ -102,18 +103,20 @@ class WindowTable:
     def open(cls, address: str) -> WindowTable | None:
         """The index at `address`; None where there is none yet: no folder, an empty one, or the run that began it was killed
         before the table was complete. Raises VideoMambaError for a folder with other files and for a damaged index."""
-        if "://" not in address:
-            folder = Path(address)
-            if folder.exists() and not folder.is_dir():
-                raise VideoMambaError(f"{address}: is a file, not an index; give the folder of an index")
-            if not folder.is_dir():
-                return None
-            if not (folder / f"{_TABLE}.lance").is_dir():
-                others = sorted(path.name for path in folder.iterdir() if path.name != "lock")
-                if others:
-                    raise VideoMambaError(f"{address}: is a folder with other files ({others[0]}), no index of videos")
-                return None
         with _reading(address):
+            if "://" not in address:
+                folder = Path(address)
+                if folder.exists() and not folder.is_dir():
+                    raise VideoMambaError(f"{address}: is a file, not an index; give the folder of an index")
+                if not folder.is_dir():
+                    return None
+                if not (folder / _FOLDER).is_dir():
+                    others = sorted(path.name for path in folder.iterdir() if path.name != "lock")
+                    if others:
+                        raise VideoMambaError(
+                            f"{address}: is a folder with other files ({others[0]}), no index of videos"
+                        )
+                    return None
             try:
                 table = lancedb.connect(address).open_table(_TABLE)
             except ValueError as error:
@@ -159,6 +162,10 @@ class WindowTable:
         )
         spans = np.array([(row["start"], row["end"]) for row in rows], np.float64).reshape(-1, 2)
         return spans, np.array([row["vector"] for row in rows], np.float32)
+
+    def has(self, path: str) -> bool:
+        """Whether the index has this video, also one that cannot be read."""
+        return bool(self._rows(f"path = {_text(path)} AND place = 0", ["path"]))
 
     def drop(self, paths: Iterable[str]) -> None:
         """Removes these videos."""
@@ -226,7 +233,8 @@ class WindowTable:
             columns = ["path", "start", "end", "duration", "thumbnail", "_distance"]
             if where:
                 query = query.where(where)
-            rows = query.select(columns).limit(limit).to_arrow().to_pylist()  # without rows that have no vector
+            most = min(limit, max(self._table.count_rows(), 1))  # LanceDB refuses numbers beyond 32 bits
+            rows = query.select(columns).limit(most).to_arrow().to_pylist()  # without rows that have no vector
         hits = [
             Hit(row["path"], row["start"], row["end"], 1 - row["_distance"], row["duration"], row["thumbnail"])
             for row in rows
@@ -240,9 +248,17 @@ class WindowTable:
         return found
 
 
+def in_index(path: Path) -> bool:
+    """Whether this file belongs to an index."""
+    return _FOLDER in path.parts
+
+
 def path_condition(pattern: str) -> str:
-    """The condition that a path fits `pattern`: * is any text, also with "/", ? one character, [ab] one of these."""
-    pieces = re.split(r"(\*|\?|\[!?[^]]+\])", pattern)
+    """The condition that a path fits `pattern`: * is any text, also with "/", ? one character, [ab] one of these.
+
+    Raises VideoMambaError for a range that is not ascending, such as [z-a].
+    """
+    pieces = re.split(r"(\*|\?|\[(?!!\])[^]]+\])", pattern)
     plain = {"*": ".*", "?": "."}
     expression = "".join(
         plain.get(piece, _set_of(piece) if place % 2 else re.escape(piece)) for place, piece in enumerate(pieces)
@@ -257,8 +273,14 @@ def duration_condition(least: float | None, most: float | None) -> list[str]:
 
 
 def _set_of(piece: str) -> str:
-    inside = piece[1:-1].replace("\\", "\\\\").replace("[", "\\[").replace("&", "\\&").replace("~", "\\~")
-    return f"[^{inside[1:]}]" if inside.startswith("!") else f"[{inside}]"
+    inside = piece[1:-1]
+    no, inside = ("^", inside[1:]) if inside.startswith("!") else ("", inside)
+    ranges = re.findall(r"(.)-(.)|(.)", inside, re.DOTALL)
+    for first, last, _ in ranges:
+        if first > last:
+            raise VideoMambaError(f"path {piece}: {first}-{last} is no ascending range; write {last}-{first}")
+    escaped = (f"{re.escape(first)}-{re.escape(last)}" if first else re.escape(one) for first, last, one in ranges)
+    return f"[{no}{''.join(escaped)}]"
 
 
 def _schema(dim: int, settings: str) -> Any:
@@ -344,4 +366,8 @@ def _refused(address: str, what: str, advice: str) -> Iterator[None]:
         reason = re.sub(r",? ?/\S+\.rs:\d+:\d+.*$", "", line).removeprefix(
             "lance error: "
         )  # its place in LanceDB's source
+        if "ermission denied" in reason:
+            advice = "check its permissions"
+        elif "://" in address:
+            advice = "check the address and your access to it"
         raise VideoMambaError(f"{address}: {what} ({reason}); {advice}") from None
