@@ -17,8 +17,6 @@ from videomamba.schema import Clip, Preprocess, VideoMambaError
 from videomamba.serving.clip_model import ClipModel, Precision
 from videomamba.weights.video_text import open_video_text
 
-EMBEDDED_TEXT_DEFAULT = "videomamba_micro_text_synthetic"
-
 
 class TextEmbedder(ClipModel):
     """Turns clips and sentences into vectors of width `dim` and length 1; the cosine of two says how well they fit.
@@ -53,7 +51,7 @@ class TextEmbedder(ClipModel):
     @classmethod
     def from_pretrained(
         cls,
-        name_or_path: str | Path = EMBEDDED_TEXT_DEFAULT,
+        name_or_path: str | Path,
         *,
         num_frames: int | None = None,
         image_size: int | tuple[int, int] | None = None,
