@@ -118,6 +118,8 @@ def test_multiple_choice(weights: Path, data: Path, tmp_path: Path, capsys: pyte
     [
         (("--rerank", -1), "--rerank -1: give 0 or more"),
         (("--keep-gb", -1), "--keep-gb -1.0: give 0 or more"),
+        (("--keep-gb", "nan"), "--keep-gb nan: give 0 or more"),
+        (("--keep-gb", "inf"), "--keep-gb inf: give 0 or more"),
         (("--max-length", 40), "max_length 40: "),
         (("--max-length", 2), "max_length 2: leaves no room for a word"),
         (("--out", "absent/result.json"), "--out absent/result.json: its folder does not exist"),

@@ -256,6 +256,8 @@ WRONG = [
     ({"model": {"num_registers": 2}}, "model.num_registers: a video tower beside a text tower has no registers"),
     ({"optim": {"layer_decay": 0.7}}, "optim.layer_decay: is not offered with a text tower; set it to 1"),
     ({"optim": {"batch_size": 40}}, "optim.batch_size: is 40 for 12 training videos; lower it"),
+    ({"optim": {"batch_size": 1}}, "optim.batch_size: 1 pair has no other to be compared with"),
+    ({"run": {"micro_batch": 1}}, "run.micro_batch: 1 pair has no other to be compared with"),
     ({"align": {"layers": 4}}, "align.layers: 4 layers, every 1, are not in a network of 2 layers"),
     ({"data": {"train": None}}, "data"),
     ({"model": {"weights": "absent.safetensors"}}, "absent.safetensors: no such file"),

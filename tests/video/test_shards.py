@@ -148,6 +148,19 @@ def test_hostile_names_are_ignored_with_a_reason(files: dict[str, bytes], tmp_pa
         open_video(f"{path}::l.mp4")
 
 
+def test_control_characters_never_reach_a_message(files: dict[str, bytes], tmp_path: Path) -> None:
+    link = tarfile.TarInfo("l.mp4")
+    link.type, link.linkname = tarfile.SYMTYPE, "\x1b[2J\nx"
+    content = {"new\nline.mp4": files["a.mp4"], "\x9b2J.mp4": files["a.mp4"]}
+    shard = read_shard(write_tar(tmp_path / "h.tar", content, extra=(link,)))
+    assert list(shard.files) == []
+    assert [str(file).partition("::")[2].partition(";")[0] for file in shard.ignored] == [
+        r"new\nline.mp4: has control characters in its name",
+        r"\x9b2J.mp4: has control characters in its name",
+        r"l.mp4: is a link to \x1b[2J\nx",
+    ]
+
+
 def test_damage_is_found_and_named(shard: Path, files: dict[str, bytes], tmp_path: Path) -> None:
     whole = shard.read_bytes()
     second = whole.index(b"./b.mkv") if b"./b.mkv" in whole else 0
@@ -191,3 +204,6 @@ def test_braces_are_expanded_in_order() -> None:
     for wrong in ("s-{1..}.tar", "a-{0..1}.tar::b-{0..1}.tar", "${HOME}.tar"):
         with pytest.raises(VideoMambaError, match=r"braces|give the name"):
             expand_shards(wrong)
+    for huge in ("s-{0..9999999999}.tar", "s-{000..999}-{0000..9999}.tar"):
+        with pytest.raises(VideoMambaError, match=r"names 1000\d* shards, more than 1000000; check its braces"):
+            expand_shards(huge)

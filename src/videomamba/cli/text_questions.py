@@ -91,8 +91,12 @@ def questions(
     """
     from videomamba.data.sets.answers import read_answers
     from videomamba.recipes.answering import evaluate_questions
+    from videomamba.schema import VideoMambaError
     from videomamba.weights.video_text import open_questions
 
+    for name, value, least in (("--shortlist", shortlist, 1), ("--mistakes", mistakes, 0)):
+        if value < least:
+            raise VideoMambaError(f"{name} {value}: give {least} or more")
     settings = _settings(root, data)
     opened = open_questions(weights, num_frames=frames)
     for remark in filter(None, (opened.assumed, opened.knows)):

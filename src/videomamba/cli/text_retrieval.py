@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
@@ -85,7 +86,7 @@ def retrieval(
     from videomamba.recipes.text.protocols import PROTOCOLS
     from videomamba.schema import VideoMambaError
 
-    if rerank < 0 or keep_gb < 0:
+    if rerank < 0 or not 0 <= keep_gb < math.inf:
         name, value = ("--rerank", rerank) if rerank < 0 else ("--keep-gb", keep_gb)
         raise VideoMambaError(f"{name} {value}: give 0 or more")
     opened, settings = _prepared(weights, root, data, out, frames=frames, size=size, vocabulary=vocabulary)

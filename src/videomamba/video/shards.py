@@ -8,6 +8,7 @@ needs nothing but the table of its shard. Nothing is extracted, and of the conte
 from __future__ import annotations
 
 import io
+import math
 import os
 import posixpath
 import re
@@ -26,6 +27,10 @@ _MARK = f"{SHARD_SUFFIX}{_JOINT}"
 _MOST_MEMBERS = 4_000_000
 _META = re.compile(r"__[^/]*__($|/)")
 """Names that WebDataset keeps for itself."""
+
+_MOST_SHARDS = 1_000_000
+_RANGE = re.compile(r"\{(-?\d{1,4000})\.\.(-?\d{1,4000})[.}]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 class _Section(io.RawIOBase):
@@ -205,6 +210,9 @@ def expand_shards(pattern: str) -> list[str]:
         return [pattern]
     if _JOINT in pattern or "$" in pattern:
         raise VideoMambaError(f"{pattern}: give the name of a shard, with {{0000..0012}} for many")
+    shards = math.prod(abs(int(last) - int(first)) + 1 for first, last in _RANGE.findall(pattern))
+    if shards > _MOST_SHARDS:
+        raise VideoMambaError(f"{pattern}: names {shards} shards, more than {_MOST_SHARDS}; check its braces")
     try:
         from webdataset.shardlists import expand_urls
     except ModuleNotFoundError:
@@ -245,9 +253,9 @@ def _headers(file: BinaryIO, end: int) -> Iterator[tarfile.TarInfo | str]:
                 yield f"is damaged after {last} (a size below 0)"
                 return
             if entry.isreg() and entry.offset_data + entry.size > end:
-                yield f"is cut short in {entry.name}; copy or download it again"
+                yield f"is cut short in {_plain(entry.name)}; copy or download it again"
                 return
-            last = entry.name
+            last = _plain(entry.name)
             yield entry
             tar.members = []  # tarfile would keep them all
     except (tarfile.TarError, EOFError, ValueError, OverflowError, RecursionError) as error:
@@ -259,6 +267,11 @@ def _headers(file: BinaryIO, end: int) -> Iterator[tarfile.TarInfo | str]:
         yield f"is damaged after {last} (no header there); copy or download it again"
 
 
+def _plain(name: str) -> str:
+    """`name` on one line: no message carries line breaks or codes for the terminal."""
+    return _CONTROL.sub(lambda found: ascii(found[0])[1:-1], name)
+
+
 def _take(entry: tarfile.TarInfo, shard: Path, files: dict[str, tuple[int, int]], ignored: list[IgnoredFile]) -> None:
     if entry.isdir():
         return
@@ -266,15 +279,15 @@ def _take(entry: tarfile.TarInfo, shard: Path, files: dict[str, tuple[int, int]]
     reason = ""
     if entry.name.startswith("/") or ".." in entry.name.split("/") or "\\" in entry.name or ":" in entry.name:
         reason = "has a name that leads out of the shard; rename it"
-    elif any(ord(letter) < 32 for letter in entry.name):
+    elif _CONTROL.search(entry.name):
         reason = "has control characters in its name; rename it"
     elif entry.issym() or entry.islnk():
-        reason = f"is a link to {entry.linkname}; store the file itself"
+        reason = f"is a link to {_plain(entry.linkname)}; store the file itself"
     elif not entry.isreg() or entry.issparse():
         reason = "is no ordinary file; store it as one"
     elif name in files:
         reason = "is in the shard twice; the first is read"
     if reason:
-        ignored.append(IgnoredFile(f"{shard}{_JOINT}{entry.name}", reason))
+        ignored.append(IgnoredFile(f"{shard}{_JOINT}{_plain(entry.name)}", reason))
     else:
         files[name] = (entry.offset_data, entry.size)

@@ -52,6 +52,15 @@ def test_a_file_without_answers_is_one_line(tmp_path: Path, name: str, text: str
     assert str(caught.value) == f"{tmp_path / name}: {fault}"
 
 
+@pytest.mark.parametrize(
+    ("text", "fault"), [("[" * 100_000, "is not valid JSON"), ('["\\ud800"]', "an answer holds half a character")]
+)
+def test_json_that_is_no_list_of_answers_is_one_line(tmp_path: Path, text: str, fault: str) -> None:
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(VideoMambaError, match=rf"a\.json: {fault}"):
+        read_answers(tmp_path / "a.json")
+
+
 def test_an_absent_file_of_answers_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(VideoMambaError, match=r"none\.txt: cannot be read"):
         read_answers(tmp_path / "none.txt")

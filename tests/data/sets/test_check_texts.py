@@ -49,6 +49,15 @@ def test_sound(root: Path) -> None:
         check_texts(settings, task="captions", workers=0)
 
 
+def test_list_given_twice(root: Path) -> None:
+    (root / "train.json").write_text(json.dumps([{"video": "0.mp4", "caption": "a"}]))
+    report = check_texts(
+        TextDataSettings(root=root, train=Path("train.json"), also=(Path("train.json"),)), task="captions"
+    )
+    assert kinds(report) == [("duplicate", False, "train", "0.mp4")]
+    assert report.problems[0].reason.endswith("same text: train.json, entry 1, train.json, entry 1")
+
+
 def test_faults(root: Path) -> None:
     entries = [
         *({"video": "0.mp4", "caption": "a"}, {"video": "0.mp4", "caption": "A."}, {"video": "0.mp4", "caption": "b"}),

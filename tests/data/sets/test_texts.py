@@ -354,6 +354,9 @@ class TestFaults:
             ("t.json", '[{"video": 1.5, "caption": "b"}]', "t.json, entry 1: 1.5 is not the name of a file"),
             ("t.json", '[{"video": "a\\u0000", "caption": "b"}]', "entry 1: 'a\\x00' is not the name of a file"),
             ("t.json", '[{"video": [], "caption": "b"}]', "t.json, entry 1: names no video"),
+            ("t.json", '[{"video": "a\\ud800.mp4", "caption": "b"}]', "'a\\ud800.mp4' is not the name of a file"),
+            ("t.json", f'[{{"video": "{"a" * 300}", "caption": "b"}}]', "is longer than the name of any file"),
+            ("t.json", '[{"video": "a", "caption": NaN}]', "t.json, entry 1: a caption is nan, not text"),
             ("t.json", '[{"video": "a", "caption": {}}]', "t.json, entry 1: a caption is dict, not text"),
             ("t.json", '[{"video": "a", "caption": "\\ud800"}]', "entry 1: a caption holds half a character"),
             (
@@ -368,6 +371,9 @@ class TestFaults:
             ("t.csv", "a,b,c\n", "t.csv, line 1: has 3 columns, expected video,caption or video,caption"),
             ("t.csv", 'video,caption\na,"b\n', "t.csv, line 2: cannot be split into columns"),
             ("t.csv", "video,caption\na,\n", "t.csv, line 2: has no caption; its keys are video"),
+            ("t.csv", "video,caption,caption\na,b,c\n", "t.csv, line 1: names a column twice"),
+            ("t.csv", "a b\n", "t.csv, line 1: has 1 column, expected video,caption"),
+            ("t.tsv", "a,b\n", "separate them by tabs"),
             ("t.txt", "only_id\n", "t.txt, line 1: has no caption after the name of the video"),
             ("t.sqlite", "no database", "t.sqlite: cannot be read as SQLite (file is not a database)"),
             ("t.xml", "<a/>", "t.xml: is no list; give one of .json"),
@@ -408,10 +414,17 @@ class TestFaults:
         assert "data.also x.json: no such file" in refusal(root=tmp_path, also=(Path("x.json"),))
         assert "data.format kinetics: has classes, not texts" in refusal(root=tmp_path, format="kinetics")
         assert "data.window: videos with texts" in refusal(root=tmp_path, window=3.0)
+        assert "data.labels x.txt: videos with texts have no classes" in refusal(root=tmp_path, labels=Path("x.txt"))
+        assert "data.task scene: videos with texts have no classes" in refusal(root=tmp_path, task="scene")
         with pytest.raises(VideoMambaError, match=r"data\.format msrvtt: has texts, not classes"):
             read_dataset(DataSettings(root=tmp_path, format="msrvtt"), "train")
         with pytest.raises(ValidationError):
             TextDataSettings(captions="all")  # type: ignore[arg-type]
+
+    def test_space_after_a_comma(self, tmp_path: Path) -> None:
+        write(tmp_path, "train.csv", 'video, caption\na.mp4, "A dog, running"\n')
+        found = read_texts(TextDataSettings(root=tmp_path), "train", task="captions")
+        assert captions(found) == {f"{tmp_path}/a.mp4": ("a dog running",)}
 
     def test_sqlite_tables(self, tmp_path: Path) -> None:
         for name, statement, reason in (

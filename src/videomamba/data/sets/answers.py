@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from videomamba.data.sets.formats.table import read_json, read_text
+from videomamba.data.sets.formats.text_entry import valid_text
 from videomamba.schema import Question, VideoMambaError, VideoSet, one_form
 
 
@@ -30,6 +31,7 @@ def read_answers(file: Path) -> tuple[str, ...]:
         found = read_json(file)
         if not isinstance(found, list) or not all(isinstance(answer, str) for answer in found):
             raise VideoMambaError(f'{file}: must be a JSON list of answers, as ["yes", "no"]')
+        found = [valid_text(answer, "an answer", str(file)) for answer in found]
     else:
         found = read_text(file).splitlines()
     answers = tuple(dict.fromkeys(filter(None, map(_tidy, found))))

@@ -73,10 +73,10 @@ def _of_repeats(videos: VideoSet) -> Iterator[Problem]:
     firsts: dict[object, str] = {}
     for record in videos.records:
         key = hash((os.path.normpath(record.path), record.span, record.annotation))
-        first = firsts.setdefault(key, record.origin)
-        if first is not record.origin and first != record.origin:
-            reason = f"is listed twice with the same text: {first}, {record.origin}"
+        if key in firsts:
+            reason = f"is listed twice with the same text: {firsts[key]}, {record.origin}"
             yield Problem("duplicate", False, videos.name, record.path, reason)
+        firsts.setdefault(key, record.origin)
 
 
 def _of_losses(videos: VideoSet, losses: Sequence[Loss]) -> Iterator[Problem]:

@@ -159,7 +159,10 @@ def _check(settings: TextDataSettings) -> None:
             "leave it at each"
         )
     if settings.window is not None:
-        raise VideoMambaError("data.window: videos with texts are not cut into windows; use data.first_seconds")
+        raise VideoMambaError("data.window: videos with texts are not cut into windows; leave it out")
+    for key in ("labels", "task"):
+        if (value := getattr(settings, key)) is not None:
+            raise VideoMambaError(f"data.{key} {value}: videos with texts have no classes; leave it out")
 
 
 def _read_list(one: TextList, settings: TextDataSettings, split: Split, task: TextTask, reading: _Reading) -> None:

@@ -151,6 +151,8 @@ def check_video_text(config: VideoTextTrainConfig) -> None:
         if getattr(config.augment, name):
             raise VideoMambaError(f"augment.{name}: changes classes, and captions are none; set it to 0")
     for key, size in (("optim.batch_size", config.optim.batch_size), ("run.micro_batch", config.run.micro_batch)):
+        if size == 1:
+            raise VideoMambaError(f"{key}: 1 pair has no other to be compared with; give at least 2")
         if objectives.negatives and size and size % objectives.negatives:
             raise VideoMambaError(
                 f"objectives.negatives: {objectives.negatives} does not divide {key} {size}; change one of them"

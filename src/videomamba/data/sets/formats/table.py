@@ -45,7 +45,7 @@ def read_json(file: Path) -> Any:
     """Raises VideoMambaError, one line that starts with the file, when it is not valid JSON."""
     try:
         return json.loads(read_text(file))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise VideoMambaError(f"{file}: is not valid JSON ({error}); copy it again") from None
 
 
@@ -95,7 +95,7 @@ def _objects(text: str, name: str) -> Iterator[Row]:
         origin = f"{name}, line {line}"
         try:
             cells = json.loads(content)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise VideoMambaError(f"{origin}: is not valid JSON ({error}); give one object per line") from None
         if not isinstance(cells, dict):
             raise VideoMambaError(f'{origin}: is not a JSON object; give {{"path": ..., "label": ...}}')

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -18,6 +20,8 @@ QUESTIONS = ("question",)
 ANSWERS = ("answer", "answers")
 OPTIONS = ("caption", "captions", "options", "choices", "texts")
 RIGHT = ("answer", "right")
+_LONGEST_NAME = 255
+"""Bytes of a name in a folder, in all common file systems."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +95,14 @@ def valid_text(text: str, what: str, origin: str) -> str:
 def valid_name(name: str, origin: str) -> str:
     """`name` without spaces around it. Raises VideoMambaError for one that no file can have."""
     name = name.strip()
-    if not name or "\0" in name:
+    try:
+        longest = max(len(os.fsencode(part)) for part in name.split("/"))
+    except UnicodeEncodeError:  # bytes of names that are not UTF-8 pass, other half characters do not
+        longest = 0
+    if not longest or "\0" in name:
         raise VideoMambaError(f"{origin}: {name!r} is not the name of a file; fix it")
+    if longest > _LONGEST_NAME:
+        raise VideoMambaError(f"{origin}: {name[:40]!r}... is longer than the name of any file; fix it")
     return name
 
 
@@ -122,6 +132,8 @@ def _texts(value: object, what: str, origin: str) -> tuple[str, ...]:
 def _text(value: object, what: str, origin: str) -> str:
     if value is None:
         return ""
+    if isinstance(value, float) and not math.isfinite(value):  # how pandas writes that there is none
+        raise VideoMambaError(f"{origin}: {what} is {value}, not text; fix it")
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise VideoMambaError(f"{origin}: {what} is {type(value).__name__}, not text; fix it")
     return valid_text(str(value), what, origin)

@@ -24,7 +24,7 @@ from videomamba.data.sets.formats.text_entry import (
     valid_text,
 )
 from videomamba.data.settings import TextTask
-from videomamba.schema import VideoMambaError
+from videomamba.schema import VideoMambaError, counted
 
 SQLITE_SUFFIXES = (".sqlite", ".sqlite3", ".db")
 TEXT_SUFFIXES = (".json", ".jsonl", ".csv", ".tsv", ".txt", *SQLITE_SUFFIXES)
@@ -170,16 +170,20 @@ def _table(file: Path, name: str, task: TextTask) -> Iterator[TextEntry]:
             separator = "\t" if tab else "," if "," in first else ";"
             # Sentences of tab-separated lists hold quotation marks that open nothing.
             reader = csv.reader(
-                lines, delimiter=separator, quoting=csv.QUOTE_NONE if tab else csv.QUOTE_MINIMAL, strict=not tab
+                lines,
+                delimiter=separator,
+                quoting=csv.QUOTE_NONE if tab else csv.QUOTE_MINIMAL,
+                strict=not tab,
+                skipinitialspace=not tab,
             )
-            yield from _rows(reader, name, task)
+            yield from _rows(reader, name, task, "tabs" if tab else "commas")
     except UnicodeDecodeError as error:
         raise VideoMambaError(f"{name}: is not UTF-8 text ({error.reason}); save it as UTF-8") from None
     except OSError as error:
         raise VideoMambaError(f"{name}: cannot be read ({error.strerror}); check name and permissions") from None
 
 
-def _rows(reader: Any, name: str, task: TextTask) -> Iterator[TextEntry]:
+def _rows(reader: Any, name: str, task: TextTask, separator: str) -> Iterator[TextEntry]:
     columns: tuple[str, ...] | None = None
     begun = False
     line = 1
@@ -192,6 +196,8 @@ def _rows(reader: Any, name: str, task: TextTask) -> Iterator[TextEntry]:
                 begun = True
                 columns = _header(cells)
                 if columns is not None:
+                    if len(set(columns) - {""}) < len(columns) - columns.count(""):
+                        raise VideoMambaError(f"{origin}: names a column twice; name each column once")
                     continue
             fitting = columns or _PLAIN[task].get(len(cells))
             if fitting is None or len(fitting) != len(cells):
@@ -199,9 +205,9 @@ def _rows(reader: Any, name: str, task: TextTask) -> Iterator[TextEntry]:
                 names = (
                     " or ".join(",".join(filter(None, c)) for c in expected) or "a first line that names the columns"
                 )
-                raise VideoMambaError(
-                    f"{origin}: has {len(cells)} columns, expected {names}; put texts with commas into quotation marks"
-                )
+                several = len(cells) > 1
+                advice = "put texts with commas into quotation marks" if several else f"separate them by {separator}"
+                raise VideoMambaError(f"{origin}: has {counted(len(cells), 'column')}, expected {names}; {advice}")
             yield to_entry({k: v for k, v in zip(fitting, cells, strict=True) if k and v.strip()}, task, place, origin)
     except csv.Error as error:
         raise VideoMambaError(
