@@ -7,6 +7,7 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
+import hypothesis
 import pytest
 import torch
 from torch import Tensor
@@ -24,6 +25,8 @@ from videomamba.weights.bundle import save_bundle
 
 def pytest_configure() -> None:
     """Tests start alike, whoever starts them: here, and in programs of theirs, an interrupt that a shell ignores is one."""
+    hypothesis.settings.register_profile("untimed", deadline=None)  # a busy machine is no fault of the code
+    hypothesis.settings.load_profile("untimed")
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if "PYTEST_XDIST_WORKER" in os.environ:  # one worker per core: more threads would only wait for one another
