@@ -50,7 +50,7 @@ def test_a_run_says_where_its_weights_are(videos: Path, tmp_path: Path, capsys: 
     code, out, err = train(capsys, "--config", tmp_path / "run.yaml")
     best = tmp_path / "run" / "best.safetensors"
     assert code == 0 and out.startswith(f"{best}: mean R@1 of both directions ")
-    assert out.splitlines()[1] == f"Now:  videomamba text retrieval {best} ..." and "contrastive loss" in err
+    assert out.splitlines()[1] == f"Now:  videomamba text retrieval {best} DATA" and "contrastive loss" in err
 
 
 MISTAKES: list[tuple[list[Any], str]] = [
