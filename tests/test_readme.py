@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import functools
+import importlib
 import re
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
 from videomamba.cli import COMMANDS, main
+from videomamba.cli.command import Command
 from videomamba.weights.zoo import zoo_names
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -21,6 +25,18 @@ COMMAND_LINES = [
     if kind == ""
     for line in block.splitlines()
     if "videomamba " in line
+]
+PAGES = ("README.md", "docs/video_text.md", "docs/search.md")
+COMPLETE_LINES = [
+    pytest.param(line.replace("\\\n", " "), id=f"{Path(page).stem}-{i}")
+    for page in PAGES
+    for i, line in enumerate(
+        re.findall(
+            r"^ *(?:\.venv/bin/|torchrun .* -m )?(videomamba (?:[^`\n]*\\\n)*[^`\n]*)$",
+            (ROOT / page).read_text(),
+            re.MULTILINE,
+        )
+    )
 ]
 
 
@@ -39,6 +55,39 @@ def test_every_command_and_option_exists(line: str, capsys: pytest.CaptureFixtur
     assert all(argument in text for argument in arguments if argument.startswith("--"))
     names = [arguments[i + 1] for i, argument in enumerate(arguments) if argument == "--model"]
     assert all(name in zoo_names() or name.endswith((".pth", ".safetensors")) for name in names)
+
+
+@pytest.mark.parametrize("line", COMPLETE_LINES)
+def test_every_command_line_is_understood(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Options, their values and the number of arguments; nothing is read or run."""
+    _, name, *arguments = shlex.split(line, comments=True)
+    given = [name, *arguments]
+    command = COMMANDS[name]
+    module = importlib.import_module(f"videomamba.cli.{command.module}")
+    target = getattr(module, command.function)
+    if isinstance(target, dict):
+        inner = target[arguments[0]]
+        if isinstance(inner, Command):
+            command, module = inner, importlib.import_module(f"videomamba.cli.{inner.module}")
+            target = getattr(module, inner.function)
+        else:
+            monkeypatch.setitem(target, arguments[0], _parsed_only(inner))
+    if command.raw:
+        given = [argument for argument in given if argument != "..."]
+        given += [] if "--presets" in given else ["--print-config"]
+    elif callable(target):
+        monkeypatch.setattr(module, command.function, _parsed_only(target))
+    with pytest.raises(SystemExit) as stopped:
+        main(given)
+    assert stopped.value.code == 0
+
+
+def _parsed_only(function: Callable[..., int]) -> Callable[..., int]:
+    @functools.wraps(function)
+    def nothing(*arguments: object, **options: object) -> int:
+        return 0
+
+    return nothing
 
 
 def test_every_command_of_the_text_exists() -> None:
