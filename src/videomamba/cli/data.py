@@ -47,7 +47,9 @@ def check(
         Literal["each", "paragraph"], arg(help="several captions of a video: each describes it, or together they do")
     ] = "each",
     also: Annotated[tuple[Path, ...], arg(metavar="LIST", help="further training lists of videos with texts")] = (),
-    clean: Annotated[bool, arg(help="clean texts as for the released weights: lower case, no punctuation")] = True,
+    clean: Annotated[
+        bool, arg(help="clean texts (lower case, no punctuation), as the released weights expect; off: as they are")
+    ] = True,
     unlabelled: Annotated[bool, arg(help="check videos only, of any folder or lists of paths")] = False,
     split: Annotated[Literal["train", "val", "test", "all"], arg(help="which videos to check")] = "all",
     decode: Annotated[bool, arg(help="decode 8 pictures of each video, not only one: slower, finds more")] = False,
@@ -58,8 +60,8 @@ def check(
 
     Reports the classes, durations, frames and sizes; files that are missing or cannot be read; videos that are in two splits,
     or twice in one, or have two labels; spans outside of their video; files in its folders that are ignored. Of videos with
-    texts also captions that are empty, too long or lost by cleaning. The exit code is
-    1 if training or evaluation would fail or mislead; classes without videos in a list, ignored files, repeated lines and
+    texts also captions that are empty, too long or lost by cleaning. The exit code is 1
+    if training or evaluation would fail or mislead; classes without videos in a list, ignored files, repeated lines and
     similar faults are notes.
     """
     from pydantic import ValidationError

@@ -107,7 +107,7 @@ def print_table(columns: list[str], rows: list[list[str]], *, left: tuple[int, .
 
     table = Table(box=box.SIMPLE, pad_edge=False)
     for i, column in enumerate(columns):
-        table.add_column(column, justify="left" if i in left else "right", overflow="fold")
+        table.add_column(column, justify="left" if i in left else "right", overflow="fold", no_wrap=column == "preset")
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     console = Console(width=None if sys.stdout.isatty() else 120)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from videomamba.cli.model_options import AnyDevice, Precision, Weights
+from videomamba.cli.model_options import AnyDevice, Precision
 from videomamba.cli.output import Json, complain, counter, note, print_json, print_table, usable_device
 from videomamba.cli.recipe import run_recipe
 from videomamba.data.settings import TextDataSettings
@@ -16,6 +16,9 @@ from videomamba.data.settings import TextDataSettings
 if TYPE_CHECKING:
     from videomamba.recipes.text.questions_config import QuestionsConfig
 
+QuestionsWeights = Annotated[
+    Positional[str], arg(metavar="WEIGHTS", help="weights file of `videomamba text train-questions`")
+]
 Answers = Annotated[
     Path | None,
     arg(
@@ -64,7 +67,7 @@ def _run(config: QuestionsConfig, fresh: bool) -> None:
 
 
 def questions(
-    weights: Weights,
+    weights: QuestionsWeights,
     root: Annotated[Positional[Path], arg(metavar="DATA", help="folder of the data set, or a list of its questions")],
     /,
     *,
@@ -143,7 +146,7 @@ def _settings(root: Path, data: TextDataSettings) -> TextDataSettings:
 
 
 def answer(
-    weights: Weights,
+    weights: QuestionsWeights,
     video: Annotated[Positional[str], arg(metavar="VIDEO", help="video, image, or folder of images")],
     question: Annotated[Positional[str], arg(metavar="QUESTION", help="one question, in quotation marks")],
     /,

@@ -20,7 +20,7 @@ _TRAINED = "(default: what the model was trained with)"
 _SHOWN = 20  # missed videos that are named
 
 TextWeights = Annotated[Positional[str], arg(metavar="WEIGHTS", help="zoo name or weights file of a video-text model")]
-Root = Annotated[Positional[Path], arg(metavar="DATA", help="folder of the data set, or a list of its captions")]
+Root = Annotated[Positional[Path], arg(metavar="DATA", help="folder of the data set, or one list of its texts")]
 Split = Annotated[
     Literal["auto", "train", "val", "test"],
     arg(help="list that is measured; auto: that of the test, else of validation, else of training"),

@@ -16,7 +16,7 @@ _DESCRIPTION = """Train on videos with captions: pretraining, or fine-tuning of 
 The losses of a pair: videos and texts against each other, whether both belong together, masked words, and the tokens of a
 teacher. `--images.train` trains pictures with captions beside the videos. The text tower starts from a BERT
 (`--text.weights bert-base-uncased`, extra `text`), or from nothing with a vocabulary that is learned from the captions
-(`--text.learn_vocabulary 8000`). With `--model.weights` of a video-text model both towers and the vocabulary are its own; with
+(`--text.learn-vocabulary 8000`). With `--model.weights` of a video-text model both towers and the vocabulary are its own; with
 those of any VideoMamba the video tower starts from it.
 All pairs of a forward pass, in all processes, are each other's negatives: run.micro_batch makes them fewer.
 The command line overrides the file of --config, and the file overrides the preset.
@@ -46,4 +46,4 @@ def _run(config: VideoTextTrainConfig, fresh: bool) -> None:
     if best is not None:
         weights = trained.best
         print(f"{weights}: mean R@1 of both directions {100 * best:.1f} % on the validation split, without re-ranking")
-    print(f"Now:  videomamba text retrieval {shlex.quote(str(weights))} ...")
+    print(f"Now:  videomamba text retrieval {shlex.quote(str(weights))} DATA")

@@ -84,7 +84,10 @@ class TextDataSettings(DataSettings):
         "ActivityNet",
     )
     first_seconds: float | None = Field(default=None, gt=0, description="use only this many seconds of each video")
-    clean: bool = Field(default=True, description="lower case without punctuation, as the released weights expect")
+    clean: bool = Field(
+        default=True,
+        description="clean texts (lower case, no punctuation), as the released weights expect; off: as they are",
+    )
 
 
 class Augmentation(Settings):

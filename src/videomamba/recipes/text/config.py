@@ -37,7 +37,9 @@ class TextSettings(Settings):
     max_length: int = Field(default=32, ge=3, description="most tokens of a text; longer ones are cut")
     dim: int | None = Field(default=None, ge=1, description="width; null: that of the weights, or 768")
     depth: int | None = Field(default=None, ge=1, description="number of layers; null: that of the weights, or 12")
-    heads: int | None = Field(default=None, ge=1, description="heads of attention; null: those of the weights, or 12")
+    heads: int | None = Field(
+        default=None, ge=1, description="heads of attention; null: those of the weights, or dim / 64"
+    )
     hidden_dim: int | None = Field(
         default=None, ge=1, description="width inside the MLP; null: that of the weights, or 4 x dim"
     )

@@ -97,7 +97,11 @@ def the_root(settings: DataSettings) -> Path:
     if root is None:
         raise VideoMambaError(f"data.root: missing; format {settings.format} needs the folder of the data set")
     if not root.is_dir():
-        raise VideoMambaError(f"{root}: {'is not a folder' if root.exists() else 'no such folder'}; check the spelling")
+        if root.exists():
+            raise VideoMambaError(
+                f"{root}: is not a folder; name a list of videos with data.train, data.val or data.test"
+            )
+        raise VideoMambaError(f"{root}: no such folder; check the spelling")
     return root
 
 
