@@ -36,6 +36,7 @@ def test_presets_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert code == 0 and len(out.splitlines()) == len(VIDEO_TEXT.presets)
     code, out, _ = train(capsys, "--presets")
     assert code == 0 and "`videomamba text train --preset NAME --print-config` shows all settings" in out
+    assert set(VIDEO_TEXT.presets) <= set(out.split())  # unbroken, to copy
 
 
 @pytest.mark.parametrize("name", ["pairs-25m-middle-masked", "didemo-retrieval-middle-5m"])

@@ -276,6 +276,7 @@ class TestCommand:
     def test_mistakes(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         for arguments, message in (
             ([str(tmp_path / "nowhere")], "nowhere: no such folder"),
+            ([__file__], "is not a folder; name a list of videos with --train, --val or --test\n"),
             ([], "FOLDER: no data set is given; give its folder as FOLDER or its lists as --train\n"),
             (["--val", "absent.csv"], "--val absent.csv: no such file, neither here nor in a root; check the name"),
             ([str(tmp_path)], "give --format or --train, for videos without classes use `videomamba data check --unl"),
