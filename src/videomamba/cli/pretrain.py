@@ -6,8 +6,7 @@ import math
 import shlex
 from typing import TYPE_CHECKING
 
-from videomamba.cli.output import note
-from videomamba.cli.recipe import run_recipe
+from videomamba.cli.recipe import run_recipe, trained_with_notes
 
 if TYPE_CHECKING:
     from videomamba.recipes.pretrain_config import PretrainConfig
@@ -30,15 +29,9 @@ def pretrain(arguments: list[str]) -> int:
 
 
 def _run(config: PretrainConfig, fresh: bool) -> None:
-    from videomamba.recipes.presets import preset
     from videomamba.recipes.pretrain import pretrain as recipe
-    from videomamba.recipes.videos import name_failures
 
-    if config.preset is not None:
-        for text in preset(config.preset).published.notes:
-            note(f"{config.preset}: {text}")
-    trained = recipe(config, fresh=fresh, notify=note)
-    name_failures(trained.progress.failed_videos.items(), "skipped", note)
+    trained = trained_with_notes(config, recipe, fresh)
     weights, best = trained.last, trained.progress.best
     if best is not None and math.isfinite(best):
         weights = trained.best

@@ -10,6 +10,7 @@ from videomamba.cli.output import counter, note, print_json, print_table
 if TYPE_CHECKING:
     from videomamba.recipes.catalogue import Catalogue, Config
     from videomamba.recipes.config import TrainConfig
+    from videomamba.training.run import Trained
 
 _FRESH = "--fresh"
 _LEFT = ("preset", "starts from", "teacher")
@@ -56,6 +57,19 @@ def recipe_config(arguments: list[str], catalogue: Catalogue[Config], descriptio
         description=description,
         presets=lambda name: preset_of(catalogue, name).config,
     )
+
+
+def trained_with_notes(config: Config, recipe: Callable[..., Trained], fresh: bool) -> Trained:
+    """The run of `recipe`, after the notes of its preset; then a line for each of the first skipped videos."""
+    from videomamba.recipes.presets import preset
+    from videomamba.recipes.videos import name_failures
+
+    if config.preset is not None:
+        for text in preset(config.preset).published.notes:
+            note(f"{config.preset}: {text}")
+    trained = recipe(config, fresh=fresh, notify=note)
+    name_failures(trained.progress.failed_videos.items(), "skipped", note)
+    return trained
 
 
 def train_and_print(config: TrainConfig, fresh: bool) -> None:

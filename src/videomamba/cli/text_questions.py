@@ -10,7 +10,7 @@ from tyro.conf import Positional, arg
 
 from videomamba.cli.model_options import AnyDevice, Precision
 from videomamba.cli.output import Json, complain, counter, note, print_json, print_table, usable_device
-from videomamba.cli.recipe import run_recipe
+from videomamba.cli.recipe import run_recipe, trained_with_notes
 from videomamba.data.settings import TextDataSettings
 
 if TYPE_CHECKING:
@@ -50,15 +50,9 @@ def train_questions(arguments: list[str]) -> int:
 
 
 def _run(config: QuestionsConfig, fresh: bool) -> None:
-    from videomamba.recipes.presets import preset
     from videomamba.recipes.questions import train_questions as recipe
-    from videomamba.recipes.videos import name_failures
 
-    if config.preset is not None:
-        for text in preset(config.preset).published.notes:
-            note(f"{config.preset}: {text}")
-    trained = recipe(config, fresh=fresh, notify=note)
-    name_failures(trained.progress.failed_videos.items(), "skipped", note)
+    trained = trained_with_notes(config, recipe, fresh)
     weights, best = trained.last, trained.progress.best
     if best is not None:
         weights = trained.best

@@ -5,8 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
-from videomamba.cli.output import note
-from videomamba.cli.recipe import run_recipe
+from videomamba.cli.recipe import run_recipe, trained_with_notes
 
 if TYPE_CHECKING:
     from videomamba.recipes.text.config import VideoTextTrainConfig
@@ -33,15 +32,9 @@ def train(arguments: list[str]) -> int:
 
 
 def _run(config: VideoTextTrainConfig, fresh: bool) -> None:
-    from videomamba.recipes.presets import preset
     from videomamba.recipes.video_text import train_video_text
-    from videomamba.recipes.videos import name_failures
 
-    if config.preset is not None:
-        for text in preset(config.preset).published.notes:
-            note(f"{config.preset}: {text}")
-    trained = train_video_text(config, fresh=fresh, notify=note)
-    name_failures(trained.progress.failed_videos.items(), "skipped", note)
+    trained = trained_with_notes(config, train_video_text, fresh)
     weights, best = trained.last, trained.progress.best
     if best is not None:
         weights = trained.best
