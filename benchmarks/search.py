@@ -35,7 +35,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from videomamba.schema import VideoError
-from videomamba.serving.predictor import EMBEDDED_DEFAULT
 from videomamba.serving.search.facts import FileFacts
 from videomamba.serving.search.index import BATCH, IndexProgress, build_index
 from videomamba.serving.search.search import Search
@@ -44,6 +43,7 @@ from videomamba.synthetic.dataset import render_clip
 from videomamba.video.encode import write_video
 from videomamba.video.find import find_videos
 from videomamba.video.open import open_video
+from videomamba.weights.released import TEXT_MODEL
 from videomamba.weights.zoo import zoo_entry, zoo_names
 
 WINDOWS = 50  # of a synthetic video, around one centre
@@ -261,7 +261,7 @@ def main() -> int:
     child.add_argument("--after", type=int, required=True)
     child.add_argument("--delay", type=float, required=True)
     for command in (two, child):
-        command.add_argument("--model", default=EMBEDDED_DEFAULT)
+        command.add_argument("--model", default=TEXT_MODEL)
         command.add_argument("--window", type=float, default=1.0)
     for command in (one, two, three):
         command.add_argument("--seed", type=int, default=0)

@@ -17,8 +17,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import shlex
-import subprocess
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,6 +27,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from commands import videomamba
 
 from videomamba.cli.output import print_table
 from videomamba.data.loading.loader import EvaluationLoader
@@ -44,11 +43,10 @@ from videomamba.synthetic.dataset import SyntheticClip, write_dataset, write_dis
 from videomamba.synthetic.texts import CAPTIONS, CHOICES, HELD_OUT, QUESTIONS
 from videomamba.synthetic.wordings import QUESTIONS as KINDS
 from videomamba.training.tracking import read_metrics
+from videomamba.weights.released import ACTIONS_MODEL, TEXT_MODEL
 from videomamba.weights.video_text import open_video_text, save_video_text
+from videomamba.weights.zoo import zoo_entry
 
-VIDEO_TOWER = "videomamba_micro_synthetic"
-PACKAGED = "videomamba_micro_text_synthetic"
-KNOWS = "only moving shapes as `videomamba synth` renders them, and sentences about them"
 LARGEST = 12_000_000
 """Bytes of the packaged file."""
 
@@ -58,7 +56,7 @@ NETWORK: Sequence[object] = (
     *("--model.name", "none", "--model.dim", 128, "--model.depth", 5, "--model.tubelet-size", 2),
     *("--model.pool", "mean", "--model.init", "fan_in", "--model.drop-path", 0),
 )
-"""The video tower: that of `VIDEO_TOWER`."""
+"""The video tower: that of `ACTIONS_MODEL`."""
 VOCABULARY = 600
 """The most words; there are fewer, so each is a whole one."""
 
@@ -90,7 +88,7 @@ class Sizes:
     batch: int = 32
 
 
-FULL = Sizes(train=250, test=32, distinct=256, masked=4, unmasked=8, questions=1)
+FULL = Sizes(train=250, test=32, distinct=256, masked=4, unmasked=24, questions=1)
 TINY = Sizes(train=2, test=2, distinct=24, masked=1, unmasked=1, questions=1, batch=16)
 
 
@@ -126,23 +124,24 @@ class Benchmark:
     def train(self) -> Path:
         """Both stages; returns the weights of the second."""
         masked = [
-            *("--model.weights", VIDEO_TOWER),
+            *("--model.weights", ACTIONS_MODEL),
             *("--text.vocabulary", self.data / "vocab.txt", "--text.dim", 128, "--text.depth", 5, "--text.heads", 4),
             *("--text.fusion-from", 3, "--text.embed-dim", 128, "--text.pool", "avg"),
-            *("--teacher.weights", VIDEO_TOWER, "--objectives.align", 1, "--mask.name", "tube", "--mask.ratio", 0.5),
+            *("--teacher.weights", ACTIONS_MODEL, "--objectives.align", 1, "--mask.name", "tube", "--mask.ratio", 0.5),
         ]
         first = self._stage("masked", self.sizes.masked, 1e-3, masked)
         return self._stage("unmasked", self.sizes.unmasked, 1e-3, ["--model.weights", first])
 
     def _stage(self, name: str, epochs: int, rate: float, options: Sequence[object]) -> Path:
         lists = ["--data.train", f"train_{CAPTIONS}", "--data.val", f"val_{HELD_OUT}"]
-        self.run(["text", "train", *lists, *self._shared(name, epochs, rate), *options, "--text.max-length", 32])
+        command = ["text", "train", *lists, *self._shared(name, epochs, rate), *options, "--text.max-length", 32]
+        videomamba(command, processes=self._processes)
         return self.out / name / "last.safetensors"
 
     def train_questions(self, weights: Path) -> Path:
         lists = ["--data.train", f"train_{QUESTIONS}", "--data.val", f"val_{QUESTIONS}"]
         options = ["--model.weights", weights, *self._shared("questions", self.sizes.questions, 5e-4)]
-        self.run(["text", "train-questions", *lists, *options])
+        videomamba(["text", "train-questions", *lists, *options], processes=self._processes)
         return self.out / "questions" / "last.safetensors"
 
     def _shared(self, name: str, epochs: int, rate: float) -> list[object]:
@@ -157,22 +156,10 @@ class Benchmark:
             *("--run.out", self.out / name),
         ]
 
-    def run(self, command: Sequence[object], *, train: bool = True) -> str:
-        """What `videomamba` with these arguments prints."""
-        words = [str(word) for word in command]
-        program = [sys.executable, "-m", "videomamba"]
-        if train and self._processes > 1:
-            program = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(self._processes)]
-            program += ["--standalone", "-m", "videomamba"]
-        done = subprocess.run([*program, *words], stdout=subprocess.PIPE, text=True)
-        if done.returncode:
-            raise VideoMambaError(f"`videomamba {shlex.join(words)}` failed, see above")
-        return done.stdout
-
     def measured(self, command: str, weights: Path, listed: str) -> dict[str, Any]:
         """The JSON result of `videomamba text <command>` on a list of the test data."""
         options = ["--data.test", f"test_{listed}", "--device", "cpu", "--json"]
-        result: dict[str, Any] = json.loads(self.run(["text", command, weights, self.data, *options], train=False))
+        result: dict[str, Any] = json.loads(videomamba(["text", command, weights, self.data, *options]))
         return result
 
 
@@ -271,7 +258,7 @@ def package(weights: Path, target: Path) -> None:
         preprocess=opened.preprocess,
         tokenizer=opened.tokenizer,
         max_length=opened.max_length,
-        info={**opened.info, "knows": f"{PACKAGED} knows {KNOWS}"},
+        info={**opened.info, "knows": f"{TEXT_MODEL} knows {zoo_entry(TEXT_MODEL).knows}"},
     )
     if (size := target.stat().st_size) > LARGEST:
         raise VideoMambaError(f"{target}: has {size} bytes, more than {LARGEST}; make the text tower smaller")
@@ -315,7 +302,9 @@ def main() -> None:
     )
     parser.add_argument("--seed", type=int, default=0, help="of the trainings")
     parser.add_argument("--tiny", action="store_true", help="a trial of a few steps, whose numbers mean nothing")
-    parser.add_argument("--write", type=Path, metavar="FILE", help=f"write the trained model, the packaged {PACKAGED}")
+    parser.add_argument(
+        "--write", type=Path, metavar="FILE", help=f"write the trained model, the packaged {TEXT_MODEL}"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON record a line")
     args = parser.parse_args()
     bench = Benchmark(args.out, TINY if args.tiny else FULL, processes=args.processes, seed=args.seed)

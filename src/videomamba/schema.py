@@ -89,6 +89,11 @@ class VideoInfo:
         _require(self.num_frames > 0, f"{self.path}: a video has at least one frame, got {self.num_frames}")
         _require(self.height > 0 and self.width > 0, f"{self.path}: empty picture {self.width}x{self.height}")
 
+    @property
+    def spacing(self) -> float:
+        """The mean time between two frames in seconds, 0 for a single one."""
+        return 1 / self.fps if self.fps else 0.0
+
     def __repr__(self) -> str:
         size = f"{self.width}x{self.height}"
         return f"VideoInfo({self.path!r}, {self.num_frames} frames, {self.fps:.3g} fps, {size}, {self.codec})"
@@ -418,7 +423,7 @@ class Preprocess(Settings):
     keeping its aspect; stretch: to exactly that size, as in the tests of the released video-text models.
     Temporal: `uniform` takes the middle of `num_frames` equal segments of the complete video (sparse sampling of Kinetics,
     Breakfast, COIN, LVU), `tsn` uses Something-Something V2's segments, `segments` those of the released video-text models,
-    `dense` takes every `sampling_rate`-th frame.
+    `dense` takes every `sampling_rate`-th frame, `window` the middles of `num_frames` equal parts of `clip_seconds` seconds.
     `clip_seconds` is the length of video that one training clip covered (training measures the median of its videos), None
     if it is unknown: the default window of timelines and live streams. `antialias` is off for the released weights, which
     were trained without it.
@@ -428,7 +433,7 @@ class Preprocess(Settings):
     image_size: tuple[int, int] = (224, 224)
     crop_ratio: float = Field(default=1.0, gt=0, le=1)
     resize: Literal["cover", "stretch"] = "cover"
-    sampling: Literal["uniform", "tsn", "segments", "dense"] = "uniform"
+    sampling: Literal["uniform", "tsn", "segments", "dense", "window"] = "uniform"
     sampling_rate: int = Field(default=1, ge=1)
     clip_seconds: float | None = Field(default=None, gt=0)
     mean: tuple[float, float, float] = IMAGENET_MEAN

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import json
 import math
 import sys
@@ -27,14 +27,7 @@ print(json.dumps({"top1": float(top1)}))
 
 @pytest.fixture(scope="module")
 def ablation() -> ModuleType:
-    """The file itself: benchmarks/ is no package, since its scripts import each other as neighbours."""
-    path = Path(__file__).resolve().parents[2] / "benchmarks" / "ablation.py"
-    spec = importlib.util.spec_from_file_location("ablation", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["ablation"] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
+    return importlib.import_module("ablation")
 
 
 @pytest.fixture

@@ -1,8 +1,7 @@
 """The benchmark of video and text: its lists, and what it makes of the results of the commands."""
 
-import importlib.util
+import importlib
 import json
-import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -13,13 +12,7 @@ from videomamba.data.text.tokenizer import Tokenizer
 
 @pytest.fixture(scope="module")
 def video_text() -> ModuleType:
-    path = Path(__file__).resolve().parents[2] / "benchmarks" / "video_text.py"
-    spec = importlib.util.spec_from_file_location("video_text", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["video_text"] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
+    return importlib.import_module("video_text")
 
 
 def test_the_lists_name_existing_videos_and_the_vocabulary_has_whole_words(

@@ -251,7 +251,7 @@ def test_doctor_says_which_backend_serves_what(capsys: pytest.CaptureFixture[str
     findings = {f["topic"]: f["finding"] for f in map(json.loads, out.splitlines())}
     assert code == 0
     assert findings["selective_scan on cpu, float32"].split()[0] in ("native", "chunked")
-    assert "embedded model" in findings and findings["decoding"].startswith("works: 12 pictures")
+    assert "packaged model" in findings and findings["decoding"].startswith("works: 12 pictures")
     extras = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"][
         "optional-dependencies"
     ]

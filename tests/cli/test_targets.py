@@ -29,6 +29,11 @@ def test_an_input_is_refused_also_by_a_link(tmp_path: Path) -> None:
     check_target("--csv", None, endings=(".csv",), inputs=(labels,))
 
 
+def test_a_folder_that_does_not_exist_is_an_error_before_the_work(tmp_path: Path) -> None:
+    with pytest.raises(VideoMambaError, match=r"^--sheet .*best\.png: the folder .*absent does not exist; create it"):
+        check_target("--sheet", tmp_path / "absent" / "best.png", endings=(".png",), inputs=())
+
+
 @pytest.mark.parametrize("options", [["--csv", "{clip}"], ["--save-video", "{clip}"], ["--save-video", "{other}"]])
 def test_videos_stay_as_they_are(
     clip: Clip, tmp_path: Path, options: list[str], capsys: pytest.CaptureFixture[str]

@@ -13,9 +13,10 @@ from tests.cli.test_main import run
 from tests.recipes.runs import CLASSES
 from videomamba.evaluation.results import ClassificationResult
 from videomamba.recipes import finetune as recipe
-from videomamba.recipes.finetune import PACKAGED, finetune
+from videomamba.recipes.finetune import finetune
 from videomamba.schema import VideoMambaError
 from videomamba.serving.predictor import Predictor
+from videomamba.weights.released import ACTIONS_MODEL
 
 
 def test_from_a_folder_to_a_model(
@@ -23,7 +24,9 @@ def test_from_a_folder_to_a_model(
 ) -> None:
     lines: list[str] = []
     out = tmp_path / "tuned"
-    tuned = videomamba.finetune(str(videos), out=out, weights=PACKAGED, epochs=1, device="cpu", notify=lines.append)
+    tuned = videomamba.finetune(
+        str(videos), out=out, weights=ACTIONS_MODEL, epochs=1, device="cpu", notify=lines.append
+    )
     assert (tuned.model, tuned.report, tuned.settings) == (
         out / "model.safetensors",
         out / "report.html",
@@ -45,7 +48,7 @@ def test_from_a_folder_to_a_model(
     (relabelled / CLASSES[0] / "0.mp4").rename(relabelled / CLASSES[1] / "moved.mp4")
     before = tuned.model.read_bytes()
     with pytest.raises(VideoMambaError, match=r"belongs to a run of .*, or --fresh to replace it$"):
-        finetune(relabelled, out, weights=PACKAGED, epochs=1, device="cpu")
+        finetune(relabelled, out, weights=ACTIONS_MODEL, epochs=1, device="cpu")
     assert tuned.model.read_bytes() == before
 
     with monkeypatch.context() as patch:
@@ -60,7 +63,7 @@ def test_an_empty_class_folder_is_refused(videos: Path, tmp_path: Path) -> None:
     root = shutil.copytree(videos, tmp_path / "videos")
     (root / "walk").mkdir()
     with pytest.raises(VideoMambaError, match=r"walk: holds no videos; put some into it or remove the folder"):
-        finetune(root, tmp_path / "other", weights=PACKAGED, epochs=1, device="cpu")
+        finetune(root, tmp_path / "other", weights=ACTIONS_MODEL, epochs=1, device="cpu")
 
 
 @pytest.mark.parametrize("wrong", [{"epochs": 0}, {"seed": -1}], ids=str)
@@ -72,5 +75,5 @@ def test_a_mistake_is_one_line(wrong: dict[str, int], tmp_path: Path) -> None:
 
 def test_a_run_does_not_lie_in_its_own_data(videos: Path) -> None:
     with pytest.raises(VideoMambaError, match=r"lies in the data set .*; give --out another folder$"):
-        finetune(videos, videos / "runs", weights=PACKAGED, epochs=1, device="cpu")
+        finetune(videos, videos / "runs", weights=ACTIONS_MODEL, epochs=1, device="cpu")
     assert not (videos / "runs").exists()

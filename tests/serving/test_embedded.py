@@ -7,20 +7,20 @@ from pathlib import Path
 import torch
 
 from videomamba import Predictor
-from videomamba.serving.predictor import EMBEDDED_DEFAULT
 from videomamba.synthetic.actions import ACTIONS
 from videomamba.synthetic.dataset import write_dataset
 from videomamba.weights.bundle import read_bundle_metadata
+from videomamba.weights.released import ACTIONS_MODEL
 from videomamba.weights.zoo import resolve_weights, zoo_entry
 
 
 def test_the_file_is_small_and_says_what_it_is() -> None:
-    path = resolve_weights(EMBEDDED_DEFAULT)
+    path = resolve_weights(ACTIONS_MODEL)
     assert path.stat().st_size < 4_000_000
     metadata = read_bundle_metadata(path)
     assert metadata.labels == ACTIONS
     assert {"command", "held_out_top1", "license"} <= set(metadata.info)
-    assert zoo_entry(EMBEDDED_DEFAULT).packaged
+    assert zoo_entry(ACTIONS_MODEL).packaged
 
 
 def test_unseen_clips_at_another_size_rate_and_quality(tmp_path: Path) -> None:

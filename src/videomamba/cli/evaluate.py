@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from tyro.conf import Positional, arg
 
 from videomamba.cli.model_options import AnyDevice, Labels, Precision, Weights, class_names
-from videomamba.cli.output import Json, complain, counter, note, print_json, print_table
+from videomamba.cli.output import Json, complain, counter, note, noted, print_json, print_table
 from videomamba.cli.targets import check_target
 from videomamba.data.settings import DataSettings
 
@@ -63,11 +63,6 @@ def evaluate(
     for remark in filter(None, (opened.assumed, opened.knows)):
         note(remark)
     said: list[str] = []
-
-    def say(line: str) -> None:
-        said.append(line)
-        note(line)
-
     with counter("evaluating") as tick:
         result = run(
             opened,
@@ -78,7 +73,7 @@ def evaluate(
             device=device,
             precision=precision,
             progress=tick,
-            notify=say,
+            notify=noted(said),
         )
     if json:
         print_json({"model": weights, **result.as_dict(), "videos": said[-1]})

@@ -27,7 +27,7 @@ def index(
         arg(
             metavar="NAME",
             help="zoo name or weights file; one that reads no text searches by example only",
-            help_behavior_hint=f"(default: the packaged model, which reads no text; {_AS_BEFORE})",
+            help_behavior_hint=f"(default: the packaged model, which knows sentences about moving shapes; {_AS_BEFORE})",
         ),
     ] = None,
     window: Annotated[

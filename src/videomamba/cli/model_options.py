@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 from tyro.conf import Positional, arg
 
 from videomamba.cli.output import note, usable_device
-from videomamba.weights.zoo import zoo_entry, zoo_names
+from videomamba.weights.released import ACTIONS_MODEL
+from videomamba.weights.zoo import zoo_entry
 
 if TYPE_CHECKING:
     from videomamba.schema import IgnoredFile, VideoError
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
-_PACKAGED = zoo_entry(zoo_names()[0])
+_DEFAULT = zoo_entry(ACTIONS_MODEL)
 _TRAINED = "(default: what the model was trained with)"
 
 Weights = Annotated[Positional[str], arg(metavar="WEIGHTS", help="zoo name or weights file")]
@@ -40,8 +41,8 @@ class NetworkOptions:
     """The network, and how it runs."""
 
     model: Annotated[
-        str, arg(help=f"zoo name (see `videomamba zoo`) or weights file; the default knows {_PACKAGED.knows}")
-    ] = _PACKAGED.name
+        str, arg(help=f"zoo name (see `videomamba zoo`) or weights file; the default knows {_DEFAULT.knows}")
+    ] = _DEFAULT.name
     frames: Annotated[int | None, arg(metavar="T", help="frames in a clip", help_behavior_hint=_TRAINED)] = None
     size: Annotated[int | None, arg(metavar="PIXELS", help="side of the picture", help_behavior_hint=_TRAINED)] = None
     device: AnyDevice = "auto"

@@ -56,6 +56,16 @@ def note(message: str) -> None:
         print(message, file=sys.stderr, flush=True)
 
 
+def noted(said: list[str]) -> Callable[[str], None]:
+    """`note` that also appends each line to `said`."""
+
+    def say(line: str) -> None:
+        said.append(line)
+        note(line)
+
+    return say
+
+
 def print_json(record: object) -> None:
     from videomamba.schema import VideoMambaError
 

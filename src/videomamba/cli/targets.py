@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def check_target(option: str, path: Path | None, *, endings: Sequence[str], inputs: Iterable[object]) -> None:
-    """Raises VideoMambaError if `path` has another ending, or is one of the `inputs`, also by a link.
+    """Raises VideoMambaError if `path` has another ending, no folder, or is one of the `inputs`, also by a link.
 
     `inputs` are names and paths; others are no files.
     """
@@ -17,6 +17,8 @@ def check_target(option: str, path: Path | None, *, endings: Sequence[str], inpu
         return
     if path.suffix.lower() not in endings:
         raise VideoMambaError(f"{option} {path}: end its name in {' or '.join(endings)}")
+    if not path.parent.is_dir():
+        raise VideoMambaError(f"{option} {path}: the folder {path.parent} does not exist; create it first")
     for one in inputs:
         if isinstance(one, str | Path) and path.exists() and Path(one).exists() and path.samefile(one):
             raise VideoMambaError(f"{option} {path}: is read by this command and would be replaced; give another name")

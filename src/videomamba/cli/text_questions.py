@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from tyro.conf import Positional, arg
 
 from videomamba.cli.model_options import AnyDevice, Precision
-from videomamba.cli.output import Json, complain, counter, note, print_json, print_table, usable_device
+from videomamba.cli.output import Json, complain, counter, note, noted, print_json, print_table, usable_device
 from videomamba.cli.recipe import run_recipe, trained_with_notes
 from videomamba.data.settings import TextDataSettings
 
@@ -99,11 +99,6 @@ def questions(
     for remark in filter(None, (opened.assumed, opened.knows)):
         note(remark)
     said: list[str] = []
-
-    def say(line: str) -> None:
-        said.append(line)
-        note(line)
-
     with counter("answering") as tick:
         result = evaluate_questions(
             opened,
@@ -115,7 +110,7 @@ def questions(
             device=device,
             precision=precision,
             progress=tick,
-            notify=say,
+            notify=noted(said),
         )
     for path, reason in result.failures:
         complain(f"missed {path}: {reason}")

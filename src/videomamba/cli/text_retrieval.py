@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 
 from tyro.conf import Positional, arg
 
 from videomamba.cli.model_options import AnyDevice, Precision
-from videomamba.cli.output import Json, complain, counter, note, print_json, print_table
+from videomamba.cli.output import Json, complain, counter, note, noted, print_json, print_table
 from videomamba.cli.targets import check_target
 from videomamba.data.settings import TextDataSettings
 
@@ -104,7 +103,7 @@ def retrieval(
             device=device,
             precision=precision,
             progress=tick,
-            notify=_noting(said),
+            notify=noted(said),
         )
     published = {} if protocol is None else PROTOCOLS[protocol].published_for(Path(weights).name)
     facts: dict[str, object] = {"published": {corpus: row._asdict() for corpus, row in published.items()}}
@@ -162,7 +161,7 @@ def choice(
             device=device,
             precision=precision,
             progress=tick,
-            notify=_noting(said),
+            notify=noted(said),
         )
     _finish(report, weights, said, {}, out=out, json=json)
     if not json:
@@ -201,14 +200,6 @@ def _prepared(
     for remark in filter(None, (opened.assumed, opened.knows)):
         note(remark)
     return opened, data.model_copy(update=update)
-
-
-def _noting(said: list[str]) -> Callable[[str], None]:
-    def say(line: str) -> None:
-        said.append(line)
-        note(line)
-
-    return say
 
 
 def _finish(

@@ -26,9 +26,9 @@ from videomamba.training.settings import Optimisation, Run
 from videomamba.training.tracking import read_metrics
 from videomamba.weights.bundle import read_bundle_metadata
 from videomamba.weights.pretrained import Pretrained, open_pretrained
+from videomamba.weights.released import ACTIONS_MODEL
 from videomamba.weights.zoo import find_weights, resolve_weights, zoo_entry, zoo_names
 
-PACKAGED = "videomamba_micro_synthetic"
 PREFERRED = {"cpu": "videomamba_tiny_k400_f8_224", "gpu": "videomamba_small_k400_f16_224"}
 """The released weights to start from: on a CPU a step of the small network would take minutes."""
 
@@ -152,7 +152,7 @@ def plan(
     opened = open_pretrained(name, needs_head=False)
     if opened.assumed:
         reason = f"{reason}; {opened.assumed}"
-    packaged = name == PACKAGED
+    packaged = name == ACTIONS_MODEL
 
     videos = min(VIDEOS, len(train_set))
     wanted = round(CLIPS_SEEN / (REPEATS * len(train_set)))
@@ -211,7 +211,8 @@ def choose_weights(device: str) -> tuple[str, str]:
     try:
         resolve_weights(preferred)
     except WeightsError as error:
-        return PACKAGED, f"weights: {PACKAGED}, the network of this package, as no released ones are available: {error}"
+        why = f"the network of this package, as no released ones are available: {error}"
+        return ACTIONS_MODEL, f"weights: {ACTIONS_MODEL}, {why}"
     return preferred, f"weights: {preferred}, fetched"
 
 

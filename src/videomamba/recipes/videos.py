@@ -56,9 +56,10 @@ def check_videos(config: RecipeConfig, train_set: VideoSet) -> None:
 def with_clip_seconds(config: Config, train_set: VideoSet) -> Config:
     """`config` with the seconds that clips of these videos cover: those of a preset are the seconds of its own data set.
 
-    Frames in folders have no times; for them the setting is kept.
+    Frames in folders have no times; for them the setting is kept. With the sampling "window" it is a choice, no measurement.
     """
-    measured = usual_clip_seconds(config.clip, train_set.records)
+    chosen = config.clip.sampling == "window" and config.clip.clip_seconds is not None
+    measured = None if chosen else usual_clip_seconds(config.clip, train_set.records)
     if measured is None:
         return config
     return config.model_copy(update={"clip": config.clip.model_copy(update={"clip_seconds": measured})})

@@ -62,7 +62,8 @@ class ClipModel:
 
     def _read(self, path: str | Path, views: Views) -> tuple[list[Clip], VideoInfo]:
         with open_video(path) as video:
-            return list(iter_views(video.frames, video.info.num_frames, self.preprocess, views)), video.info
+            info = video.info
+            return list(iter_views(video.frames, info.num_frames, self.preprocess, views, spacing=info.spacing)), info
 
     @torch.inference_mode()
     def _in_batches(self, forward: Callable[[Tensor], Tensor], clips: Sequence[Clip]) -> Tensor:

@@ -14,10 +14,9 @@ import torch
 
 from videomamba.ops import dispatch
 from videomamba.schema import WeightsError
-from videomamba.serving.predictor import EMBEDDED_DEFAULT
 from videomamba.video.encode import write_video
 from videomamba.video.open import open_video
-from videomamba.weights.zoo import resolve_weights
+from videomamba.weights.zoo import resolve_weights, zoo_entry, zoo_names
 
 _CALLS = {"selective_scan": dispatch.ScanCall, "causal_conv1d": dispatch.ConvCall}
 _OPTIONAL = {
@@ -69,11 +68,14 @@ def examine() -> list[Finding]:
                 answer = f"{server} ({why})" if why else server
                 found.append(Finding(topic, answer, ok=not (why and device.type == "cpu")))
     found += [_optional(package, extra, use) for package, (extra, use) in _OPTIONAL.items()]
+    return found + [_packaged(name) for name in zoo_names() if zoo_entry(name).packaged]
+
+
+def _packaged(name: str) -> Finding:
     try:
-        found.append(Finding("embedded model", str(resolve_weights(EMBEDDED_DEFAULT))))
+        return Finding("packaged model", str(resolve_weights(name)))
     except WeightsError as error:
-        found.append(Finding("embedded model", str(error), ok=False))
-    return found
+        return Finding("packaged model", str(error), ok=False)
 
 
 def _decoding() -> Finding:

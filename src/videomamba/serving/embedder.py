@@ -12,9 +12,9 @@ from torch import Tensor
 
 from videomamba.schema import Clip, VideoError, VideoInfo, Views
 from videomamba.serving.clip_model import ClipModel, Precision, read_ahead
-from videomamba.serving.predictor import EMBEDDED_DEFAULT
 from videomamba.serving.whole import Stages, WholeVideo, whole
 from videomamba.weights.pretrained import open_pretrained
+from videomamba.weights.released import ACTIONS_MODEL
 
 _NOT_FINITE = "its embedding holds numbers that are not finite; the weights are damaged, or try precision fp32"
 
@@ -46,7 +46,7 @@ class Embedder(ClipModel):
     @classmethod
     def from_pretrained(
         cls,
-        name_or_path: str | Path = EMBEDDED_DEFAULT,
+        name_or_path: str | Path = ACTIONS_MODEL,
         *,
         num_frames: int | None = None,
         image_size: int | tuple[int, int] | None = None,

@@ -15,8 +15,7 @@ from videomamba.models.videomamba import VideoMamba
 from videomamba.schema import Clip, Prediction, Preprocess, ScoredLabel, VideoError, Views, WeightsError, check_labels
 from videomamba.serving.clip_model import ClipModel, Precision, read_ahead
 from videomamba.weights.pretrained import open_pretrained
-
-EMBEDDED_DEFAULT = "videomamba_micro_synthetic"
+from videomamba.weights.released import ACTIONS_MODEL
 
 
 class Predictor(ClipModel):
@@ -44,7 +43,7 @@ class Predictor(ClipModel):
     @classmethod
     def from_pretrained(
         cls,
-        name_or_path: str | Path = EMBEDDED_DEFAULT,
+        name_or_path: str | Path = ACTIONS_MODEL,
         *,
         labels: Sequence[str] | None = None,
         num_frames: int | None = None,

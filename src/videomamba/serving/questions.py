@@ -128,4 +128,6 @@ class Answerer:
 
     def _clip(self, path: str | Path) -> Clip:
         with open_video(path) as video:
-            return next(iter_views(video.frames, video.info.num_frames, self.preprocess, Views()))
+            return next(
+                iter_views(video.frames, video.info.num_frames, self.preprocess, Views(), spacing=video.info.spacing)
+            )

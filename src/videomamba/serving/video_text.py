@@ -15,6 +15,7 @@ from videomamba.data.text.tokenizer import Tokenizer
 from videomamba.models.video_text import VideoText
 from videomamba.schema import Clip, Preprocess, VideoMambaError
 from videomamba.serving.clip_model import ClipModel, Precision
+from videomamba.weights.released import TEXT_MODEL
 from videomamba.weights.video_text import open_video_text
 
 
@@ -51,7 +52,7 @@ class TextEmbedder(ClipModel):
     @classmethod
     def from_pretrained(
         cls,
-        name_or_path: str | Path,
+        name_or_path: str | Path = TEXT_MODEL,
         *,
         num_frames: int | None = None,
         image_size: int | tuple[int, int] | None = None,

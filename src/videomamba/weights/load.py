@@ -14,10 +14,9 @@ import torch
 from videomamba.models.config import VideoMambaConfig
 from videomamba.models.videomamba import VideoMamba
 from videomamba.schema import WeightsError
-from videomamba.weights import zoo
-from videomamba.weights.convert import UNSEEN, Inflation, unwrap
+from videomamba.weights.convert import UNSEEN, Inflation
 from videomamba.weights.plan import HeadPolicy, Plan
-from videomamba.weights.read import STATE_DICT, WeightsFile, read_weights
+from videomamba.weights.read import WeightsFile, read_weights, weights_and_target
 from videomamba.weights.report import LoadReport
 
 
@@ -54,17 +53,7 @@ def load_weights(
     """
     if head_rows is not None and head == "replace":
         raise ValueError("head_rows keeps rows of the file's head, head='replace' discards it: choose one")
-    if isinstance(weights, str | Path):
-        weights = read_weights(zoo.resolve_weights(weights))
-    elif not isinstance(weights, WeightsFile):
-        weights = WeightsFile(STATE_DICT, unwrap(weights, source=STATE_DICT))
-    target = model.state_dict()
-    if any(tensor.is_meta for tensor in target.values()):
-        raise ValueError("the model is on the meta device, without values: call model.to_empty(device=...) first")
-
-    unusable = [key for key, value in weights.tensors.items() if value.is_meta or value.layout != torch.strided]
-    if unusable:
-        raise WeightsError(f"{weights.source}: {unusable[0]} has no values or is sparse; save dense tensors")
+    weights, target = weights_and_target(weights, model, read_weights)
     _same_network(weights, model)
     plan = Plan(weights, model)
     plan.final_norm(rename=rename_norm, allow_missing=allow_missing)

@@ -7,13 +7,13 @@ import re
 import warnings
 import zipfile
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from videomamba.files import write_atomically
 from videomamba.models.config import VideoMambaConfig, make_config
@@ -26,7 +26,7 @@ from videomamba.weights.metadata import FORMAT_FAMILY, read_header
 from videomamba.weights.released import ZooEntry
 from videomamba.weights.text_bundle import TEXT_FORMATS
 from videomamba.weights.text_names import Content, content_of_keys
-from videomamba.weights.zoo import entry_for_file, labels_of
+from videomamba.weights.zoo import entry_for_file, labels_of, resolve_weights
 
 STATE_DICT = "state dict"
 """The `source` of tensors that come from no file."""
@@ -117,6 +117,28 @@ def read_weights(path: str | Path) -> WeightsFile:
         bundle = check_bundle(path, tensors, metadata) if ours else None
         return WeightsFile(str(path), unwrap(tensors, source=str(path)), bundle)
     return WeightsFile(str(path), unwrap(_load(path), source=str(path)))
+
+
+def weights_and_target(
+    weights: str | Path | Mapping[str, object] | WeightsFile,
+    model: nn.Module,
+    read: Callable[[Path], WeightsFile],
+) -> tuple[WeightsFile, dict[str, Tensor]]:
+    """Weights to copy and the tensors of `model` that take them. `read` opens a path or the file of a zoo name.
+
+    Raises WeightsError for tensors that cannot be copied, ValueError for a model without values.
+    """
+    if isinstance(weights, str | Path):
+        weights = read(resolve_weights(weights))
+    elif not isinstance(weights, WeightsFile):
+        weights = WeightsFile(STATE_DICT, unwrap(weights, source=STATE_DICT))
+    target = model.state_dict()
+    if any(tensor.is_meta for tensor in target.values()):
+        raise ValueError("the model is on the meta device, without values: call model.to_empty(device=...) first")
+    for key, value in weights.tensors.items():
+        if value.is_meta or value.layout != torch.strided:
+            raise WeightsError(f"{weights.source}: {key} has no values or is sparse; save dense tensors")
+    return weights, target
 
 
 def weights_content(path: str | Path) -> Content:

@@ -15,6 +15,10 @@ from videomamba.schema import Preprocess
 
 Kind = Literal["image", "masked", "video", "multimodal"]
 
+ACTIONS_MODEL = "videomamba_micro_synthetic"
+TEXT_MODEL = "videomamba_micro_text_synthetic"
+"""The weights inside the package: what answers where the user names no others."""
+
 
 @dataclass(frozen=True)
 class ZooEntry:
@@ -25,8 +29,8 @@ class ZooEntry:
     (text to video, video to text) for each data set. `init` names the weights that training started from, None where
     it started from scratch. `labels` is the key of its class names, None where they are not known. `faults` are errors
     of the file or of its publication, `notes` hints for its use. `knows` is said with every answer of a network that knows
-    only a small world: what it knows, and where its answers mean nothing. `preprocess` is None for the packaged file, which
-    has its own (`preprocess_of` reads it).
+    only a small world: what it knows, and where its answers mean nothing. `preprocess` is None for packaged files, which
+    have their own (`preprocess_of` reads it).
     """
 
     name: str
@@ -264,22 +268,37 @@ def _multimodal() -> Iterator[ZooEntry]:
         )
 
 
-_SYNTHETIC = ZooEntry(
-    name="videomamba_micro_synthetic",
-    architecture="videomamba_micro",
-    kind="video",
-    dataset="synthetic videos",
-    file="videomamba_micro_synthetic.safetensors",
-    config={"depth": 5, "tubelet_size": 2, "pool": "mean", "init": "fan_in"},
-    preprocess=None,
-    knows="only moving shapes as `videomamba synth` renders them; its answers about real footage mean nothing",
-    packaged=True,
+_PACKAGED = (
+    ZooEntry(
+        name=ACTIONS_MODEL,
+        architecture="videomamba_micro",
+        kind="video",
+        dataset="synthetic videos",
+        file=f"{ACTIONS_MODEL}.safetensors",
+        config={"depth": 5, "tubelet_size": 2, "pool": "mean", "init": "fan_in"},
+        preprocess=None,
+        knows="only moving shapes as `videomamba synth` renders them; its answers about real footage mean nothing",
+        packaged=True,
+    ),
+    ZooEntry(
+        name=TEXT_MODEL,
+        architecture="videomamba_micro",
+        kind="multimodal",
+        dataset="synthetic videos and sentences about them",
+        file=f"{TEXT_MODEL}.safetensors",
+        config={"num_classes": 0, "depth": 5, "tubelet_size": 2, "pool": "mean", "init": "fan_in"},
+        preprocess=None,
+        init=ACTIONS_MODEL,
+        knows="only moving shapes as `videomamba synth` renders them, and sentences about them; other videos and "
+        "sentences mean nothing to it",
+        packaged=True,
+    ),
 )
 
 
 def entries() -> Iterator[ZooEntry]:
-    """All of them, the packaged one first."""
-    yield _SYNTHETIC
+    """All of them, the packaged ones first."""
+    yield from _PACKAGED
     yield from _images()
     yield from _videos()
     yield from _masked()

@@ -17,9 +17,15 @@ from videomamba.models.video_text import VideoText, VideoTextConfig
 from videomamba.schema import Preprocess, WeightsError
 from videomamba.weights import zoo
 from videomamba.weights.bert import BERT_BASE, read_vocabulary
-from videomamba.weights.convert import UNSEEN, unwrap
+from videomamba.weights.convert import UNSEEN
 from videomamba.weights.pretrained import preprocess_for, resized_config, widest_dtype
-from videomamba.weights.read import STATE_DICT, WeightsFile, check_original, read_weights, weights_content
+from videomamba.weights.read import (
+    WeightsFile,
+    check_original,
+    read_weights,
+    weights_and_target,
+    weights_content,
+)
 from videomamba.weights.report import LoadReport
 from videomamba.weights.text_bundle import MAX_LENGTH, write_text_bundle
 from videomamba.weights.text_names import TIED, VIDEO, infer_text_config, text_names
@@ -150,16 +156,7 @@ def load_video_text(
 
     Raises WeightsError, before anything is changed, for any other difference.
     """
-    if isinstance(weights, str | Path):
-        weights = read_video_text(zoo.resolve_weights(weights))
-    elif not isinstance(weights, WeightsFile):
-        weights = WeightsFile(STATE_DICT, unwrap(weights, source=STATE_DICT))
-    target = model.state_dict()
-    if any(tensor.is_meta for tensor in target.values()):
-        raise ValueError("the model is on the meta device, without values: call model.to_empty(device=...) first")
-    unusable = [key for key, value in weights.tensors.items() if value.is_meta or value.layout != torch.strided]
-    if unusable:
-        raise WeightsError(f"{weights.source}: {unusable[0]} has no values or is sparse; save dense tensors")
+    weights, target = weights_and_target(weights, model, read_video_text)
     _same_model(weights, model, tokenizer)
     plan = TextPlan(weights, model, allow_missing=allow_missing)
     with torch.no_grad():

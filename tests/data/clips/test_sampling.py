@@ -23,6 +23,7 @@ from videomamba.data.clips.sampling import (
     uniform_test,
     uniform_train,
 )
+from videomamba.data.clips.windows import Windows
 from videomamba.schema import Preprocess
 
 lengths = st.integers(1, 5000) | st.integers(1, 20)
@@ -30,7 +31,8 @@ clip_sizes = st.integers(1, 64)
 clip_counts = st.integers(1, 12)
 rates = st.integers(1, 9)
 seeds = st.integers(0, 2**32 - 1)
-schemes = st.sampled_from(["uniform", "tsn", "segments", "dense"])
+spacings = st.floats(0, 2)
+schemes = st.sampled_from(["uniform", "tsn", "segments", "dense", "window"])
 
 
 def check(indices: tuple[int, ...], num_frames: int, n: int) -> None:
@@ -40,17 +42,17 @@ def check(indices: tuple[int, ...], num_frames: int, n: int) -> None:
 
 
 class TestAnyVideo:
-    @given(schemes, lengths, clip_sizes, rates, seeds)
-    def test_train(self, scheme: str, num_frames: int, n: int, rate: int, seed: int) -> None:
-        preprocess = Preprocess(sampling=scheme, num_frames=n, sampling_rate=rate)
-        indices = train_clip(preprocess, num_frames, np.random.default_rng(seed))
+    @given(schemes, lengths, clip_sizes, rates, spacings, seeds)
+    def test_train(self, scheme: str, num_frames: int, n: int, rate: int, spacing: float, seed: int) -> None:
+        preprocess = Preprocess(sampling=scheme, num_frames=n, sampling_rate=rate, clip_seconds=1.5)
+        indices = train_clip(preprocess, num_frames, np.random.default_rng(seed), spacing=spacing)
         check(indices, num_frames, n)
-        assert indices == train_clip(preprocess, num_frames, np.random.default_rng(seed))
+        assert indices == train_clip(preprocess, num_frames, np.random.default_rng(seed), spacing=spacing)
 
-    @given(schemes, lengths, clip_sizes, rates, clip_counts)
-    def test_test(self, scheme: str, num_frames: int, n: int, rate: int, clips: int) -> None:
-        preprocess = Preprocess(sampling=scheme, num_frames=n, sampling_rate=rate)
-        found = evaluation_clips(preprocess, num_frames, clips)
+    @given(schemes, lengths, clip_sizes, rates, spacings, clip_counts)
+    def test_test(self, scheme: str, num_frames: int, n: int, rate: int, spacing: float, clips: int) -> None:
+        preprocess = Preprocess(sampling=scheme, num_frames=n, sampling_rate=rate, clip_seconds=1.5)
+        found = evaluation_clips(preprocess, num_frames, clips, spacing=spacing)
         assert len(found) == clips
         for indices in found:
             check(indices, num_frames, n)
@@ -59,6 +61,40 @@ class TestAnyVideo:
     @given(clip_sizes)
     def test_a_clip_as_long_as_the_video_is_the_video(self, n: int) -> None:
         assert tsn_test(n, n, 0, 1) == tsn_train(n, n, np.random.default_rng(0)) == tuple(range(n))
+
+
+class TestWindow:
+    PREPROCESS = Preprocess(sampling="window", num_frames=4, clip_seconds=2.0)
+
+    def test_a_clip_is_the_middle_window_and_several_are_spread_over_the_video(self) -> None:
+        """100 frames of 10 a second: a window has 20, whose quarters have their middles at 2.5, 7.5, ..."""
+        assert evaluation_clips(self.PREPROCESS, 100, spacing=0.1) == [(42, 47, 52, 57)]
+        assert evaluation_clips(self.PREPROCESS, 100, 3, spacing=0.1) == [
+            (2, 7, 12, 17),
+            (42, 47, 52, 57),
+            (82, 87, 92, 97),
+        ]
+
+    def test_a_shorter_video_and_one_without_times_are_one_window(self) -> None:
+        for spacing in (0.1, 0.0):
+            assert evaluation_clips(self.PREPROCESS, 8, spacing=spacing) == [(1, 3, 5, 7)]
+        assert evaluation_clips(self.PREPROCESS, 80) == [(10, 30, 50, 70)]
+
+    def test_training_takes_all_places_with_the_same_steps(self) -> None:
+        generator = np.random.default_rng(0)
+        clips = [train_clip(self.PREPROCESS, 100, generator, spacing=0.1) for _ in range(4000)]
+        assert {clip[-1] - clip[0] for clip in clips} == {15}
+        assert {clip[0] for clip in clips} == set(range(2, 83))
+
+    @given(st.integers(1, 300), st.floats(0.01, 0.5))
+    def test_frames_are_those_of_a_timeline(self, num_frames: int, spacing: float) -> None:
+        """At a constant rate: the middle window of `Windows`, except where a moment is at the border of two frames."""
+        duration = num_frames * spacing
+        window = min(2.0, duration)
+        windows = Windows(2.0, 1.0, 4)
+        (seen,) = windows.frames(np.arange(num_frames) * spacing, np.array([(duration - window) / 2]), duration)
+        (found,) = evaluation_clips(self.PREPROCESS, num_frames, spacing=spacing)
+        assert all(abs(a - b) <= 1 for a, b in zip(seen.tolist(), found, strict=True))
 
 
 class TestUniform:

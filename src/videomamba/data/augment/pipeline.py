@@ -23,12 +23,17 @@ _GREY = (128, 128, 128)
 
 
 def choose_frames(
-    num_frames: int, preprocess: Preprocess, augmentation: Augmentation, generator: np.random.Generator
+    num_frames: int,
+    preprocess: Preprocess,
+    augmentation: Augmentation,
+    generator: np.random.Generator,
+    *,
+    spacing: float = 0.0,
 ) -> Indices:
-    """The frames of a training clip of a video with `num_frames` frames; "middle" draws nothing."""
+    """The frames of a training clip of a video with `num_frames` frames, `spacing` seconds apart; "middle" draws nothing."""
     if augmentation.frames == "middle":
-        return evaluation_clips(preprocess, num_frames)[0]
-    return train_clip(preprocess, num_frames, generator)
+        return evaluation_clips(preprocess, num_frames, spacing=spacing)[0]
+    return train_clip(preprocess, num_frames, generator, spacing=spacing)
 
 
 def augment_clip(

@@ -49,7 +49,8 @@ def training_sheet(
         with open_video(path) as video:
             for sample in range(samples):
                 generator = draws(i, sample)
-                chosen = choose_frames(video.info.num_frames, preprocess, augment, generator)
+                info = video.info
+                chosen = choose_frames(info.num_frames, preprocess, augment, generator, spacing=info.spacing)
                 clip = augment_clip(video.frames(chosen), None, preprocess, augment, anything.symmetries, generator)[0]
                 if masks is not None and grid is not None:
                     clip = covered(clip, masks(clip, generator), grid, preprocess)

@@ -1,12 +1,13 @@
 """The choice of the frames of a clip: arithmetic on V (frames of the video) and n (frames of the clip), no file.
 
-Four families, as in the original data pipelines. Every function accepts any V >= 1 and returns n indices in [0, V - 1]
-that do not decrease; a video shorter than its clip repeats frames.
+The first four families are those of the original data pipelines. Every function accepts any V >= 1 and returns n indices in
+[0, V - 1] that do not decrease; a video shorter than its clip repeats frames.
 
     uniform  n points of one grid over the complete video (Kinetics-400, Breakfast, COIN, LVU)
     tsn      one frame of each of n equal segments (Something-Something V2, masked pre-training)
     segments one frame of each of n segments with whole borders (videos with texts)
     dense    every r-th frame of one stretch of W = n r frames
+    window   the middles of n equal parts of one stretch of `clip_seconds` (camera motion), as in timelines
 
 `train` draws from a generator; `test` returns clip k of K, shifted copies of one pattern. A single test clip (K = 1) is the
 validation clip, in the middle. `round` is to the nearest, halves to even; truncation is towards zero.
@@ -23,19 +24,31 @@ from videomamba.schema import Preprocess
 Indices = tuple[int, ...]
 
 
-def train_clip(preprocess: Preprocess, num_frames: int, generator: np.random.Generator) -> Indices:
-    """A random clip of a video with `num_frames` frames, with the sampling of `preprocess`."""
+def train_clip(
+    preprocess: Preprocess, num_frames: int, generator: np.random.Generator, *, spacing: float = 0.0
+) -> Indices:
+    """A random clip of a video with `num_frames` frames, with the sampling of `preprocess`.
+
+    `spacing` is the time between two frames in seconds, 0 where it is unknown: then a window is the complete video.
+    """
     if preprocess.sampling == "uniform":
         return uniform_train(num_frames, preprocess.num_frames, generator)
     if preprocess.sampling == "tsn":
         return tsn_train(num_frames, preprocess.num_frames, generator)
     if preprocess.sampling == "segments":
         return segments_train(num_frames, preprocess.num_frames, generator)
+    if preprocess.sampling == "window":
+        return window_train(num_frames, preprocess.num_frames, _width(preprocess, num_frames, spacing), generator)
     return dense_train(num_frames, preprocess.num_frames, preprocess.sampling_rate, generator)
 
 
-def evaluation_clips(preprocess: Preprocess, num_frames: int, num_clips: int = 1) -> list[Indices]:
-    """The `num_clips` test clips of a video with `num_frames` frames; a single one is the validation clip."""
+def evaluation_clips(
+    preprocess: Preprocess, num_frames: int, num_clips: int = 1, *, spacing: float = 0.0
+) -> list[Indices]:
+    """The `num_clips` test clips of a video with `num_frames` frames; a single one is the validation clip.
+
+    `spacing` is that of `train_clip`.
+    """
     if num_clips < 1:
         raise ValueError(f"num_clips must be at least 1, got {num_clips}")
     n = preprocess.num_frames
@@ -45,6 +58,9 @@ def evaluation_clips(preprocess: Preprocess, num_frames: int, num_clips: int = 1
         return [tsn_test(num_frames, n, clip, num_clips) for clip in range(num_clips)]
     if preprocess.sampling == "segments":
         return [segments_test(num_frames, n, clip, num_clips) for clip in range(num_clips)]
+    if preprocess.sampling == "window":
+        width = _width(preprocess, num_frames, spacing)
+        return [window_test(num_frames, n, width, clip, num_clips) for clip in range(num_clips)]
     return [dense_test(num_frames, n, preprocess.sampling_rate, clip, num_clips) for clip in range(num_clips)]
 
 
@@ -153,6 +169,30 @@ def dense_test(num_frames: int, n: int, rate: int, clip: int, num_clips: int) ->
     start = int(clip * max((num_frames - width) / (num_clips - 1), 0.0))
     taken = np.arange(start, min(start + width, num_frames), rate)
     return _within(np.append(taken, np.full(n - len(taken), taken[-1])), num_frames)
+
+
+def window_train(num_frames: int, n: int, width: float, generator: np.random.Generator) -> Indices:
+    """The middles of n equal parts of a random stretch of `width` frames, which need not be whole."""
+    _check(num_frames, n)
+    return _middles(generator.random() * (num_frames - width), num_frames, n, width)
+
+
+def window_test(num_frames: int, n: int, width: float, clip: int, num_clips: int) -> Indices:
+    """The same of the stretch that starts at k (V - width) / (K - 1). K = 1: in the middle."""
+    _check(num_frames, n, clip, num_clips)
+    place = 0.5 if num_clips == 1 else clip / (num_clips - 1)
+    return _middles(place * (num_frames - width), num_frames, n, width)
+
+
+def _width(preprocess: Preprocess, num_frames: int, spacing: float) -> float:
+    """The frames in `clip_seconds`, at most those of the video."""
+    if preprocess.clip_seconds is None or not spacing > 0:
+        return num_frames
+    return min(preprocess.clip_seconds / spacing, num_frames)
+
+
+def _middles(start: float, num_frames: int, n: int, width: float) -> Indices:
+    return _within(start + (np.arange(n) + 0.5) * (width / n), num_frames)
 
 
 def _segments(num_frames: int, n: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

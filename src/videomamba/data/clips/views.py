@@ -13,14 +13,21 @@ AT_ONCE = 16
 
 
 def iter_views(
-    read: Callable[[Sequence[int]], Frames], num_frames: int, preprocess: Preprocess, views: Views
+    read: Callable[[Sequence[int]], Frames],
+    num_frames: int,
+    preprocess: Preprocess,
+    views: Views,
+    *,
+    spacing: float = 0.0,
 ) -> Iterator[Clip]:
     """The views (3, t, h, w), clips outermost, of a video with `num_frames` frames; `read` returns frames by index.
+
+    `spacing` is the time between two frames in seconds, 0 where it is unknown.
 
     All clips are read before the first view, in one pass: each picture is read and scaled once, in ascending parts of at
     most `AT_ONCE`, and only the scaled picture is kept. Each view is made when it is requested. Raises the errors of `read`.
     """
-    chosen = evaluation_clips(preprocess, num_frames, views.clips)
+    chosen = evaluation_clips(preprocess, num_frames, views.clips, spacing=spacing)
     wanted = sorted({index for clip in chosen for index in clip})
     first = covering(read(wanted[:AT_ONCE]), preprocess)
     data = first.data.new_empty((len(wanted), *first.data.shape[1:]))

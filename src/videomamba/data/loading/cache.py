@@ -41,6 +41,11 @@ class CachedFrames:
     def num_frames(self) -> int:
         return len(self.rows)
 
+    @property
+    def spacing(self) -> float:
+        times = self.rows["time"]
+        return float(times[-1] - times[0]) / max(len(times) - 1, 1)
+
     def frames(self, indices: Sequence[int]) -> Frames:
         """The cached pictures at `indices` (copied); `Frames.indices` are their places in the video."""
         chosen = np.asarray(indices, dtype=np.int64)

@@ -176,7 +176,8 @@ class TrainClips(Dataset[Batch | VideoMambaError]):
         generator = self.draws.sample(place.epoch, place.position)
         augmentation = self.augmentation.of_epoch(place.epoch)
         with _open(record, self.data) as source:
-            frames = source.frames(choose_frames(source.num_frames, self.preprocess, augmentation, generator))
+            chosen = choose_frames(source.num_frames, self.preprocess, augmentation, generator, spacing=source.spacing)
+            frames = source.frames(chosen)
         clips = [
             augment_clip(frames, record.label, self.preprocess, augmentation, self.symmetries, generator)
             for _ in range(augmentation.repeats)
@@ -204,7 +205,9 @@ class EvaluationClips(Dataset[EvaluationBatch | VideoMambaError]):
         for index, record in block:
             try:
                 with _open(record, self.data) as source:
-                    views = iter_views(source.frames, source.num_frames, self.preprocess, self.views)
+                    views = iter_views(
+                        source.frames, source.num_frames, self.preprocess, self.views, spacing=source.spacing
+                    )
                     for row, view in enumerate(views, len(records) * of_each):
                         video[row] = view.data
             except VideoError as error:

@@ -16,10 +16,15 @@ from videomamba.video.open import open_video
 
 
 class FrameSource(Protocol):
-    """The input of sampling: the number of frames, and the frames at chosen indices."""
+    """The input of sampling: the number of frames, their mean distance in time, and the frames at chosen indices."""
 
     @property
     def num_frames(self) -> int: ...
+
+    @property
+    def spacing(self) -> float:
+        """Seconds between two frames, 0 where it is unknown."""
+        ...
 
     def frames(self, indices: Sequence[int]) -> Frames: ...
 
@@ -31,6 +36,10 @@ class OpenRecord:
     video: Video
     first: int
     num_frames: int
+
+    @property
+    def spacing(self) -> float:
+        return self.video.info.spacing
 
     def frames(self, indices: Sequence[int]) -> Frames:
         """The pictures at `indices` of the record; `Frames.indices` are their places in the video.

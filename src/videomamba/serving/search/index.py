@@ -21,7 +21,6 @@ from videomamba.files import FolderLock, make_folder
 from videomamba.schema import Clip, Frames, Preprocess, VideoError, VideoMambaError
 from videomamba.serving.ahead import ahead
 from videomamba.serving.clip_model import Precision, about
-from videomamba.serving.predictor import EMBEDDED_DEFAULT
 from videomamba.serving.search.encoder import Encoder, weights_digest
 from videomamba.serving.search.facts import NO_FACTS, FileFacts, content_digest, stored_name
 from videomamba.serving.search.settings import IndexSettings, check_model
@@ -30,6 +29,7 @@ from videomamba.serving.search.table import KnownVideo, VideoWindows, WindowTabl
 from videomamba.serving.window_walk import WindowWalk
 from videomamba.video.find import describe_ignored, search_videos
 from videomamba.video.open import open_video
+from videomamba.weights.released import TEXT_MODEL
 from videomamba.weights.zoo import look
 
 BATCH = 16
@@ -85,10 +85,10 @@ def build_index(
     """Makes, resumes or updates the index `out` of all videos below `folder`: adds new, drops gone, reads changed ones again.
 
     `out` is a folder, usually NAME.lance, or the URL of one in object storage. A video is cut into windows of `window` seconds,
-    one every `stride` seconds. A setting that is None is that of the index; in a new one `model` is the packaged one, which
-    reads no text, `window` the length of its training clips, `stride` half a window. A video is unchanged when size and time
-    of its file are; if only the time differs, its content is compared. Videos that cannot be read are remembered and not tried
-    again until they change, unless `retry`. `notify` gets remarks on the model, and on files that are no videos.
+    one every `stride` seconds. A setting that is None is that of the index; in a new one `model` is `TEXT_MODEL`, which
+    knows moving shapes, `window` the length of its training clips, `stride` half a window. A video is unchanged when size and
+    time of its file are; if only the time differs, its content is compared. Videos that cannot be read are remembered and not
+    tried again until they change, unless `retry`. `notify` gets remarks on the model, and on files that are no videos.
 
     Raises VideoMambaError for a folder without videos, an index with other settings or of another folder, an index that another
     process writes, and where it cannot be written.
@@ -165,7 +165,7 @@ class _Asked:
     def open(self, table: WindowTable | None, address: str, device: str) -> tuple[IndexSettings, Encoder]:
         """The settings of the index and its network. Raises VideoMambaError where the existing index has others."""
         known = None if table is None else IndexSettings.of(table)
-        model = self.model or (EMBEDDED_DEFAULT if known is None else known.model)
+        model = self.model or (TEXT_MODEL if known is None else known.model)
         path, is_file = look(model)
         model = str(path.resolve()) if is_file else model  # the index may be searched from another folder
         digest = weights_digest(model) if known is None else check_model(known, model, address)
