@@ -19,7 +19,7 @@ def test_the_lists_name_existing_videos_and_the_vocabulary_has_whole_words(
     video_text: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(video_text, "RENDERED", {"num_frames": 8, "height": 64, "width": 64, "crf": 40})
-    sizes = video_text.Sizes(train=1, test=1, distinct=16, masked=1, unmasked=1, questions=1)
+    sizes = video_text.Sizes(train=2, test=1, distinct=16, masked=1, unmasked=1, longer=1, questions=1)
     bench = video_text.Benchmark(tmp_path, sizes, processes=1, seed=0)
     bench.write_data()
     lists = sorted(path.name for path in bench.data.glob("*.json"))
@@ -27,7 +27,10 @@ def test_the_lists_name_existing_videos_and_the_vocabulary_has_whole_words(
     for name in lists:
         records = json.loads((bench.data / name).read_text())
         assert records and all((bench.data / record["video"]).is_file() for record in records)
-        assert all(record["video"].startswith(name.split("_")[0] + "/") for record in records)
+        folder = name.split("_")[0].replace("all", "train")
+        assert all(record["video"].startswith(folder + "/") for record in records)
+    half, every = (json.loads((bench.data / f"{which}_captions.json").read_text()) for which in ("train", "all"))
+    assert half == every[: len(every) // 2] and len(half) == 16
     assert set(bench.kinds.values()) <= set(video_text.KINDS) and len(bench.kinds) > 10
     tokenizer = Tokenizer.read(bench.data / "vocab.txt")
     assert "clockwise" in tokenizer.vocabulary and "background" in tokenizer.vocabulary

@@ -69,7 +69,7 @@ def test_ranks_are_those_of_the_definition(case: tuple[Matrix, Pairs, Matrix, in
         )
         assert ranks(matrix, right, reranked) == tuple(
             plain_rank(row, set(mine), first, found)
-            for row, mine, first, found in zip(rows, right, chosen.tolist(), reranked.logits.tolist(), strict=True)
+            for row, mine, first, found in zip(rows, right, chosen.tolist(), reranked.scores.tolist(), strict=True)
         )
 
 

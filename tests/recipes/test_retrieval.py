@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,7 @@ class Plain:
         self.pairs = queries.pairs
         self.similar: dict[tuple[int, int], float] = {}
         self.match: dict[tuple[int, int], float] = {}
+        self.both: dict[tuple[int, int], float] = {}
         tokens = [TOKENIZER([text], max_length=MAX_LENGTH) for text in queries.texts]
         states = [model.encode_text(one.ids, one.mask) for one in tokens]
         for v, record in enumerate(queries.videos.records):
@@ -64,15 +66,19 @@ class Plain:
             for t, one in enumerate(states):
                 cosines = model.embed_videos(video.pooled)[0] @ model.embed_texts(one)[0]
                 self.similar[v, t] = cosines.mean().item()
-                self.match[v, t] = model.match(model.fuse(one, tokens[t].mask, video.memory))[0, 1].item()
+                logits = model.match(model.fuse(one, tokens[t].mask, video.memory))[0]
+                self.match[v, t] = logits[1].item()
+                odds = math.log(logits.softmax(0)[1] / logits.softmax(0)[0])
+                self.both[v, t] = odds + self.similar[v, t] / model.temperature.item()
 
-    def ranks(self, k: int) -> tuple[list[int], list[int]]:
-        """Of both directions, text to video first, with the first `k` in the order of their match."""
+    def ranks(self, k: int, *, combined: bool = False) -> tuple[list[int], list[int]]:
+        """Of both directions, text to video first, with the first `k` in the order of their match, or of both scores."""
+        scores = self.both if combined else self.match
         videos, texts = range(self.pairs.num_videos), range(len(self.pairs.videos))
 
         def rank(candidates: list[tuple[int, int]], right: set[tuple[int, int]]) -> int:
             order = sorted(candidates, key=lambda pair: -self.similar[pair])
-            order = sorted(order[:k], key=lambda pair: -self.match[pair]) + order[k:]
+            order = sorted(order[:k], key=lambda pair: -scores[pair]) + order[k:]
             return 1 + min(map(order.index, right))
 
         return (
@@ -95,11 +101,13 @@ def test_the_ranks_are_those_of_the_definition(
     assert (list(report.dual.t2v.ranks), list(report.dual.v2t.ranks)) == dual
     assert min(len(set(direction)) for direction in dual) > 4
     if k is None:
-        assert report.reranked is None
+        assert report.reranked is None and report.combined is None
     else:
-        assert report.reranked is not None
+        assert report.reranked is not None and report.combined is not None
         found = list(report.reranked.t2v.ranks), list(report.reranked.v2t.ranks)
         assert found == plain.ranks(k) and (found == dual) == (k == 1)
+        both = list(report.combined.t2v.ranks), list(report.combined.v2t.ranks)
+        assert both == plain.ranks(k, combined=True)
 
 
 def test_captions_of_several_videos(video_set: VideoSet) -> None:

@@ -7,20 +7,21 @@ from pathlib import Path
 import torch
 
 from videomamba import Predictor
+from videomamba.serving.video_text import TextEmbedder
 from videomamba.synthetic.actions import ACTIONS
+from videomamba.synthetic.captions import captions
 from videomamba.synthetic.dataset import write_dataset
 from videomamba.weights.bundle import read_bundle_metadata
-from videomamba.weights.released import ACTIONS_MODEL
+from videomamba.weights.released import ACTIONS_MODEL, TEXT_MODEL
 from videomamba.weights.zoo import resolve_weights, zoo_entry
 
 
-def test_the_file_is_small_and_says_what_it_is() -> None:
-    path = resolve_weights(ACTIONS_MODEL)
-    assert path.stat().st_size < 4_000_000
-    metadata = read_bundle_metadata(path)
-    assert metadata.labels == ACTIONS
-    assert {"command", "held_out_top1", "license"} <= set(metadata.info)
-    assert zoo_entry(ACTIONS_MODEL).packaged
+def test_the_files_are_small_and_say_what_they_are() -> None:
+    for name, largest, measured in ((ACTIONS_MODEL, 4_000_000, "held_out_top1"), (TEXT_MODEL, 12_000_000, "measured")):
+        path = resolve_weights(name)
+        assert zoo_entry(name).packaged and path.stat().st_size < largest
+        assert {"command", "license", "data", measured} <= set(read_bundle_metadata(path).info)
+    assert read_bundle_metadata(resolve_weights(ACTIONS_MODEL)).labels == ACTIONS
 
 
 def test_unseen_clips_at_another_size_rate_and_quality(tmp_path: Path) -> None:
@@ -44,3 +45,14 @@ def test_the_order_of_the_frames_is_what_it_reads(tmp_path: Path) -> None:
             answer = int(predictor.model(clip[None]).argmax())
         backwards += answer == file.label ^ 1
     assert backwards >= 0.8 * len(files)
+
+
+def test_unseen_clips_are_found_by_sentences_that_training_did_not_have(tmp_path: Path) -> None:
+    """The full figure is printed by benchmarks/video_text.py; these are two clips of each class."""
+    files = write_dataset(tmp_path, clips_per_class=2, seed=9003, num_frames=40, fps=25, height=160, width=208)
+    embedder = TextEmbedder.from_pretrained()
+    vectors = torch.cat([embedder.features(embedder.clips(file.path)) for file in files])
+    sentences = [captions(file.label, file.seed, held_out=True)[0] for file in files]
+    order = (embedder.texts(sentences) @ vectors.T).argsort(dim=1, descending=True)
+    places = [row.index(number) for number, row in enumerate(order.tolist())]
+    assert sum(place == 0 for place in places) >= 0.75 * len(files) and max(places) < 5

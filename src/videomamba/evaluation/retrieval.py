@@ -47,13 +47,13 @@ class Pairs:
 
 @dataclass(frozen=True, eq=False)
 class Reranked:
-    """The first `candidates` (q, k) int64 of each query by the dual encoder, and the match logit (q, k) of each pair.
+    """The first `candidates` (q, k) int64 of each query by the dual encoder, and the score (q, k) of each pair.
 
-    The logit of a candidate that could not be scored is -inf.
+    It is that of the match, or of match and similarity together; -inf for a candidate that could not be scored.
     """
 
     candidates: NDArray[np.int64]
-    logits: NDArray[np.float32]
+    scores: NDArray[np.float32]
 
 
 @dataclass(frozen=True, repr=False)
@@ -152,7 +152,7 @@ def ranks(
 ) -> tuple[int, ...]:
     """The place, from 1, of the best right candidate of each query; `similarity` (q, n), `right` the right candidates.
 
-    With `reranked`, its candidates come first, ordered by their match logits alone; the order of the others, behind them, is
+    With `reranked`, its candidates come first, ordered by their scores there alone; the order of the others, behind them, is
     that of the similarity. The protocol of the original leaves that order open, and R@k up to the number of its candidates does
     not depend on it.
     """
@@ -162,10 +162,10 @@ def ranks(
     for query, (row, mine) in enumerate(zip(similarity, right, strict=True)):
         chosen = list(mine)
         if reranked is not None:
-            first, logits = reranked.candidates[query], reranked.logits[query]
-            ours = np.isin(first, chosen) & (logits != -np.inf)
+            first, scores = reranked.candidates[query], reranked.scores[query]
+            ours = np.isin(first, chosen) & (scores != -np.inf)
             if ours.any():
-                places.append(_place(logits, ours))
+                places.append(_place(scores, ours))
                 continue
         ours = np.zeros(len(row), dtype=np.bool_)
         ours[chosen] = True
@@ -189,7 +189,7 @@ def recalls(
     t2v: Reranked | None = None,
     v2t: Reranked | None = None,
 ) -> RetrievalResult:
-    """Both directions from `similarity` (videos, texts), with the match logits of a direction where they are given.
+    """Both directions from `similarity` (videos, texts), with other scores of the first candidates where they are given.
 
     `missed` are videos that could not be read; their rows are ignored. A text is missed if all of its videos are.
     Raises ValueError for another shape, and without texts.
@@ -209,7 +209,8 @@ def recalls(
 
 @dataclass(frozen=True, repr=False)
 class RetrievalReport:
-    """The result of a test: by the dual encoder alone, and with the first candidates in the order of their match.
+    """The result of a test: by the dual encoder alone, and with the first candidates in the order of their match, and in the
+    order of `combined`, the sum of the log-odds of a match and the similarity over the temperature.
 
     `videos` are the names of the videos, `texts` the sentences, in the order of the queries. `failures` are (path, reason) of
     videos that could not be read.
@@ -221,6 +222,7 @@ class RetrievalReport:
     videos: tuple[str, ...] = field(repr=False)
     texts: tuple[str, ...] = field(repr=False)
     failures: tuple[tuple[str, str], ...]
+    combined: RetrievalResult | None = None
 
     @property
     def best(self) -> RetrievalResult:
@@ -230,7 +232,7 @@ class RetrievalReport:
     @property
     def rows(self) -> tuple[tuple[str, str, Recall], ...]:
         """(method, direction, recall) of all that was measured."""
-        methods = {"dual encoder": self.dual, "re-ranked": self.reranked}
+        methods = {"dual encoder": self.dual, "re-ranked": self.reranked, "match and similarity": self.combined}
         return tuple(
             (method, direction, recall)
             for method, result in methods.items()
@@ -247,6 +249,7 @@ class RetrievalReport:
             "num_missed": len(self.failures),
             "dual": self.dual.as_dict(),
             "reranked": None if self.reranked is None else self.reranked.as_dict(),
+            "combined": None if self.combined is None else self.combined.as_dict(),
             "failures": [{"path": path, "reason": reason} for path, reason in self.failures],
         }
 
@@ -255,10 +258,13 @@ class RetrievalReport:
         found: list[dict[str, object]] = []
         for name, direction, asked in (("t2v", "text to video", self.texts), ("v2t", "video to text", self.videos)):
             dual: Recall = getattr(self.dual, name)
-            reranked: Recall | None = getattr(self.reranked, name, None)
+            others: dict[str, Recall | None] = {
+                "rank_reranked": getattr(self.reranked, name, None),
+                "rank_combined": getattr(self.combined, name, None),
+            }
             for i, query in enumerate(asked):
                 record = {"direction": direction, "query": query, "missed": i in dual.missed, "rank": dual.ranks[i]}
-                found.append(record | ({} if reranked is None else {"rank_reranked": reranked.ranks[i]}))
+                found.append(record | {key: other.ranks[i] for key, other in others.items() if other is not None})
         return found
 
     def __str__(self) -> str:

@@ -2,9 +2,10 @@
 
 The protocol is that of the original: similarities of the dual encoder without a temperature, then the first k candidates of
 each query in the order of their match logits, in both directions. What differs: fp32 throughout, ties that favour no answer,
-and each process encodes only its own videos.
+and each process encodes only its own videos. Besides, the order by the sum of both scores is measured, which BLIP (arXiv
+2201.12086) uses.
 
-Memory: the vectors of all videos, the states of all texts (see `EncodedTexts`) and two matrices (videos, texts) of fp32 are
+Memory: the vectors of all videos, the states of all texts (see `EncodedTexts`) and a few matrices (videos, texts) of fp32 are
 held by each process. The tokens of its videos, 3.6 MB each for 8 frames of VideoMamba-M, are kept as long as they take
 `keep_bytes` in all; the videos of the others are read and encoded once more when their pairs are matched. The tokens of a block
 of four videos, and 32 pairs, are on the device at a time.
@@ -28,7 +29,7 @@ from videomamba.data.settings import DataSettings, TextDataSettings
 from videomamba.data.text.tokenizer import Tokenizer
 from videomamba.evaluation.metrics import NOT_FINITE
 from videomamba.evaluation.results import describe_clip
-from videomamba.evaluation.retrieval import Pairs, Reranked, RetrievalReport, candidates, recalls
+from videomamba.evaluation.retrieval import Pairs, Reranked, RetrievalReport, RetrievalResult, candidates, recalls
 from videomamba.models.video_text import VideoText, similarity
 from videomamba.recipes.measured import MeasuredTexts, choose_texts, text_settings
 from videomamba.recipes.testing import Progress
@@ -164,18 +165,23 @@ class RetrievalTest:
         missed = [video for video, _ in failures]
         scores = self._similarity(parts, texts)
         dual = recalls(scores, self.queries.pairs, missed=missed)
-        reranked = None
+        reranked = combined = None
         if self.rerank is not None:
             by_video = candidates(scores, self.rerank)
             by_text = candidates(np.ascontiguousarray(scores.T), self.rerank)
-            logits = self._match(model, texts, kept, missed, by_video, by_text, tick)
-            reranked = recalls(
-                scores,
-                self.queries.pairs,
-                missed=missed,
-                t2v=Reranked(by_text, np.take_along_axis(logits.T, by_text, axis=1)),
-                v2t=Reranked(by_video, np.take_along_axis(logits, by_video, axis=1)),
-            )
+            logits, odds = self._match(model, texts, kept, missed, by_video, by_text, tick)
+
+            def ordered(by: NDArray[np.float32]) -> RetrievalResult:
+                return recalls(
+                    scores,
+                    self.queries.pairs,
+                    missed=missed,
+                    t2v=Reranked(by_text, np.take_along_axis(by.T, by_text, axis=1)),
+                    v2t=Reranked(by_video, np.take_along_axis(by, by_video, axis=1)),
+                )
+
+            reranked = ordered(logits)
+            combined = ordered(odds + scores / np.float32(model.temperature.item()))
         return RetrievalReport(
             self.protocol,
             dual,
@@ -183,6 +189,7 @@ class RetrievalTest:
             videos=tuple(names),
             texts=self.queries.texts,
             failures=tuple((names[video], reason) for video, reason in failures),
+            combined=combined,
         )
 
     def _encode(self, model: VideoText, tick: Callable[[], None]) -> tuple[_Videos, list[dict[int, Tensor]]]:
@@ -237,24 +244,28 @@ class RetrievalTest:
         by_video: NDArray[np.int64],
         by_text: NDArray[np.int64],
         tick: Callable[[], None],
-    ) -> NDArray[np.float32]:
-        """The match logits (videos, texts) of the candidates of both directions, each pair computed once; others are -inf."""
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """The match logits and the log-odds of a match, (videos, texts), of the candidates of both directions.
+
+        Each pair is computed once; others are -inf.
+        """
         wanted = [set(row) for row in by_video.tolist()]
         for text, row in enumerate(by_text.tolist()):
             for video in row:
                 wanted[video].add(text)
-        found: list[tuple[int, NDArray[np.int64], NDArray[np.float32]]] = []
+        found: list[tuple[int, NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]]] = []
         for tokens in self._tokens_of_videos(model, kept, missed):
             for video, memory in tokens.items():
                 chosen = sorted(wanted[video])
                 logits = match_texts(model, texts, chosen, memory, device=self.processes.device)
-                found.append((video, np.array(chosen), logits[:, 1].numpy().copy()))
+                odds = logits[:, 1] - logits[:, 0]
+                found.append((video, np.array(chosen), logits[:, 1].numpy().copy(), odds.numpy().copy()))
             tick()
-        matrix = np.full((len(by_video), len(by_text)), -np.inf, dtype=np.float32)
+        matrix = np.full((2, len(by_video), len(by_text)), -np.inf, dtype=np.float32)
         for part in self.processes.gather(found):
-            for video, places, values in part:
-                matrix[video, places] = values
-        return matrix
+            for video, places, *values in part:
+                matrix[:, video, places] = values
+        return matrix[0], matrix[1]
 
     def _tokens_of_videos(
         self, model: VideoText, kept: list[dict[int, Tensor]], missed: Sequence[int]
