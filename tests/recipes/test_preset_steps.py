@@ -33,6 +33,7 @@ KINDS = (
     "ssv2-small-f8",  # TSN sampling, no flips
     "lvu-view-count-windows",  # regression, no mixing
     "synthetic-actions",  # from scratch, EMA, tubelets, symmetries
+    "camera-motion",  # from scratch, EMA, tubelets, symmetries
     "in1k-middle-224-distilled",  # a teacher, clipped gradients, repeated samples
     "k400-middle-f8-distilled",  # a teacher, two clips of each video
     "ssv2-small-mask-pt-f8",  # masks by the attention of a teacher, no classes

@@ -126,12 +126,13 @@ def num_classes(name: str) -> int:
     task = preset(name).config.data.task
     if task is not None:
         return LVU_CLASSES[task]
-    return 16 if name == "synthetic-actions" else int(str(zoo_entry(zoo_name(name)).config["num_classes"]))
+    own = {"synthetic-actions": 16, "camera-motion": 12}
+    return own[name] if name in own else int(str(zoo_entry(zoo_name(name)).config["num_classes"]))
 
 
 def test_the_presets_are_the_tables() -> None:
     lvu = {f"lvu-{task.replace('_', '-')}{end}" for task in LVU_CLASSES for end in ("", "-windows")}
-    assert set(TRAIN.presets) == {row[0] for row in VIDEO + IMAGES} | lvu | {"synthetic-actions"}
+    assert set(TRAIN.presets) == {row[0] for row in VIDEO + IMAGES} | lvu | {"synthetic-actions", "camera-motion"}
 
 
 def test_every_preset_is_listed_by_one_command() -> None:
@@ -203,7 +204,13 @@ def test_lvu_runs(name: str) -> None:
 
 
 def test_presets_know_how_many_seconds_their_clips_cover() -> None:
-    known = {"k400-tiny-f8": 10.0, "ssv2-tiny-f8": 4.0, "breakfast-tiny-f32": None, "synthetic-actions": 2.0}
+    known = {
+        "k400-tiny-f8": 10.0,
+        "ssv2-tiny-f8": 4.0,
+        "breakfast-tiny-f32": None,
+        "synthetic-actions": 2.0,
+        "camera-motion": 1.5,
+    }
     known |= {"lvu-scene": None, "lvu-scene-windows": 60.0, "in1k-tiny-224": None}
     assert {name: preset(name).config.clip.clip_seconds for name in known} == known
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from videomamba.schema import VideoError, VideoMambaError
-from videomamba.synthetic import dataset as synthetic
+from videomamba.synthetic import writing
 from videomamba.synthetic.actions import ACTIONS
 from videomamba.synthetic.dataset import caption, render_clip, reversed_action, scene_seed, write_dataset
 from videomamba.synthetic.look import LOOKS, STYLES
@@ -436,7 +436,7 @@ def test_an_interrupt_while_processes_start_waits_until_all_have(
             Pool.given += 1
             return super().submit(*call)
 
-    monkeypatch.setattr(synthetic, "ProcessPoolExecutor", Pool)
+    monkeypatch.setattr(writing, "ProcessPoolExecutor", Pool)
     with pytest.raises(KeyboardInterrupt):
         write_dataset(tmp_path, clips_per_class=1, seed=0, workers=2, **SMALL)
     assert Pool.given == 16

@@ -35,6 +35,9 @@ COMMANDS: Mapping[str, Command] = {
     "text": Command("text", "COMMANDS", "train, measure and ask networks that know videos and sentences"),
     "data": Command("data", "COMMANDS", "check a data set, or show what the network sees of it"),
     "synth": Command("synth", "synth", "write a labelled data set of synthetic actions as video files"),
+    "synth-camera": Command(
+        "synth", "synth_camera", "write a labelled data set of camera motions over your photographs"
+    ),
     "zoo": Command("zoo", "zoo", "list the released weights and their known faults"),
     "convert": Command("convert", "convert", "convert a weights file to a bundle, or to the original's formats"),
     "bench": Command("bench", "COMMANDS", "measure speed, memory and arithmetic on this machine"),

@@ -1,4 +1,4 @@
-"""`videomamba synth`: a data set whose answers are known."""
+"""`videomamba synth` and `synth-camera`: data sets whose answers are known."""
 
 from __future__ import annotations
 
@@ -47,6 +47,53 @@ def synth(
             crf=crf,
             style=style,
             paired=paired,
+            workers=workers,
+            progress=tick,
+        )
+    print(f"{len(clips)} videos of {len({clip.name for clip in clips})} classes in {out}")
+    return 0
+
+
+def synth_camera(
+    out: Annotated[Positional[str], arg(metavar="FOLDER", help="the new data set")],
+    /,
+    *,
+    pictures: Annotated[tuple[str, ...], arg(metavar="FOLDER", help="folders of photographs, at any depth")],
+    footage: Annotated[
+        tuple[str, ...], arg(metavar="FOLDER", help="folders of videos whose camera does not move")
+    ] = (),
+    clips_per_class: Annotated[int, arg(help="videos of each of the 12 classes")] = 10,
+    seed: Annotated[int, arg(help="different seeds never share a clip")] = 0,
+    height: Annotated[int | None, arg(help="of all pictures, in pixels; default: drawn for each video")] = None,
+    width: Annotated[int | None, arg(help="of all pictures, in pixels; default: drawn for each video")] = None,
+    fps: Annotated[int | None, arg(help="frames per second; default: drawn for each video")] = None,
+    crf: Annotated[int | None, arg(help="H.264 quality, 0 best to 51; default: drawn for each video, 18 to 40")] = None,
+    footage_share: Annotated[float, arg(help="share of the videos that show footage, if there is any")] = 0.5,
+    workers: Annotated[int, arg(help="processes that render")] = 1,
+) -> int:
+    """Write a labelled data set of camera motions, cuts and fades: a virtual camera over your photographs and footage.
+
+    The classes are static, pan_left, pan_right, tilt_up, tilt_down, zoom_in, zoom_out, roll_clockwise, roll_counterclockwise,
+    shake, cut and fade; a name says what the camera does. The same options give the same files and resume a run. Writes a
+    folder for each class, annotations.csv, labels.txt and the settings. Use different photographs for training and test.
+    """
+    from videomamba.schema import VideoMambaError
+    from videomamba.synthetic.camera.dataset import write_camera_dataset
+
+    if not out:
+        raise VideoMambaError('synth-camera: "" names no folder; is a variable in the command line empty?')
+    with counter("rendering") as tick:
+        clips = write_camera_dataset(
+            Path(out),
+            pictures=[Path(folder) for folder in pictures],
+            footage=[Path(folder) for folder in footage],
+            clips_per_class=clips_per_class,
+            seed=seed,
+            height=height,
+            width=width,
+            fps=fps,
+            crf=crf,
+            footage_share=footage_share,
             workers=workers,
             progress=tick,
         )

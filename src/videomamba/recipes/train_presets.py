@@ -45,6 +45,7 @@ def _presets() -> Iterator[Preset[TrainConfig]]:
         yield from _videos(data, rows)
     yield from _lvu()
     yield _synthetic()
+    yield _camera()
 
 
 _FORMATS: Mapping[str, Format] = {"k400": "kinetics", "ssv2": "ssv2", "breakfast": "breakfast", "coin": "coin"}
@@ -174,6 +175,42 @@ def _synthetic() -> Preset[TrainConfig]:
     )
     protocol = "1x1 views of files of unseen seeds"
     notes = ("makes the weights inside this package; nothing is published of it",)
+    return Preset(name, config, Published(protocol=protocol, source="this package", notes=notes))
+
+
+def _camera() -> Preset[TrainConfig]:
+    name = "camera-motion"
+    out = Path("runs") / name
+    config = TrainConfig(
+        preset=name,
+        model=ModelSettings(
+            name="videomamba_micro",
+            depth=6,
+            tubelet_size=2,
+            scan_order="temporal_first",  # neighbours in the scan are one place at two times: motion
+            pool="mean",
+            init="fan_in",
+            drop_path=0.0,
+        ),
+        clip=Preprocess(num_frames=16, image_size=(96, 96), crop_ratio=96 / 112, sampling="window", clip_seconds=1.5),
+        data=DataSettings(format="synthetic", root=out / "data", cache=out / "cache", cache_frames=16, cache_size=112),
+        augment=Augmentation(
+            crop="shift", flip_vertical=True, reverse=True, symmetries_from=3, color_jitter=0.15, label_smoothing=0.05
+        ),
+        optim=Optimisation(
+            epochs=14,
+            batch_size=32,
+            lr=1.5e-3,
+            lr_reference=0,
+            warmup_epochs=0.5,
+            betas=(0.9, 0.99),
+            clip_grad=1.0,
+            ema=0.998,
+        ),
+        run=Run(out=out, precision="bf16"),
+    )
+    notes = ("its data are made before by `videomamba synth-camera`, a folder for each split in data.root",)
+    protocol = "1x1 views of files over photographs and footage that are not in training"
     return Preset(name, config, Published(protocol=protocol, source="this package", notes=notes))
 
 

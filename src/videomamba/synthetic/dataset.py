@@ -8,14 +8,7 @@ a known time is informative: a square that starts at the right probably moves le
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-import multiprocessing
-import signal
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
@@ -25,17 +18,15 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from videomamba.files import make_folder, write_atomically
-from videomamba.interrupts import interrupts_later
 from videomamba.schema import VideoMambaError
 from videomamba.synthetic.actions import ACTIONS
 from videomamba.synthetic.draw import draw_scene
 from videomamba.synthetic.sample import describe, sample_scene
 from videomamba.synthetic.texts import Clip, distinct_captions, text_files
+from videomamba.synthetic.writing import begin, check_counts, replace_text, write_missing, write_table
 from videomamba.video.encode import write_video
 
 _CLIPS_PER_SEED = 1_000_000  # room for the clip index inside a scene seed
-SETTINGS_FILE = "synthetic.json"
 
 
 @dataclass(frozen=True)
@@ -124,9 +115,7 @@ def write_dataset(
     Raises VideoMambaError for impossible settings or settings that differ from those of `root`, VideoError for a file
     that cannot be encoded.
     """
-    for name, value in (("clips_per_class", clips_per_class), ("workers", workers)):
-        if value < 1:
-            raise VideoMambaError(f"{name}: {value} is too few; give at least 1")
+    check_counts(clips_per_class=clips_per_class, workers=workers)
     if layout not in ("folders", "flat"):
         raise VideoMambaError(f"layout: {layout!r} is unknown; choose folders or flat")
     if fps <= 0:
@@ -156,21 +145,15 @@ def write_dataset(
         ]
     except ValueError as error:
         raise VideoMambaError(str(error)) from error
-    _begin(root, settings, clips_per_class)
-    for folder in {clip.path.parent for clip in clips}:
-        make_folder(folder)
+    begin(root, settings, clips_per_class)
     look: dict[str, Any] = {"num_frames": num_frames, "height": height, "width": width, "style": style}
     write = partial(_write_clip, fps=fps, crf=crf, codec=codec, **look)
-    missing = [clip for clip in clips if not clip.path.exists()]
-    done = len(clips) - len(missing)
-    for _ in _each(write, missing, workers=workers):
-        done += 1
-        if progress is not None:
-            progress(done, len(clips))
-    _replace_text(root / "labels.txt", "".join(f"{name}\n" for name in ACTIONS))
-    _replace_text(root / "annotations.csv", _annotations(root, clips))
+    write_missing(clips, write, workers=workers, progress=progress)
+    replace_text(root / "labels.txt", "".join(f"{name}\n" for name in ACTIONS))
+    rows = ((clip.path.relative_to(root).as_posix(), clip.label, clip.name, clip.caption) for clip in clips)
+    write_table(root / "annotations.csv", ("path", "label", "name", "caption"), rows)
     for name, text in text_files(_listed(root, clips), style).items():
-        _replace_text(root / name, text)
+        replace_text(root / name, text)
     return clips
 
 
@@ -182,7 +165,7 @@ def write_distinct(root: Path, clips: Sequence[SyntheticClip], count: int, *, st
     """
     file = root / f"captions_distinct_{count}.json"
     try:
-        _replace_text(file, distinct_captions(_listed(root, clips), count, style))
+        replace_text(file, distinct_captions(_listed(root, clips), count, style))
     except ValueError as error:
         raise VideoMambaError(f"{root}: {error}; write more clips per class") from error
     return file
@@ -198,74 +181,8 @@ def _plan(root: Path, action: int, seed: int, *, style: str, layout: str) -> Syn
     return SyntheticClip(folder / f"{name}_{seed}.mp4", action, name, seed, caption(action, seed, style))
 
 
-def _begin(root: Path, settings: dict[str, object], clips_per_class: int) -> None:
-    """Write the settings to `root`, or raise if its videos were made with others."""
-    file = root / SETTINGS_FILE
-    if any(root.rglob("*.mp4")):
-        if not file.exists():
-            raise VideoMambaError(f"{root}: holds videos that are no synthetic data set; choose another folder")
-        before = _read_settings(file)
-        for key, value in settings.items():
-            if before.get(key) != value:
-                raise VideoMambaError(f"{root}: has {key}={before.get(key)}, not {value}; choose another folder")
-        if before["clips_per_class"] > clips_per_class:
-            raise VideoMambaError(f"{root}: has clips_per_class={before['clips_per_class']}; give at least as many")
-    make_folder(root)
-    _replace_text(file, json.dumps({**settings, "clips_per_class": clips_per_class}, indent=2) + "\n")
-
-
-def _read_settings(file: Path) -> dict[str, Any]:
-    try:
-        settings = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        settings = None
-    if not isinstance(settings, dict) or not isinstance(settings.get("clips_per_class"), int):
-        raise VideoMambaError(f"{file}: is damaged, the settings of its videos are unknown; choose another folder")
-    return settings
-
-
 def _write_clip(clip: SyntheticClip, *, fps: Fraction | int, crf: int, codec: str, **look: Any) -> None:
     write_video(clip.path, render_clip(clip.label, clip.seed, **look), fps=fps, codec=codec, crf=crf)
-
-
-def _each(write: Callable[[SyntheticClip], None], clips: Sequence[SyntheticClip], *, workers: int) -> Iterator[None]:
-    """Write every clip; yields after each."""
-    if workers == 1 or len(clips) < 2:
-        yield from map(write, clips)
-        return
-    # Spawned, not forked: a fork would copy the locks of PyTorch's threads. The parent handles interrupts.
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_ignore_interrupts)
-    try:
-        with interrupts_later():
-            futures = [pool.submit(write, clip) for clip in clips]
-        for future in as_completed(futures):
-            future.result()
-            yield
-    except BrokenProcessPool as error:
-        raise VideoMambaError(
-            f"workers: {workers} processes ended unexpectedly; guard the calling script with "
-            "`if __name__ == '__main__':`, or use workers=1"
-        ) from error
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _ignore_interrupts() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def _annotations(root: Path, clips: Sequence[SyntheticClip]) -> str:
-    table = io.StringIO(newline="")
-    rows = csv.writer(table, lineterminator="\n")
-    rows.writerow(("path", "label", "name", "caption"))
-    for clip in clips:
-        rows.writerow((clip.path.relative_to(root).as_posix(), clip.label, clip.name, clip.caption))
-    return table.getvalue()
-
-
-def _replace_text(path: Path, text: str) -> None:
-    write_atomically(path, lambda target: target.write_text(text, encoding="utf-8", newline="\n"))
 
 
 def _check_action(action: int) -> None:

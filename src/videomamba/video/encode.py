@@ -29,12 +29,13 @@ def write_video(
     fps: Fraction | int = 16,
     codec: str = "libx264",
     crf: int = 23,
+    gop: int | None = None,
 ) -> None:
     """Encode (t, h, w, 3) uint8 RGB frames to `path` as yuv420p, in the container of the suffix.
 
     A long video may come in pieces of one picture size, which are encoded as they arrive and not kept. Equal frames give
     equal bytes. The file is written completely or not at all: next to `path` under a hidden name, then renamed. `codec` is
-    libx264 or libx265, `crf` 0 (best) to 51.
+    libx264 or libx265, `crf` 0 (best) to 51, `gop` the most frames from one key frame to the next, None: the codec's default.
 
     Raises VideoError for an odd height or width (4:2:0 chroma needs even numbers), another codec, a suffix without a
     container or a folder that cannot be written; ValueError for frames that are not (t, h, w, 3) uint8.
@@ -53,7 +54,8 @@ def write_video(
         raise VideoError(path, f"{codec} needs an even height and width, got {height}x{width}")
     partial = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
-        _encode(partial, chain((first,), pieces), size=(height, width), rate=Fraction(fps), codec=codec, crf=crf)
+        options = {"crf": str(crf), **_OPTIONS[codec], **({} if gop is None else {"g": str(gop)})}
+        _encode(partial, chain((first,), pieces), (height, width), Fraction(fps), codec, options)
         partial.replace(path)
     except (av.error.FFmpegError, OSError, ValueError) as error:
         raise VideoError(path, f"cannot be written with codec {codec}: {error}") from error
@@ -62,10 +64,15 @@ def write_video(
 
 
 def _encode(
-    path: Path, pieces: Iterable[NDArray[np.uint8]], *, size: tuple[int, int], rate: Fraction, codec: str, crf: int
+    path: Path,
+    pieces: Iterable[NDArray[np.uint8]],
+    size: tuple[int, int],
+    rate: Fraction,
+    codec: str,
+    options: dict[str, str],
 ) -> None:
     with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=rate, options={"crf": str(crf), **_OPTIONS[codec]})
+        stream = container.add_stream(codec, rate=rate, options=options)
         if not isinstance(stream, av.VideoStream):
             raise TypeError(f"{codec} made a {stream.type} stream")
         stream.height, stream.width = size

@@ -439,5 +439,5 @@ class TestSynthetic:
             read(tmp_path, "synthetic")
         write(tmp_path / "synthetic.json", "{}")
         write(tmp_path / "labels.txt", "run", "sit")
-        with pytest.raises(VideoMambaError, match=r"labels\.txt: has other actions than this version makes"):
+        with pytest.raises(VideoMambaError, match=r"labels\.txt: has other classes than this version makes"):
             read(tmp_path, "synthetic")

@@ -1,4 +1,4 @@
-"""The formats that are folders: one per class, with videos, folders of frames, or images; ImageNet; `videomamba synth`."""
+"""The formats that are folders: one per class, with videos, folders of frames, or images; ImageNet; synthetic data."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from videomamba.data.sets.symmetry import LEFT_RIGHT, UP_DOWN, swapped_classes
 from videomamba.data.settings import DataSettings
 from videomamba.schema import IgnoredFile, Symmetries, VideoMambaError, one_form
 from videomamba.synthetic.actions import ACTIONS
-from videomamba.synthetic.dataset import SETTINGS_FILE, reversed_action
+from videomamba.synthetic.camera.motions import BACKWARDS, MOTIONS
+from videomamba.synthetic.dataset import reversed_action
+from videomamba.synthetic.writing import SETTINGS_FILE
 from videomamba.video.find import search_videos, why_ignored
 from videomamba.video.open import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 
@@ -63,22 +65,22 @@ def find_imagenet(settings: DataSettings) -> Source:
 
 
 def find_synthetic(settings: DataSettings) -> Source:
-    """Folders written by `videomamba synth`: the root, or one or more below root/train, root/val, root/test or root.
+    """Folders written by `videomamba synth` or `synth-camera`: the root, or some below root/train, root/val, root/test or root.
 
-    A mirrored, upside-down or reversed action is another action of the set, or the same.
+    A mirrored, upside-down or reversed action or camera motion is another class of the set, or the same.
     """
     root = the_root(settings)
     folders = synthetic_folders(root)
     if not folders:
         raise VideoMambaError(f"{root}: no {SETTINGS_FILE} here or two folders down; make one with `videomamba synth`")
+    names = _synthetic_names(folders)
     cut: dict[Split, list[Path]] = {}
     for folder in folders:
         top = folder.relative_to(root).parts[:1]
         cut.setdefault(SPLIT_NAMES.get(top[0], "train") if top else "train", []).append(folder)
-    backwards = tuple(reversed_action(i) for i in range(len(ACTIONS)))
-    symmetries = Symmetries(swapped_classes(ACTIONS, LEFT_RIGHT), swapped_classes(ACTIONS, UP_DOWN), backwards)
-    parts = {split: cache(partial(_actions, tuple(part), root)) for split, part in cut.items()}
-    return Source(parts, labels=lambda: ACTIONS, symmetries=symmetries)
+    symmetries = Symmetries(swapped_classes(names, LEFT_RIGHT), swapped_classes(names, UP_DOWN), _BACKWARDS[names])
+    parts = {split: cache(partial(_synthetic_entries, tuple(part), root)) for split, part in cut.items()}
+    return Source(parts, labels=lambda: names, symmetries=symmetries)
 
 
 def synthetic_folders(root: Path) -> list[Path]:
@@ -232,10 +234,28 @@ def _images_of_list(file: Path, folder: Path, settings: DataSettings) -> list[En
     return read_list(file, settings, locate=partial(os.path.join, str(folder)))
 
 
-def _actions(folders: Sequence[Path], root: Path) -> list[Entry]:
-    for folder in folders:
-        if read_names(folder / "labels.txt") != ACTIONS:
-            raise VideoMambaError(f"{folder}/labels.txt: has other actions than this version makes; make the set again")
+_BACKWARDS: Mapping[tuple[str, ...], tuple[int, ...]] = {
+    ACTIONS: tuple(reversed_action(i) for i in range(len(ACTIONS))),
+    MOTIONS: BACKWARDS,
+}
+"""The class names of each kind of synthetic data, and the class of each video played backwards."""
+
+
+def _synthetic_names(folders: Sequence[Path]) -> tuple[str, ...]:
+    """The class names, which all `folders` have."""
+    found = {folder: tuple(read_names(folder / "labels.txt")) for folder in folders}
+    first, names = next(iter(found.items()))
+    for folder, others in found.items():
+        if others not in _BACKWARDS:
+            raise VideoMambaError(f"{folder}/labels.txt: has other classes than this version makes; make the set again")
+        if others != names:
+            raise VideoMambaError(
+                f"{folder}/labels.txt: has other classes than {first}; keep actions and camera motions apart"
+            )
+    return names
+
+
+def _synthetic_entries(folders: Sequence[Path], root: Path) -> list[Entry]:
     settings, locate = DataSettings(root=root), os.path.join
     lists = [(folder / "annotations.csv", partial(locate, str(folder))) for folder in folders]
     return [entry for file, of_folder in lists for entry in read_list(file, settings, locate=of_folder)]

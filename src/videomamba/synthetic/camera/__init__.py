@@ -1,0 +1,1 @@
+"""A virtual camera over real pictures and footage: videos whose camera motion, cuts and fades are known."""

@@ -1,0 +1,49 @@
+"""The twelve classes of camera motion and edits: their names, their order, and each played backwards.
+
+A name says what the camera does. `pan_left`: the camera turns or moves to the left, so the picture moves to the right on the
+screen; a truck to the left counts as `pan_left`. `tilt_up`: the picture moves down. `zoom_in`: it grows. `roll_clockwise`: the
+camera turns clockwise as seen from behind it, so the picture turns counter-clockwise on the screen. `shake`: a hand-held
+camera without a net motion. `cut`: a change of shot. `fade`: from or to black or white, or a cross-fade of two shots.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+MOTIONS: tuple[str, ...] = (
+    "static",
+    "pan_left",
+    "pan_right",
+    "tilt_up",
+    "tilt_down",
+    "zoom_in",
+    "zoom_out",
+    "roll_clockwise",
+    "roll_counterclockwise",
+    "shake",
+    "cut",
+    "fade",
+)
+"""The index of a name is its label."""
+
+EDITS: tuple[str, ...] = ("cut", "fade")
+"""The classes that are made by editing, not by a camera."""
+
+BACKWARDS: tuple[int, ...] = (0, 2, 1, 4, 3, 6, 5, 8, 7, 9, 10, 11)
+"""Entry i is the label of a clip of class i that is played from its end."""
+
+ABOUT: Mapping[str, str] = {
+    "static": "the camera does not move",
+    "pan_left": "the camera turns or moves to the left",
+    "pan_right": "the camera turns or moves to the right",
+    "tilt_up": "the camera turns or moves up",
+    "tilt_down": "the camera turns or moves down",
+    "zoom_in": "the picture grows",
+    "zoom_out": "the picture shrinks",
+    "roll_clockwise": "the camera turns clockwise, so the picture turns counter-clockwise",
+    "roll_counterclockwise": "the camera turns counter-clockwise, so the picture turns clockwise",
+    "shake": "the camera shakes in a hand, without a net motion",
+    "cut": "one shot ends and another begins",
+    "fade": "a shot fades in or out, or into another one",
+}
+"""What each class shows, for texts."""
