@@ -23,6 +23,7 @@ from videomamba.modules.scan_order import Order
 from videomamba.ops.dispatch import WalkState
 from videomamba.schema import Frames
 from videomamba.synthetic.dataset import ACTIONS, render_clip
+from videomamba.weights.released import ACTIONS_MODEL
 
 
 class Carrying(nn.Module):
@@ -53,9 +54,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clips", type=int, default=160)
     options = parser.parse_args()
-    predictor, rng = Predictor.from_pretrained(), np.random.default_rng(0)
+    predictor, rng = Predictor.from_pretrained(ACTIONS_MODEL), np.random.default_rng(0)
     model, preprocess = predictor.model, predictor.preprocess
-    carrying = Predictor.from_pretrained().model
+    carrying = Predictor.from_pretrained(ACTIONS_MODEL).model
     carrying.layers = nn.ModuleList(Carrying(layer, model.config.inner_dim) for layer in carrying.layers)
     right = {"alone": 0, "carried": 0}
     times = tuple(range(preprocess.num_frames))

@@ -20,6 +20,7 @@ import torch
 from videomamba import Predictor
 from videomamba.schema import Clip
 from videomamba.synthetic.dataset import ACTIONS, write_dataset
+from videomamba.weights.released import ACTIONS_MODEL
 
 CONDITIONS: dict[str, dict[str, int]] = {
     "320x240, 24 fps, CRF 30": {"seed": 7001, "num_frames": 48, "fps": 24, "height": 240, "width": 320, "crf": 30},
@@ -48,7 +49,7 @@ def main() -> None:
     parser.add_argument("--clips-per-class", type=int, default=25)
     parser.add_argument("--json", action="store_true", help="one JSON record a line")
     args = parser.parse_args()
-    predictor = Predictor.from_pretrained()
+    predictor = Predictor.from_pretrained(ACTIONS_MODEL)
     assert predictor.labels == ACTIONS
     with tempfile.TemporaryDirectory() as folder:
         for name, settings in CONDITIONS.items():

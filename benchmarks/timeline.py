@@ -24,6 +24,7 @@ from videomamba import Predictor
 from videomamba.evaluation.segments import Segment
 from videomamba.serving.timeline import THRESHOLD, timeline
 from videomamba.synthetic.film import Event, plan_events, write_film
+from videomamba.weights.released import ACTIONS_MODEL
 
 WINDOW = 2.0
 
@@ -113,7 +114,7 @@ def main() -> int:
     parser.add_argument("--threshold", type=float, default=THRESHOLD)
     parser.add_argument("--json", action="store_true", help="one JSON record a film")
     args = parser.parse_args()
-    predictor = Predictor.from_pretrained()
+    predictor = Predictor.from_pretrained(ACTIONS_MODEL)
     found = within = false = 0
     with tempfile.TemporaryDirectory() as folder:
         for seed in range(args.seed, args.seed + args.films):

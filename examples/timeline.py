@@ -11,6 +11,7 @@ from pathlib import Path
 
 import videomamba
 from videomamba.synthetic.film import plan_events, write_film
+from videomamba.weights.released import ACTIONS_MODEL
 
 SECONDS, ACTIONS = 60, ("open", "rotate_clockwise", "move_left", "gather", "grow")
 
@@ -24,7 +25,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         video = Path(folder) / "video.mp4"
         write_film(video, events, seconds=SECONDS, seed=args.seed)
-        found = videomamba.timeline(videomamba.Predictor.from_pretrained(), video, window=2, stride=0.5)
+        found = videomamba.timeline(videomamba.Predictor.from_pretrained(ACTIONS_MODEL), video, window=2, stride=0.5)
         found.draw(args.out)
     for event in events:
         print(f"happens    {event.start:5.1f} to {event.end:5.1f} s  {event.action}")

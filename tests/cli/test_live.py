@@ -55,7 +55,9 @@ def test_a_pipe_of_a_film(bundle: Path, film: Path, model: ModelOptions, capsys:
     for one, other in zip(piped, filed, strict=True):
         assert [p["label"] for p in one["predictions"]] == [p["label"] for p in other["predictions"]]
         assert [p["score"] for p in one["predictions"]] == pytest.approx([p["score"] for p in other["predictions"]])
-        assert set(one) == {"start", "end", "predictions", "delay", "dropped", "skipped", "model"}
+        assert set(one) == {
+            *("start", "end", "predictions", "delay", "dropped", "skipped", "model", "unsure", "transition")
+        }
         assert one["model"] == str(bundle)
 
 

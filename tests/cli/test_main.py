@@ -13,8 +13,10 @@ from contextlib import suppress
 from pathlib import Path
 
 import av
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from videomamba.cli import COMMANDS, main
@@ -147,6 +149,26 @@ def test_synth_writes_what_it_says(tmp_path: Path, capsys: pytest.CaptureFixture
     assert len(list((tmp_path / "data").rglob("*.mp4"))) == 16
     code, _, err = run(capsys, "synth", tmp_path / "data", *options, "--seed", 5)
     assert code == 1 and "seed=0, not 5" in err
+
+
+def test_synth_camera_writes_what_it_says(pattern: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ("--clips-per-class", 1, "--height", 64, "--width", 64, "--fps", 8, "--pictures")
+    code, out, err = run(capsys, "synth-camera", tmp_path / "data", *options, pattern)
+    assert code == 0, err
+    assert "12 videos of 12 classes" in out and len(list((tmp_path / "data").rglob("*.mp4"))) == 12
+    code, _, err = run(capsys, "synth-camera", tmp_path / "data", *options, tmp_path / "data" / "cut")
+    assert code == 1 and "no pictures in this folder" in err
+    code, _, err = run(capsys, "synth-camera", "", *options, pattern)
+    assert code == 1 and '""' in err and len(err.splitlines()) == 1
+
+
+@pytest.fixture
+def pattern(tmp_path: Path) -> Path:
+    pixels = np.random.default_rng(0).integers(0, 255, (24, 32, 3), dtype=np.uint8)
+    file = tmp_path / "pictures" / "pattern.png"
+    file.parent.mkdir()
+    Image.fromarray(pixels).resize((320, 240)).save(file)
+    return file.parent
 
 
 def test_an_answer_that_is_no_number_is_one_line() -> None:

@@ -10,7 +10,10 @@ from pathlib import Path
 import pytest
 
 from tests.cli.test_main import run
+from tests.serving.shots.films import Knows, film
+from videomamba.cli.model_options import ModelOptions
 from videomamba.cli.timeline import timeline
+from videomamba.serving.shots.motions import UNSURE_BELOW
 from videomamba.serving.timeline import THRESHOLD
 
 WINDOWS = ("--window", 0.8, "--stride", 0.4, "--threshold", 0.2)
@@ -103,5 +106,21 @@ def test_a_folder_that_cannot_take_the_files(
     assert code == 1 and "clip0.mkv: cannot be created" in err and len(err.splitlines()) == 1
 
 
-def test_the_threshold_is_that_of_python() -> None:
-    assert inspect.signature(timeline).parameters["threshold"].default == THRESHOLD
+def test_the_defaults_are_those_of_python() -> None:
+    parameters = inspect.signature(timeline).parameters
+    assert parameters["threshold"].default == THRESHOLD and parameters["unsure"].default == UNSURE_BELOW
+
+
+def test_a_model_of_camera_motion_lists_shots(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changes = [("cut", 2.0, 2.0), ("fade", 4.0, 4.8)]
+    path = film(tmp_path / "film.mp4", 7, changes)
+    monkeypatch.setattr(ModelOptions, "open", lambda self, silent: Knows(changes))
+    monkeypatch.setitem(sys.modules, "opentimelineio", None)  # without it the rest is written, and the extra is named
+    monkeypatch.delitem(sys.modules, "videomamba.serving.shots.edit_list", raising=False)
+    code, out, err = run(capsys, "timeline", path, "--out", tmp_path / "out", "--unsure", 0.95)
+    assert code == 0 and "pip install 'videomamba[edit]'; the shots are written as CSV only" in err
+    assert [line.split()[:1] for line in out.splitlines() if "unsure" in line] == [["1"], ["2"], ["3"]]
+    assert "cut" in out and "fade" in out and "0:02.0" in out
+    assert (tmp_path / "out" / "film.shots.csv").is_file() and not (tmp_path / "out" / "film.edl").exists()

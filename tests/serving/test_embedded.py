@@ -28,7 +28,7 @@ def test_unseen_clips_at_another_size_rate_and_quality(tmp_path: Path) -> None:
     """The full figure is printed by benchmarks/embedded_default.py; these are three clips of each class."""
     settings = {"num_frames": 40, "fps": 25, "height": 160, "width": 208, "crf": 30}
     files = write_dataset(tmp_path, clips_per_class=3, seed=9001, **settings)
-    predictor = Predictor.from_pretrained()
+    predictor = Predictor.from_pretrained(ACTIONS_MODEL)
     answers = list(predictor.predict_many([file.path for file in files], top=1))
     right = sum(answer.top.label == file.name for answer, file in zip(answers, files, strict=True))
     assert right >= 0.9 * len(files)
@@ -37,7 +37,7 @@ def test_unseen_clips_at_another_size_rate_and_quality(tmp_path: Path) -> None:
 def test_the_order_of_the_frames_is_what_it_reads(tmp_path: Path) -> None:
     """Played backwards, a clip becomes its twin."""
     files = write_dataset(tmp_path, clips_per_class=1, seed=9002)
-    predictor = Predictor.from_pretrained()
+    predictor = Predictor.from_pretrained(ACTIONS_MODEL)
     backwards = 0
     for file in files:
         clip = predictor.clips(file.path)[0].data.flip(1)

@@ -189,7 +189,9 @@ def test_best_classes_over_a_threshold() -> None:
         assert answer.predictions == tuple(
             ScoredLabel(label, pytest.approx(scores["abc".index(label)])) for label in expected
         )
-    assert set(answer.as_dict()) == {"start", "end", "predictions", "delay", "dropped", "skipped", "model"}
+    assert set(answer.as_dict()) == {
+        *("start", "end", "predictions", "delay", "dropped", "skipped", "model", "unsure", "transition")
+    }
 
 
 def test_damaged_weights_are_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,6 +25,7 @@ from videomamba.synthetic.film import plan_events, write_film
 from videomamba.video.base import Video
 from videomamba.video.encode import write_video
 from videomamba.video.open import open_video
+from videomamba.weights.released import ACTIONS_MODEL
 
 
 @pytest.fixture(scope="module")
@@ -234,7 +235,7 @@ def test_segments_by_other_rules_than_the_timeline_s_own(predictor: Predictor, c
 def test_the_packaged_model_finds_what_happens_in_a_film(tmp_path: Path) -> None:
     events = plan_events(2, seconds=20, seed=4, actions=("move_right", "grow", "scatter"))
     write_film(tmp_path / "film.mp4", events, seconds=20, seed=4)
-    found = timeline(Predictor.from_pretrained(), tmp_path / "film.mp4")
+    found = timeline(Predictor.from_pretrained(ACTIONS_MODEL), tmp_path / "film.mp4")
     assert isinstance(found, Timeline) and (found.window, found.stride) == (2.0, 1.0)
     for event in events:
         near = [s for s in found.segments() if s.label == event.action and s.start < event.end and s.end > event.start]

@@ -16,6 +16,7 @@ from videomamba.corpus.extract import SHARD_SIZE, extract, extract_one
 from videomamba.corpus.features import FeatureConfig, Features
 from videomamba.corpus.folder import FAILURES, Progress
 from videomamba.schema import VideoError, VideoMambaError
+from videomamba.weights.released import ACTIONS_MODEL
 
 if TYPE_CHECKING:
     from videomamba.corpus.video_list import VideoList
@@ -47,7 +48,7 @@ def features(
     shard_size: Annotated[int, arg(metavar="VIDEOS", help="in a shard, the most that a kill costs")] = SHARD_SIZE,
     retry: Annotated[bool, arg(help="try the failed videos of a folder again")] = False,
     engine: Annotated[Literal["local", "ray"], arg(help="fill a folder by this process or a Ray cluster")] = "local",
-    network: Network = NetworkOptions(),
+    network: Network = NetworkOptions(model=ACTIONS_MODEL),
     json: Json = False,
 ) -> int:
     """Turn videos into vectors. Without --out they are described, or printed with --json.

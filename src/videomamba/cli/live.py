@@ -24,6 +24,9 @@ def live(
     stride: Stride = None,
     top: Top = 1,
     threshold: Annotated[float, arg(help="show classes of at least this probability")] = 0.0,
+    unsure: Annotated[
+        float, arg(metavar="P", help='a model of camera motion says "unsure" where no class has this probability')
+    ] = 0.6,
     drop: Annotated[
         Literal["latest", "all"],
         arg(help="on a slow machine: latest drops older pictures; all drops nothing and lets the source wait"),
@@ -53,6 +56,7 @@ def live(
         drop=drop,
         top=top,
         threshold=threshold,
+        unsure=unsure,
         follow=follow,
         timeout=timeout,
         reconnect=reconnect,
@@ -86,4 +90,8 @@ def live(
 def _line(answer: LiveAnswer) -> str:
     """0:00:04.0  waving 87.3 %, turning 5.0 %  delay 0.12 s  dropped 0"""
     classes = ", ".join(f"{p.label} {100 * p.score:.1f} %" for p in answer.predictions) or "-"
+    if answer.unsure:
+        classes = f"unsure ({classes})"
+    if answer.transition is not None:
+        classes += f"  {answer.transition.kind} at {clock(answer.transition.time, hours=True)}"
     return f"{clock(answer.end, hours=True)}  {classes}  delay {answer.delay:.2f} s  dropped {answer.dropped}"

@@ -9,6 +9,7 @@ from tyro.conf import arg
 
 from videomamba.cli.model_options import Files, Model, ModelOptions, Top, check_top, each, find_files, without_videos
 from videomamba.cli.output import Json, print_answers, print_prediction, stages
+from videomamba.weights.released import ACTIONS_MODEL
 
 if TYPE_CHECKING:
     from videomamba.serving.whole import WholeVideo
@@ -29,7 +30,7 @@ def whole(
         Path | None,
         arg(metavar="FOLDER", help="keep what grows in a file there instead of in memory", help_behavior_hint=""),
     ] = None,
-    model: Model = ModelOptions(),
+    model: Model = ModelOptions(model=ACTIONS_MODEL),
     json: Json = False,
 ) -> int:
     """Classify long videos as a whole: all frames of each in one pass, one answer.

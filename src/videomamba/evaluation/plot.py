@@ -22,7 +22,7 @@ from videomamba.evaluation.segments import Segment
 from videomamba.schema import VideoMambaError
 
 try:
-    from matplotlib import rc_context
+    from matplotlib import colormaps, rc_context
     from matplotlib.axes import Axes
     from matplotlib.colors import ListedColormap, PowerNorm
     from matplotlib.figure import Figure
@@ -274,6 +274,54 @@ def _save_png(path: str | Path, figure: Figure) -> None:
         raise VideoMambaError(f"{path}: the plot cannot be written ({error.strerror})") from None
 
 
+def _strip(axes: Axes, thumbnails: Sequence[tuple[float, NDArray[np.uint8]]], title: str) -> None:
+    for number, (_, picture) in enumerate(thumbnails):
+        place = axes.inset_axes((number / len(thumbnails), 0, 1 / len(thumbnails), 1))
+        place.imshow(picture)
+        place.axis("off")
+    axes.set_title(title)
+    axes.axis("off")
+
+
+def save_shots(
+    path: str | Path,
+    spans: Sequence[tuple[str, float, float]],
+    transitions: Sequence[tuple[str, float, float, float]],
+    thumbnails: Sequence[tuple[float, NDArray[np.uint8]]],
+    duration: float,
+    *,
+    labels: Sequence[str],
+    title: str,
+) -> None:
+    """Writes the shots of a video of `duration` seconds as a PNG: pictures above, one lane of the camera's motions below.
+
+    `spans` are (motion, start, end), in the colour of the motion's place in `labels`, with its name where there is room; other
+    names, such as "unsure", are grey. `transitions` are (kind, start, end, time): lines at cuts, shaded spans for fades.
+    `thumbnails`, (seconds, (h, w, 3) uint8), are in order. Raises VideoMambaError when the file cannot be written.
+    """
+    duration = max(duration, 1e-3)
+    with _style("black"):
+        figure = Figure(figsize=(12, 2.9), layout="constrained")
+        strip, lane = figure.subplots(2, 1, height_ratios=[1.1, 0.8])
+        _strip(strip, thumbnails, title)
+        named = dict[str, Rectangle]()
+        for label, start, end in spans:
+            colour = colormaps["tab20"](labels.index(label) % 20) if label in labels else "#dddddd"
+            block = Rectangle((start, 0), end - start, 1, facecolor=colour, label=_short(label))
+            lane.add_patch(block)
+            named.setdefault(label, block)
+            if (end - start) / duration > 0.011 * len(label):  # letters of this size on a page of this width
+                lane.text((start + end) / 2, 0.5, _short(label), ha="center", va="center", fontsize=8, clip_on=True)
+        for kind, start, end, time in transitions:
+            if kind == "fade":
+                lane.axvspan(start, end, facecolor="black", alpha=0.35)
+            else:
+                lane.axvline(time, color="black", linewidth=1.2)
+        lane.set(xlim=(0, duration), ylim=(0, 1), xlabel="seconds", yticks=[])
+        lane.legend(handles=list(named.values()), loc="upper left", bbox_to_anchor=(1, 1.1), frameon=False, fontsize=7)
+        _save_png(path, figure)
+
+
 def save_timeline(
     path: str | Path,
     scores: NDArray[np.float32],
@@ -298,12 +346,7 @@ def save_timeline(
     with _style("black"):
         figure = Figure(figsize=(12, 2.2 + 0.3 * len(order)), layout="constrained")
         strip, chart = figure.subplots(2, 1, height_ratios=[1.1, 0.4 + 0.3 * len(order)])
-        for number, (_, picture) in enumerate(thumbnails):
-            place = strip.inset_axes((number / len(thumbnails), 0, 1 / len(thumbnails), 1))
-            place.imshow(picture)
-            place.axis("off")
-        strip.set_title(title)
-        strip.axis("off")
+        _strip(strip, thumbnails, title)
         mesh = chart.pcolormesh(times, np.arange(len(order) + 1), drawn.T, cmap=_clear_to_blue(), vmin=0, vmax=1)
         rows = {labels[c]: row for row, c in enumerate(order)}
         for segment in (segment for segment in segments if segment.label in rows):

@@ -33,9 +33,14 @@ class Caption(NamedTuple):
 
 
 def captions_of(answer: Prediction | Timeline) -> list[Caption]:
-    """The best class with its score, and below it the model: one for a prediction, one for each window of a timeline."""
+    """The best class with its score, and below it the model: one for a prediction, one for each window of a timeline.
+
+    Of a timeline with shots one for each motion of the camera, "unsure" included.
+    """
     if isinstance(answer, Prediction):
         best = [(0.0, answer.top.label, answer.top.score)]
+    elif answer.shots:
+        best = [(span.start, span.label, span.score) for shot in answer.shots for span in shot.motions]
     else:
         places = answer.scores.argmax(axis=1)
         scores = answer.scores[np.arange(len(places)), places]

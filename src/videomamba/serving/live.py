@@ -24,6 +24,9 @@ from videomamba.evaluation.scoring import merge_views
 from videomamba.schema import Clip, Frames, ScoredLabel, VideoMambaError
 from videomamba.serving.clip_model import check_model
 from videomamba.serving.predictor import Predictor, best_labels
+from videomamba.serving.shots.latest import LatestTransition
+from videomamba.serving.shots.motions import UNSURE_BELOW
+from videomamba.serving.shots.records import Transition, knows_shots
 from videomamba.video.live.source import Drop, LivePicture, LiveSource
 
 _MOST_PICTURES = 4096
@@ -36,6 +39,9 @@ class LiveAnswer:
     `start` and `end` are seconds of the stream. `delay` are the seconds from the decoding of the window's last picture to
     the answer. `dropped` pictures and `skipped` windows are counted from the beginning. `model` is the name of the network
     that answered, "" where it has none.
+
+    Of a model of camera motion, whose labels contain "cut" and "fade": `transition` is the one that this window shows and
+    earlier ones did not report, with its time in seconds of the stream; `unsure` says that no class is probable enough.
     """
 
     start: float
@@ -45,6 +51,8 @@ class LiveAnswer:
     dropped: int
     skipped: int
     model: str = ""
+    unsure: bool = False
+    transition: Transition | None = None
 
     def as_dict(self) -> dict[str, object]:
         """The JSON form."""
@@ -60,6 +68,7 @@ def watch(
     drop: Drop = "latest",
     top: int = 5,
     threshold: float = 0.0,
+    unsure: float = UNSURE_BELOW,
     follow: bool = False,
     timeout: float = 10.0,
     reconnect: int = 3,
@@ -70,7 +79,8 @@ def watch(
     Every `stride` seconds of the stream an answer about its last `window` seconds; `window` None is the length of the clips
     that the model was trained on (`Preprocess.clip_seconds`), `stride` None is half a window. The network sees
     `predictor.preprocess.num_frames` pictures spread evenly over the window, whatever the sampling of its training. An
-    answer has the `top` classes that reach `threshold`. A window with a break in it is skipped.
+    answer has the `top` classes that reach `threshold`. A window with a break in it is skipped. A model of camera motion is
+    `unsure` where no class has this probability.
 
     `source` is rtsp://..., http://..., camera:0, /dev/video0, - for standard input, or a file; `follow` waits for a file
     that is still being written. When the machine is too slow, `drop` "latest" answers about the present and drops older
@@ -107,7 +117,7 @@ def watch(
         reconnect=reconnect,
         notify=notify,
     )
-    watched = LiveWatch(predictor, pictures, windows, drop=drop, top=top, threshold=threshold)
+    watched = LiveWatch(predictor, pictures, windows, drop=drop, top=top, threshold=threshold, unsure=unsure)
     # The first run loads kernels, which takes seconds; without this the first answers would be late.
     shape = (3, windows.num_frames, *predictor.preprocess.image_size)
     predictor.logits([Clip(torch.zeros(shape), path=pictures.name)])
@@ -130,10 +140,12 @@ class LiveWatch(Iterator[LiveAnswer]):
         drop: Drop = "latest",
         top: int = 5,
         threshold: float = 0.0,
+        unsure: float = UNSURE_BELOW,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        if not 0 <= threshold <= 1:
-            raise VideoMambaError(f"threshold {threshold:g}: give a probability, 0 to 1")
+        for name, value in (("threshold", threshold), ("unsure", unsure)):
+            if not 0 <= value <= 1:
+                raise VideoMambaError(f"{name} {value:g}: give a probability, 0 to 1")
         if top < 1:
             raise VideoMambaError(f"top {top}: give at least 1 class")
         self.pictures = pictures
@@ -141,7 +153,9 @@ class LiveWatch(Iterator[LiveAnswer]):
         self.answered = 0
         self.skipped = 0
         self._predictor, self._drop, self._clock = predictor, drop, clock
-        self._top, self._threshold = top, threshold
+        self._top, self._threshold, self._unsure = top, threshold, unsure
+        labels = predictor.labels
+        self._latest = LatestTransition(labels, predictor.preprocess) if knows_shots(labels) else None
         self._ring: deque[LivePicture] = deque(maxlen=windows.capacity)
         self._answers = self._watch()
 
@@ -194,10 +208,13 @@ class LiveWatch(Iterator[LiveAnswer]):
             tuple(picture.start for picture in seen),
             self.pictures.name,
         )
-        scores = merge_views(self._predictor.logits([crop_clip(Covering(frames), self._predictor.preprocess)]))
+        clip = crop_clip(Covering(frames), self._predictor.preprocess)
+        scores = merge_views(self._predictor.logits([clip]))
         best = best_labels(scores, self._predictor.labels, top=self._top, of=self.pictures.name)
         predictions = tuple(scored for scored in best if scored.score >= self._threshold)
+        transition = self._latest.find(scores, clip, frames.timestamps) if self._latest else None
+        unsure = self._latest is not None and best[0].score < self._unsure
         self.answered += 1
         delay = self._clock() - last.arrived
         counts = (self.pictures.dropped, self.skipped)
-        return LiveAnswer(*self.windows.span(k), predictions, delay, *counts, self._predictor.name)
+        return LiveAnswer(*self.windows.span(k), predictions, delay, *counts, self._predictor.name, unsure, transition)

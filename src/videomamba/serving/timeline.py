@@ -12,10 +12,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,13 @@ from videomamba.files import make_folder, write_atomically
 from videomamba.schema import Frames, VideoError, VideoInfo, VideoMambaError, WeightsError
 from videomamba.serving.clip_model import about, check_model
 from videomamba.serving.predictor import Predictor
+from videomamba.serving.shots.album import ShotAlbum
+from videomamba.serving.shots.find import transitions_and_shots
+from videomamba.serving.shots.motions import UNSURE_BELOW
+from videomamba.serving.shots.records import Shot, Transition, knows_shots
+from videomamba.serving.shots.signal import FrameSignal
+from videomamba.serving.shots.table import shot_table
+from videomamba.serving.shots.timecode import varies
 from videomamba.serving.window_walk import WindowWalk
 from videomamba.video.open import open_video
 from videomamba.video.picture import shrunk
@@ -50,6 +58,10 @@ class Timeline:
     A video of less than `window` seconds has one window, which is as long as the video. `duration` is from the first frame
     to the end of the last one in seconds, 0 for a single picture. `threshold`, `bridge` and `shortest` are the defaults of
     `segments`. `model` is the name of the network that answered, "" where it has none.
+
+    A model of camera motion, whose labels contain "cut" and "fade", also gives `transitions` and `shots`, in order of time;
+    every video has at least one shot. `unsure` is the probability below which a motion is "unsure". `variable_rate`: the
+    frames of the video have different lengths, so that timecodes, which count frames at the average rate, are approximate.
     """
 
     video: VideoInfo
@@ -65,6 +77,10 @@ class Timeline:
     bridge: float = 0.0
     shortest: float = 0.0
     model: str = ""
+    transitions: tuple[Transition, ...] = ()
+    shots: tuple[Shot, ...] = ()
+    unsure: float = UNSURE_BELOW
+    variable_rate: bool = False
 
     def __post_init__(self) -> None:
         _check_segments(self.threshold, self.bridge, self.shortest)
@@ -107,7 +123,7 @@ class Timeline:
         """The JSON form: the video, the settings, the segments, and the best 5 classes of every window."""
         best = np.argsort(-self.scores, axis=1, kind="stable")[:, :_TOP]
         length = min(self.window, self.duration)
-        return {
+        record: dict[str, object] = {
             "path": self.path,
             "model": self.model,
             "seconds": round(self.duration, 6),
@@ -130,35 +146,68 @@ class Timeline:
                 for i, start in enumerate(self.starts)
             ],
         }
+        if self.shots:
+            record["unsure"] = self.unsure
+            record["variable_rate"] = self.variable_rate
+            record["transitions"] = [_rounded(transition) for transition in self.transitions]
+            record["shots"] = [_rounded(shot) for shot in self.shots]
+        return record
 
     def draw(self, path: str | Path) -> None:
-        """Writes class against time as a PNG, small pictures of the video above, the segments framed.
+        """Writes a PNG with small pictures of the video above, and the shots, or else the classes, against time.
 
-        Raises VideoMambaError where matplotlib is not installed or the file cannot be written.
+        Shots are a lane with the motions of the camera; cuts are lines, fades shaded spans. Without shots each class has a
+        row, and the segments are framed. Raises VideoMambaError where matplotlib is not installed or the file cannot be
+        written.
         """
-        from videomamba.evaluation.plot import save_timeline
+        from videomamba.evaluation.plot import save_shots, save_timeline
 
         name = Path(self.path).name.encode("utf-8", "backslashreplace").decode()  # it need not be valid text
         title = f"{name}: windows of {self.window:g} s every {self.stride:g} s" + (
             f", {self.model}" if self.model else ""
         )
+        if self.shots:
+            spans = [(m.label, m.start, m.end) for shot in self.shots for m in shot.motions]
+            changes = [(t.kind, t.start, t.end, t.time) for t in self.transitions]
+            lane = (spans, changes, self.thumbnails, self.duration)
+            write_atomically(Path(path), lambda target: save_shots(target, *lane, labels=self.labels, title=title))
+            return
         picture = (self.scores, self.edges, self.labels, self.segments(), self.thumbnails)
         write_atomically(Path(path), lambda target: save_timeline(target, *picture, title=title))
 
-    def write(self, folder: str | Path, *, picture: bool = True) -> None:
+    def write(self, folder: str | Path, *, picture: bool = True, edit_list: bool = True) -> None:
         """Writes NAME.timeline.json into `folder`, which is made, and with `picture` NAME.timeline.png (see `draw`).
 
-        NAME is `timeline_name` of the video. Raises VideoMambaError where they cannot be written.
+        Where there are shots, it also writes NAME.shots.csv, and with `edit_list` NAME.edl, which needs OpenTimelineIO. NAME is
+        `timeline_name` of the video. Raises VideoMambaError where they cannot be written.
         """
         make_folder(Path(folder))
         name = timeline_name(self.path)
-        text = json.dumps(self.as_dict(), allow_nan=False, indent=1) + "\n"
-        write_atomically(
-            Path(folder) / f"{name}.timeline.json",
-            lambda target: target.write_text(text, encoding="utf-8", newline="\n"),
-        )
+        texts = {"timeline.json": json.dumps(self.as_dict(), allow_nan=False, indent=1) + "\n"}
+        if self.shots:
+            texts["shots.csv"] = shot_table(self.shots, fps=self.video.fps)
+        if self.shots and edit_list:
+            from videomamba.serving.shots.edit_list import edit_list as as_edit_list
+
+            texts["edl"] = as_edit_list(self.path, self.shots, fps=self.video.fps)
+        for ending, text in texts.items():
+            _write_text(Path(folder) / f"{name}.{ending}", text)
         if picture:
             self.draw(Path(folder) / f"{name}.timeline.png")
+
+
+def _write_text(path: Path, text: str) -> None:
+    write_atomically(path, lambda target: target.write_text(text, encoding="utf-8", newline="\n"))
+
+
+def _rounded(found: Shot | Transition) -> dict[str, object]:
+    """The JSON form, with times in microseconds as elsewhere."""
+
+    def rounded(record: dict[str, Any]) -> dict[str, Any]:
+        return {key: round(value, 6) if key in ("start", "end", "time") else value for key, value in record.items()}
+
+    record = rounded(asdict(found))
+    return record | {"motions": [rounded(span) for span in record["motions"]]} if "motions" in record else record
 
 
 def timeline_name(path: str | Path) -> str:
@@ -176,6 +225,7 @@ def timeline(
     threshold: float = THRESHOLD,
     bridge: float = 0.0,
     shortest: float = 0.0,
+    unsure: float = UNSURE_BELOW,
     thumbnails: int = 10,
     batch: int = 8,
     progress: Callable[[int, int], None] | None = None,
@@ -186,17 +236,26 @@ def timeline(
     a window. `threshold`, `bridge` and `shortest` choose the segments, see `Timeline.segments`. The frames of a window are
     as many as the model takes, spread evenly over it, whatever the sampling of its training.
 
+    A model whose labels contain "cut" and "fade" also finds transitions and shots; a motion of the camera whose probability is
+    below `unsure` is "unsure".
+
     A thread decodes ahead of the network. Memory hardly grows with the video: besides `batch` windows and a few pieces of
-    the video that wait for them, only the scores, the table of frames and `thumbnails` small pictures are kept.
+    the video that wait for them, only the scores, the table of frames, `thumbnails` small pictures and, for shots, 192 bytes of
+    each decoded frame are kept.
     `progress(done, total)` counts windows.
 
     Raises VideoError when the video or a frame that is needed cannot be read; VideoMambaError for an invalid window, stride
-    or threshold, and for no window where the model has none either; WeightsError when the scores are not finite.
+    or probability, and for no window where the model has none either; WeightsError when the scores are not finite.
     """
     check_model(predictor, use="timeline(Predictor.from_pretrained(NAME_OR_FILE), path)")
     if batch < 1:
         raise ValueError(f"batch must be at least 1, got {batch}")
     _check_segments(threshold, bridge, shortest)
+    if not 0 <= unsure <= 1:
+        raise VideoMambaError(f"unsure {unsure:g}: give a probability, 0 to 1")
+    signal = FrameSignal() if knows_shots(predictor.labels) else None
+    transitions: tuple[Transition, ...] = ()
+    shots: tuple[Shot, ...] = ()
     windows = Windows.for_model(predictor.preprocess, window=window, stride=stride)
     if windows.stride > windows.window:
         raise VideoMambaError(
@@ -205,20 +264,37 @@ def timeline(
         )
     try:
         with open_video(path) as video:
+            timestamps = video.timestamps
             walk = WindowWalk(video, windows)
-            album = _Album(walk.needed, thumbnails)
+            album = (
+                _Album(walk.needed, thumbnails) if signal is None else ShotAlbum(thumbnails, height=_THUMBNAIL_HEIGHT)
+            )
             scores = np.empty((len(walk.starts), len(predictor.labels)), np.float32)
             done = 0
-            with closing(walk.clips(predictor.preprocess, album.look)) as found:
+            see = partial(signal.see, preprocess=predictor.preprocess) if signal else lambda pixels: None
+            with closing(walk.clips(predictor.preprocess, album.look, see=see)) as found:
                 while clips := list(islice(found, batch)):
                     scores[done : done + len(clips)] = predictor.logits(clips).softmax(1).numpy()
                     done += len(clips)
                     if progress is not None:
                         progress(done, len(walk.starts))
+            if not np.isfinite(scores).all():
+                raise WeightsError(f"{path}: the model's scores are not finite; its weights are damaged")
+            if signal is not None:
+                transitions, shots = transitions_and_shots(
+                    scores,
+                    walk.starts,
+                    walk.length,
+                    predictor.labels,
+                    signal=signal,
+                    needed=walk.needed,
+                    video=video,
+                    preprocess=predictor.preprocess,
+                    duration=walk.duration,
+                    unsure_below=unsure,
+                )
     except VideoError as error:
         raise about(path, error) from None
-    if not np.isfinite(scores).all():
-        raise WeightsError(f"{path}: the model's scores are not finite; its weights are damaged")
     return Timeline(
         video=video.info,
         duration=walk.duration,
@@ -228,11 +304,17 @@ def timeline(
         starts=walk.starts,
         scores=scores,
         frames_decoded=len(walk.needed),
-        thumbnails=tuple(album.pictures),
+        thumbnails=tuple(
+            Thumbnail(*picture) for picture in (album.of(shots) if isinstance(album, ShotAlbum) else album.pictures)
+        ),
         threshold=threshold,
         bridge=bridge,
         shortest=shortest,
         model=predictor.name,
+        transitions=transitions,
+        shots=shots,
+        unsure=unsure,
+        variable_rate=varies(timestamps),
     )
 
 

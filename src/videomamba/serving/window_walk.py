@@ -51,17 +51,21 @@ class WindowWalk:
         preprocess: Preprocess,
         look: Callable[[Frames], object] = lambda frames: None,
         *,
+        see: Callable[[Tensor], object] = lambda pixels: None,
         in_thread: bool = True,
     ) -> Generator[Clip, None, None]:
-        """The clip of each window, in order, as soon as its last frame is there; `look` sees the frames as decoded.
+        """The clip of each window, in order, as soon as its last frame is there.
 
+        `look` sees the frames as decoded, `see` as the network does: (3, t, h, w), normalised; both in order, each frame once.
         A thread decodes ahead, unless `in_thread` is off: for a caller that is such a thread itself. Raises VideoError.
         """
 
         def read(first: int) -> _Piece:
             frames = self._video.frames(self.needed[first : first + _FRAMES_AT_ONCE].tolist())
             look(frames)
-            return frames.indices, to_clip(frames, preprocess).data
+            pixels = to_clip(frames, preprocess).data
+            see(pixels)
+            return frames.indices, pixels
 
         firsts = range(0, len(self.needed), _FRAMES_AT_ONCE)
         if not in_thread:

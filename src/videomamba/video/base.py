@@ -44,6 +44,11 @@ class Video(ABC):
             data[row] = data[rows[index]]
         return Frames(data, wanted, tuple(float(self.timestamps[i]) for i in wanted), self.info.path)
 
+    @property
+    def restarts(self) -> NDArray[np.int64]:
+        """The indices, ascending, of pictures that can be read without decoding any before them; none where that is unknown."""
+        return np.empty(0, np.int64)
+
     @abstractmethod
     def _read(self, rows: dict[int, int], data: torch.Tensor) -> None:
         """Write each picture `index` of `rows` into row `rows[index]` of `data` (t, h, w, 3)."""

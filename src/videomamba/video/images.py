@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from videomamba.schema import VideoError, VideoInfo
 from videomamba.video.base import Video
@@ -38,6 +39,10 @@ class ImageVideo(Video):
             rotation=orientation.rotation,
             codec=self._images[0].suffix.lower().removeprefix("."),
         )
+
+    @property
+    def restarts(self) -> NDArray[np.int64]:
+        return np.arange(len(self._images))
 
     def _read(self, rows: dict[int, int], data: torch.Tensor) -> None:
         for index, row in rows.items():

@@ -12,7 +12,9 @@ from dataclasses import replace
 
 import av
 import av.error
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from videomamba.schema import VideoError, VideoInfo
 from videomamba.video.base import Video
@@ -58,6 +60,10 @@ class PyavVideo(Video):
     def track(self) -> int:
         """Index of the video track in the file."""
         return self._track
+
+    @property
+    def restarts(self) -> NDArray[np.int64]:
+        return np.flatnonzero(self._table.start == self._table.number)
 
     def close(self) -> None:
         self._walk = None
