@@ -39,12 +39,14 @@ from videomamba.serving.search.facts import FileFacts
 from videomamba.serving.search.index import BATCH, IndexProgress, build_index
 from videomamba.serving.search.search import Search
 from videomamba.serving.search.table import VideoWindows, WindowTable
+from videomamba.synthetic.captions import captions
 from videomamba.synthetic.dataset import render_clip
 from videomamba.video.encode import write_video
 from videomamba.video.find import find_videos
 from videomamba.video.open import open_video
 from videomamba.weights.released import TEXT_MODEL
-from videomamba.weights.zoo import zoo_entry, zoo_names
+from videomamba.weights.video_text import is_video_text
+from videomamba.weights.zoo import resolve_weights, zoo_entry, zoo_names
 
 WINDOWS = 50  # of a synthetic video, around one centre
 APPENDED = 400  # synthetic videos in one commit
@@ -164,11 +166,15 @@ def index(args: argparse.Namespace, folder: Path) -> bool:
     shutil.rmtree(undisturbed)
     build_index(videos, undisturbed, model=args.model, window=args.window)
     equal_again = rows_of(out) == rows_of(undisturbed)
-    times = []
+    times, sentences = [], []
     for i in range(5):
         started = time.perf_counter()
         Search(out).video(find_videos(videos)[i])
         times.append(time.perf_counter() - started)
+        if is_video_text(resolve_weights(args.model)):
+            started = time.perf_counter()
+            Search(out).text(captions(i, i)[0])
+            sentences.append(time.perf_counter() - started)
     record = {
         **{"files": args.files, "windows": report.windows, "kills": deaths, "equal": equal},
         **{"left_after_kills": resumed.added, "undisturbed_s": took, "changed": report.changed, "gone": report.gone},
@@ -177,6 +183,7 @@ def index(args: argparse.Namespace, folder: Path) -> bool:
             "only_that": only,
             "equal_again": equal_again,
             "search_median_s": float(np.median(times)),
+            **({"sentence_median_s": float(np.median(sentences))} if sentences else {}),
         },
     }
     show("index", record, args)

@@ -60,7 +60,13 @@ def test_a_table_that_cannot_be_written_is_one_line(
 ) -> None:
     out = tmp_path / "absent" / "out.csv"
     code, said, err = run(capsys, "predict", clips, "--model", bundle, "--csv", out)
-    assert (code, said) == (1, "") and err.startswith(f"videomamba: --csv {out}: cannot be written (No such file")
+    assert (code, said) == (1, "") and err.startswith(
+        f"videomamba: --csv {out}: the folder {out.parent} does not exist"
+    )
+    out.parent.mkdir()
+    out.mkdir()
+    code, said, err = run(capsys, "predict", clips, "--model", bundle, "--csv", out)
+    assert (code, said) == (1, "") and err.startswith(f"videomamba: --csv {out}: cannot be written (Is a directory")
 
 
 def test_annotated_videos(bundle: Path, clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -30,6 +30,8 @@ _OPTIONAL = {
     "lancedb": ("search", "an index of videos and its search"),
     "pyarrow": ("parquet", "features as Parquet"),
     "ray": ("ray", "features on a cluster"),
+    "opentimelineio": ("edit", "edit lists of shots"),
+    "otio-cmx3600-adapter": ("edit", "their format"),
 }
 """package -> (our extra that installs it, its use)"""
 
