@@ -12,6 +12,7 @@ from tyro.conf import Positional, arg
 from videomamba.cli.model_options import AnyDevice, check_files
 from videomamba.cli.output import Json, clock, note, print_json, print_table, usable_device
 from videomamba.cli.targets import check_target
+from videomamba.schema import counted
 
 if TYPE_CHECKING:
     from videomamba.serving.search.moments import Moment
@@ -105,7 +106,7 @@ def search(
         from videomamba.serving.search.sheet import write_sheet
 
         write_sheet(sheet, moments)
-        note(f"{sheet}: {len(moments)} moments")
+        note(f"{sheet}: {counted(len(moments), 'moment')}")
     return 0
 
 
@@ -113,6 +114,6 @@ def _print(opened: Search, moments: list[Moment]) -> None:
     if not moments:
         print(f"{opened.address}: no video fits --path, --min-duration and --max-duration", flush=True)
         return
-    print(f"{opened.folder}  ({opened.settings.model}, {opened.windows} windows)")
+    print(f"{opened.folder}  ({opened.settings.model}, {counted(opened.windows, 'window')})")
     rows = [[moment.path, clock(moment.start), clock(moment.end), f"{moment.score:.3f}"] for moment in moments]
     print_table(["file", "start", "end", "score"], rows)

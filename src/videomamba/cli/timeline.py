@@ -12,6 +12,7 @@ from tyro.conf import arg
 from videomamba.cli.annotated import SaveVideo, annotated_files, save_annotated
 from videomamba.cli.model_options import Files, Model, ModelOptions, Stride, Window, each, find_files, without_videos
 from videomamba.cli.output import Json, clock, complain, counter, note, print_answers, print_table
+from videomamba.schema import counted
 
 if TYPE_CHECKING:
     from videomamba.serving.shots.records import MotionSpan
@@ -135,8 +136,8 @@ def _note_rate(found: Timeline) -> None:
 
 def _print(found: Timeline) -> None:
     print(
-        f"{found.path}  ({found.model}, {found.duration:.1f} s; {len(found.starts)} windows of {found.window:g} s "
-        f"every {found.stride:g} s)"
+        f"{found.path}  ({found.model}, {found.duration:.1f} s; {counted(len(found.starts), 'window')} of "
+        f"{found.window:g} s every {found.stride:g} s)"
     )
     if found.shots:
         _print_shots(found)
