@@ -41,5 +41,7 @@ def test_the_vector_of_a_clip_is_the_mean_of_its_frames(embedder: TextEmbedder, 
 def test_refusals(embedder: TextEmbedder, bundle: Path) -> None:
     with pytest.raises(VideoMambaError, match="has no words"):
         embedder.texts(["a", " . "])
+    with pytest.raises(VideoMambaError, match=r"^'日本': the model knows none of these words"):
+        embedder.texts(["日本"])
     with pytest.raises(WeightsError, match="without a text tower"):
         TextEmbedder.from_pretrained(bundle)

@@ -90,13 +90,17 @@ class TextEmbedder(ClipModel):
     def texts(self, texts: Sequence[str]) -> Tensor:
         """(number of texts, e) fp32 on the CPU, of length 1. Texts are cleaned as captions are in training.
 
-        Raises VideoMambaError for a text without words.
+        Raises VideoMambaError for a text without words, or of words that the vocabulary cannot write.
         """
         plain = [clean_caption(text) for text in texts]
         for text, words in zip(texts, plain, strict=True):
             if not words:
                 raise VideoMambaError(f"{text!r}: has no words; describe what the video shows")
         tokens = self.tokenizer(plain, max_length=self.max_length).to(self.device)
+        word = tokens.mask & (tokens.ids != self.tokenizer.cls) & (tokens.ids != self.tokenizer.sep)
+        for text, known in zip(texts, (word & (tokens.ids != self.tokenizer.unk)).any(dim=1).tolist(), strict=True):
+            if not known:
+                raise VideoMambaError(f"{text!r}: the model knows none of these words; it reads plain English")
         return self.network.embed_texts(self.network.encode_text(tokens.ids, tokens.mask)).float().cpu()
 
     def _of_videos(self, batch: Tensor) -> Tensor:

@@ -71,7 +71,7 @@ def test_like_a_moment_of_the_index_or_of_a_file(search: Search, videos: Path, t
         ("clip.mp4@soon", "names no moment"),
         ("@3", "names no moment"),
         ("clip.mp4@-1", "names no moment"),
-        ("absent.mp4@1", "absent.mp4: no such file"),
+        ("absent.mp4@1", "absent.mp4 is neither in .* nor a file"),
         ("odd/clip7.mp4@3.5", "the video ends at 3.0 s"),
     ],
 )

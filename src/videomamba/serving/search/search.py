@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from contextlib import closing
 from functools import cached_property
@@ -117,6 +118,8 @@ class Search:
         if not len(spans):
             if self._table.has(name):  # it could not be read when it was indexed
                 file = str(self.folder / name)
+            elif not os.path.lexists(file):
+                raise VideoMambaError(f"{moment}: {file} is neither in {self.address} nor a file; check its name")
             return ask(self._of_file(file, lambda walk: _nearest_window(walk.starts, walk.length, at, file)))
         starts, length = spans[:, 0], float(spans[0, 1] - spans[0, 0])
         (place,) = _nearest_window(starts, length, at, name)

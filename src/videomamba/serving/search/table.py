@@ -236,7 +236,9 @@ class WindowTable:
             most = min(limit, max(self._table.count_rows(), 1))  # LanceDB refuses numbers beyond 32 bits
             rows = query.select(columns).limit(most).to_arrow().to_pylist()  # without rows that have no vector
         hits = [
-            Hit(row["path"], row["start"], row["end"], 1 - row["_distance"], row["duration"], row["thumbnail"])
+            Hit(
+                row["path"], row["start"], row["end"], min(1 - row["_distance"], 1.0), row["duration"], row["thumbnail"]
+            )
             for row in rows
         ]
         return sorted(hits, key=lambda hit: (-hit.score, hit.path, hit.start))
