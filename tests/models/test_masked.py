@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from videomamba.models.config import VideoMambaConfig
+from videomamba.models.init import undrawn
 from videomamba.models.masked import MaskedVideoMamba, sinusoids
 from videomamba.models.registry import build_config
-from videomamba.models.videomamba import VideoMamba, undrawn
+from videomamba.models.videomamba import VideoMamba
 
 ORDERS = ("spatial_first", "temporal_first", "spatiotemporal_v1", "spatiotemporal_v2")
 GRID = (2, 2, 3)

@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from videomamba.models.config import VideoMambaConfig
-from videomamba.models.init import init_linear
-from videomamba.models.videomamba import VideoMamba, undrawn
+from videomamba.models.init import init_linear, undrawn
+from videomamba.models.videomamba import VideoMamba
 from videomamba.modules.block import RMSNorm
 
 PROJECTION = "distill_head."

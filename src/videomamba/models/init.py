@@ -26,12 +26,17 @@ every channel); its released weights were trained from that start.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from videomamba.models.config import VideoMambaConfig
 from videomamba.modules.block import RMSNorm
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 def new_head(like: torch.Tensor, num_classes: int) -> nn.Linear:
@@ -96,3 +101,25 @@ def init_text(model: nn.Module) -> None:
             nn.init.normal_(module.weight, std=0.02)
             if isinstance(module, nn.Linear):
                 nn.init.zeros_(module.bias)
+
+
+class _WithoutInitialisation(TorchFunctionMode):
+    """Calls of torch.nn.init do nothing. On the meta device one of them would import PyTorch's compiler, a second of work."""
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        if getattr(function, "__module__", None) == "torch.nn.init":
+            return kwargs["tensor"] if kwargs and "tensor" in kwargs else args[0]
+        return function(*args, **(kwargs or {}))
+
+
+def undrawn(make: Callable[[], Network]) -> Network:
+    """The network that `make` constructs, with parameters of any values: none is drawn."""
+    with torch.device("meta"), _WithoutInitialisation():
+        model = make()
+    for module in model.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            values = torch.empty(parameter.shape, dtype=parameter.dtype)
+            setattr(module, name, nn.Parameter(values, requires_grad=parameter.requires_grad))
+    return model

@@ -16,8 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from videomamba.models.init import init_text
-from videomamba.models.videomamba import undrawn
+from videomamba.models.init import init_text, undrawn
 from videomamba.modules.text import TextEmbeddings, TextLayer, WordHead
 
 

@@ -18,11 +18,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from videomamba.models.config import VideoMambaConfig
-from videomamba.models.init import init_text
+from videomamba.models.init import init_text, undrawn
 from videomamba.models.text import TextConfig, TextTower
 from videomamba.models.video_text import VideoText
 from videomamba.models.video_tower import VideoTower
-from videomamba.models.videomamba import undrawn
 
 _NEW = re.compile(r"text_decoder\.bert\.encoder\.layer\.\d+\.crossattention\.self\.(key|value)\.(weight|bias)")
 

@@ -17,10 +17,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from videomamba.models.config import VideoMambaConfig
-from videomamba.models.init import init_text
+from videomamba.models.init import init_text, undrawn
 from videomamba.models.text import TextConfig, TextTower
 from videomamba.models.video_tower import Pool, VideoFeatures, VideoTower
-from videomamba.models.videomamba import undrawn
 
 TEMPERATURES = (0.001, 0.5)
 """The range of the learned temperature."""

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from videomamba.models.check import check_pixels, check_video
 from videomamba.models.config import VideoMambaConfig
+from videomamba.models.init import undrawn
 from videomamba.models.masked import Decoders, embed_visible
-from videomamba.models.videomamba import VideoMamba, undrawn
+from videomamba.models.videomamba import VideoMamba
 from videomamba.modules.embed import resize_temporal
 from videomamba.modules.scan_order import Order, TokenLayout, visible_order
 from videomamba.modules.text import LayerNorm

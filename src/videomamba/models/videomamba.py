@@ -6,10 +6,10 @@ Shapes: b batch, t frames, h, w picture, T = t / tubelet, p = patches of a frame
 from __future__ import annotations
 
 import contextvars
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from operator import index as as_index
-from typing import Self, TypeVar, overload
+from typing import Self, overload
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,7 @@ from torch.utils.checkpoint import checkpoint
 
 from videomamba.models.check import check_tokens, check_video
 from videomamba.models.config import VideoMambaConfig, make_config
-from videomamba.models.init import init_parameters, new_head
+from videomamba.models.init import init_parameters, new_head, undrawn
 from videomamba.modules.block import Block, RMSNorm
 from videomamba.modules.embed import PatchEmbed
 from videomamba.modules.mixer import BiMamba
@@ -25,8 +25,6 @@ from videomamba.modules.prepared import PreparingModule
 from videomamba.modules.scan_order import Order, Permutation, TokenLayout, take, temporal_orders
 from videomamba.ops import dispatch
 from videomamba.ops.layout import clear_padding
-
-Network = TypeVar("Network", bound=nn.Module)
 
 
 class VideoMamba(nn.Module):
@@ -262,17 +260,6 @@ class VideoMamba(nn.Module):
             if not -depth <= i < depth:
                 raise ValueError(f"there is no layer {i}: the indices are {-depth} to {depth - 1}")
         return [i % depth for i in indices]
-
-
-def undrawn(make: Callable[[], Network]) -> Network:
-    """The network that `make` constructs, with parameters of any values: none is drawn."""
-    with torch.device("meta"):
-        model = make()
-    for module in model.modules():
-        for name, parameter in module.named_parameters(recurse=False):
-            values = torch.empty(parameter.shape, dtype=parameter.dtype)
-            setattr(module, name, nn.Parameter(values, requires_grad=parameter.requires_grad))
-    return model
 
 
 def _recomputed(layer: nn.Module, residual: Tensor, orders: tuple[Order, ...], lengths: Tensor | None) -> Tensor:

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from videomamba.data.loading.dataset import Batch
 from videomamba.data.sets.annotations import read_dataset
+from videomamba.models.init import undrawn
 from videomamba.models.masked import MaskedVideoMamba
 from videomamba.models.precision import MasterWeights
 from videomamba.models.teacher import Teacher
-from videomamba.models.videomamba import undrawn
 from videomamba.recipes.alignment import MaskedAlignment, MaskedTest, teacher_layers
 from videomamba.recipes.bundles import lineage, save_network
 from videomamba.recipes.pretrain_config import PretrainConfig, aligned_layers, check_pretrain

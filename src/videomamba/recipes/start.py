@@ -15,8 +15,9 @@ from videomamba.data.sets.fingerprint import difference, facts
 from videomamba.data.sets.formats.classes import numbered_class
 from videomamba.memory import return_large_blocks
 from videomamba.models.config import VideoMambaConfig
+from videomamba.models.init import undrawn
 from videomamba.models.registry import build_config
-from videomamba.models.videomamba import VideoMamba, undrawn
+from videomamba.models.videomamba import VideoMamba
 from videomamba.recipes.config import RecipeConfig
 from videomamba.recipes.load import to_yaml
 from videomamba.schema import Settings, VideoMambaError, VideoSet, counted, one_form

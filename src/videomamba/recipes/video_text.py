@@ -11,9 +11,9 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from videomamba.models.init import undrawn
 from videomamba.models.precision import MasterWeights
 from videomamba.models.video_text import VideoText
-from videomamba.models.videomamba import undrawn
 from videomamba.recipes.bundles import lineage
 from videomamba.recipes.retrieval import RetrievalTest
 from videomamba.recipes.start import open_run

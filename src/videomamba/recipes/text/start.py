@@ -11,9 +11,10 @@ from pydantic import ValidationError
 
 from videomamba.data.text.tokenizer import Tokenizer
 from videomamba.memory import return_large_blocks
+from videomamba.models.init import undrawn
 from videomamba.models.text import TextConfig
 from videomamba.models.video_text import VideoText, VideoTextConfig
-from videomamba.models.videomamba import VideoMamba, undrawn
+from videomamba.models.videomamba import VideoMamba
 from videomamba.recipes.pretrain_config import aligned_layers
 from videomamba.recipes.start import with_fitting
 from videomamba.recipes.text.config import NO_VOCABULARY, TextSettings, VideoTextTrainConfig
