@@ -214,6 +214,8 @@ def test_the_format_knows_the_classes_and_their_symmetries(dataset: Path, format
         ({"width": 81}, "width: 81"),
         ({"height": 32}, "height: 32"),
         ({"fps": 5}, "fps: 5"),
+        ({"fps": 100_000}, "fps: 100000 is too fast"),
+        ({"height": 96, "width": 50_000}, "width: 50000 must be an even number from 64 to 2160"),
         ({"crf": 52}, "crf: 52"),
         ({"footage_share": 1.5}, "footage_share: 1.5"),
         ({"pictures": []}, "pictures: none"),
