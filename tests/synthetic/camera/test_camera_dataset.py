@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import signal
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -179,6 +181,25 @@ def test_a_run_resumes(dataset: Path, folders: tuple[Path, Path], tmp_path: Path
     calls: list[tuple[int, int]] = []
     write_camera_dataset(tmp_path, progress=lambda done, total: calls.append((done, total)), **given)
     assert calls == [(done, 12) for done in range(6, 13)] and contents(tmp_path) == contents(dataset)
+
+
+def test_a_second_interrupt_waits_for_the_processes(
+    folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    def interrupted(pool: ProcessPoolExecutor, **options: Any) -> None:
+        signal.raise_signal(signal.SIGINT)
+        shutdown(pool, **options)
+        ended.append(pool)
+
+    ended: list[ProcessPoolExecutor] = []
+    shutdown = ProcessPoolExecutor.shutdown
+    monkeypatch.setattr(ProcessPoolExecutor, "shutdown", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_camera_dataset(tmp_path, pictures=[folders[0]], workers=2, progress=stop, **FAST)
+    assert len(ended) == 1
 
 
 @pytest.mark.parametrize("format", ["auto", "synthetic"])
