@@ -121,6 +121,7 @@ def test_multiple_choice(weights: Path, data: Path, tmp_path: Path, capsys: pyte
         (("--keep-gb", "nan"), "--keep-gb nan: give 0 or more"),
         (("--keep-gb", "inf"), "--keep-gb inf: give 0 or more"),
         (("--max-length", 40), "max_length 40: "),
+        (("--max-length", 0), "max_length 0: leaves no room for a word"),
         (("--max-length", 2), "max_length 2: leaves no room for a word"),
         (("--out", "absent/result.json"), "--out absent/result.json: its folder does not exist"),
         (("--out", "result.txt"), "--out result.txt: end its name in .json"),
@@ -135,6 +136,18 @@ def test_options_that_do_not_fit(
 ) -> None:
     code, _, err = run(capsys, "text", "retrieval", weights, data / "test.json", *options)
     assert code == 1 and message in err.splitlines()[-1]
+
+
+def test_a_result_replaces_no_list_that_a_folder_has(
+    weights: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = tmp_path / "choices.json"
+    target.write_bytes(before := (data / "choices.json").read_bytes())
+    code, _, err = run(capsys, "text", "choice", weights, tmp_path, "--out", target)
+    assert code == 1 and err.endswith("is no earlier result; give another name, or remove the file\n")
+    assert target.read_bytes() == before
+    again = ("text", "choice", weights, data / "choices.json", "--out", tmp_path / "result.json")
+    assert run(capsys, *again)[0] == 0 and run(capsys, *again)[0] == 0
 
 
 def test_weights_of_another_kind(bundle: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:

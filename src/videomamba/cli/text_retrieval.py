@@ -188,6 +188,7 @@ def _prepared(
     if out is not None and not out.absolute().parent.is_dir():
         raise VideoMambaError(f"--out {out}: its folder does not exist; create it first")
     check_target("--out", out, endings=(".json",), inputs=(weights, root, data.train, data.val, data.test))
+    _check_replaced(out)
     if root.is_file():
         if data.test is not None:
             raise VideoMambaError(f"--data.test {data.test}: the list is already {root}; remove the option")
@@ -217,6 +218,22 @@ def _finish(
         print_json(record)
     if out is not None and os.environ.get("RANK", "0") == "0":
         _write(out, {**record, "queries": report.queries()})
+
+
+def _check_replaced(out: Path | None) -> None:
+    """Raises VideoMambaError where `out` is a file that is no result: lists that are found in a folder have usual names."""
+    import json
+
+    from videomamba.schema import VideoMambaError
+
+    if out is None or not out.exists():
+        return
+    try:
+        record = json.loads(out.read_bytes())
+    except (OSError, ValueError):
+        record = None
+    if not isinstance(record, dict) or not {"model", "protocol", "queries"} <= record.keys():
+        raise VideoMambaError(f"--out {out}: exists and is no earlier result; give another name, or remove the file")
 
 
 def _write(out: Path, record: dict[str, object]) -> None:

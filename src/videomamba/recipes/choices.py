@@ -47,7 +47,7 @@ def evaluate_choices(
     """
     opened = weights if isinstance(weights, PretrainedVideoText) else open_video_text(weights)
     settings = text_settings(data)
-    longest, limit = max_length or opened.max_length, opened.model.config.text.max_positions
+    longest, limit = opened.max_length if max_length is None else max_length, opened.model.config.text.max_positions
     if longest > limit:
         raise VideoMambaError(f"max_length {longest}: {opened.path} reads texts of at most {limit} tokens; lower it")
     video_set, reason = choose_texts(opened.path, opened.info, settings, split, task="choices")

@@ -320,7 +320,8 @@ def evaluate_retrieval(
     if test is not None:
         settings = test.settings(settings)
         notify(f"protocol {test.name}: {test.note}")
-    longest = max_length or (opened.max_length if test is None else test.max_length)
+    usual = opened.max_length if test is None else test.max_length
+    longest = usual if max_length is None else max_length
     limit = opened.model.config.text.max_positions
     if longest > limit:
         raise VideoMambaError(f"max_length {longest}: {opened.path} reads texts of at most {limit} tokens; lower it")

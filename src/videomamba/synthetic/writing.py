@@ -7,9 +7,10 @@ import io
 import json
 import multiprocessing
 import signal
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -68,10 +69,11 @@ def write_missing(
         make_folder(folder)
     missing = [clip for clip in clips if not clip.path.exists()]
     done = len(clips) - len(missing)
-    for _ in _each(write, missing, workers=workers):
-        done += 1
-        if progress is not None:
-            progress(done, len(clips))
+    with closing(_each(write, missing, workers=workers)) as written:
+        for _ in written:
+            done += 1
+            if progress is not None:
+                progress(done, len(clips))
 
 
 def write_table(file: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -98,7 +100,7 @@ def _read_settings(file: Path) -> dict[str, Any]:
     return settings
 
 
-def _each(write: Callable[[Clip], None], clips: Sequence[Clip], *, workers: int) -> Iterator[None]:
+def _each(write: Callable[[Clip], None], clips: Sequence[Clip], *, workers: int) -> Generator[None, None, None]:
     """Write every clip; yields after each."""
     if workers == 1 or len(clips) < 2:
         yield from map(write, clips)
@@ -118,7 +120,10 @@ def _each(write: Callable[[Clip], None], clips: Sequence[Clip], *, workers: int)
             "`if __name__ == '__main__':`, or use workers=1"
         ) from error
     finally:
-        pool.shutdown(cancel_futures=True)
+        # A second interrupt in here would close the queue before the processes have heard that they are to end: they and
+        # this process would wait for one another for ever.
+        with interrupts_later():
+            pool.shutdown(cancel_futures=True)
 
 
 def _ignore_interrupts() -> None:

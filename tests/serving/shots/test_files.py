@@ -108,6 +108,21 @@ def test_an_edit_list_gives_the_same_shots_back(fps: float) -> None:
     assert text.count("CAMERA: pan_left") == 4
 
 
+def test_an_edit_list_of_a_single_picture_has_no_event() -> None:
+    pytest.importorskip("opentimelineio")
+    from videomamba.serving.shots.edit_list import edit_list
+
+    assert edit_list("a folder/picture.png", shots(0.0, 0.0), fps=0.0) == "TITLE: picture\n"
+
+
+def test_a_line_break_in_a_name_breaks_no_line_of_an_edit_list() -> None:
+    pytest.importorskip("opentimelineio")
+    from videomamba.serving.shots.edit_list import edit_list
+
+    lines = edit_list("one\nM2 AX.mp4", shots(0.0, 1.0), fps=25).splitlines()
+    assert lines[0] == "TITLE: one M2 AX" and "* FROM CLIP: one M2 AX.mp4" in lines
+
+
 def test_all_files_of_a_film(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     changes = [("cut", 2.0, 2.0), ("fade", 4.0, 4.8)]

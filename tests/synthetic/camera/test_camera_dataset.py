@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import signal
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -181,6 +183,25 @@ def test_a_run_resumes(dataset: Path, folders: tuple[Path, Path], tmp_path: Path
     assert calls == [(done, 12) for done in range(6, 13)] and contents(tmp_path) == contents(dataset)
 
 
+def test_a_second_interrupt_waits_for_the_processes(
+    folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    def interrupted(pool: ProcessPoolExecutor, **options: Any) -> None:
+        signal.raise_signal(signal.SIGINT)
+        shutdown(pool, **options)
+        ended.append(pool)
+
+    ended: list[ProcessPoolExecutor] = []
+    shutdown = ProcessPoolExecutor.shutdown
+    monkeypatch.setattr(ProcessPoolExecutor, "shutdown", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_camera_dataset(tmp_path, pictures=[folders[0]], workers=2, progress=stop, **FAST)
+    assert len(ended) == 1
+
+
 @pytest.mark.parametrize("format", ["auto", "synthetic"])
 def test_the_format_knows_the_classes_and_their_symmetries(dataset: Path, format: Any) -> None:
     read = read_dataset(DataSettings(root=dataset, format=format), "all")
@@ -214,6 +235,8 @@ def test_the_format_knows_the_classes_and_their_symmetries(dataset: Path, format
         ({"width": 81}, "width: 81"),
         ({"height": 32}, "height: 32"),
         ({"fps": 5}, "fps: 5"),
+        ({"fps": 100_000}, "fps: 100000 is too fast"),
+        ({"height": 96, "width": 50_000}, "width: 50000 must be an even number from 64 to 2160"),
         ({"crf": 52}, "crf: 52"),
         ({"footage_share": 1.5}, "footage_share: 1.5"),
         ({"pictures": []}, "pictures: none"),

@@ -21,8 +21,8 @@ _REEL = "AX"  # the usual name where a source is a file and no tape
 def edit_list(path: str | Path, shots: Sequence[Shot], *, fps: float) -> str:
     """The EDL of the video at `path` of `fps` frames a second: an event for each of the `shots`, its motions as a comment.
 
-    A fade is the cut in its middle: the pictures of the fade are in the video already. Raises VideoMambaError where the
-    adapter for EDL is not installed.
+    A fade is the cut in its middle: the pictures of the fade are in the video already. A single picture has no event. Raises
+    VideoMambaError where the adapter for EDL is not installed.
     """
     if "cmx_3600" not in adapters.available_adapter_names():
         raise VideoMambaError("an edit list needs the adapter otio-cmx3600-adapter; pip install 'videomamba[edit]'")
@@ -31,7 +31,7 @@ def edit_list(path: str | Path, shots: Sequence[Shot], *, fps: float) -> str:
     def at(seconds: float) -> RationalTime:
         return RationalTime(round(seconds * rate), float(rate))
 
-    name = Path(path).name.encode("utf-8", "backslashreplace").decode()
+    name = " ".join(Path(path).name.encode("utf-8", "backslashreplace").decode().splitlines())  # an entry is one line
     timeline = schema.Timeline(Path(name).stem)
     track = schema.Track(kind=schema.TrackKind.Video)
     timeline.tracks.append(track)
@@ -48,4 +48,6 @@ def edit_list(path: str | Path, shots: Sequence[Shot], *, fps: float) -> str:
         )
         clip.metadata["cmx_3600"] = {"reel": _REEL, "comments": [f"CAMERA: {motions}"]}
         track.append(clip)
+    if not len(track):  # which the adapter cannot write
+        return f"TITLE: {timeline.name}\n"
     return str(adapters.write_to_string(timeline, "cmx_3600", rate=float(rate)))

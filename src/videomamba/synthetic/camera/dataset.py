@@ -19,6 +19,7 @@ from videomamba.synthetic.camera.sources import Sources
 from videomamba.synthetic.writing import begin, check_counts, replace_text, write_missing, write_table
 from videomamba.video.encode import write_video
 
+_MOST_SIDE, _MOST_FPS = 2160, 240  # a clip is in memory as a whole
 _CLIPS_PER_SEED = 1_000_000  # room for the clip index inside a seed
 
 
@@ -110,9 +111,11 @@ def _check_shape(shape: Shape) -> None:
     if (shape.height is None) != (shape.width is None):
         raise VideoMambaError("height, width: give both or neither")
     for name, side in (("height", shape.height), ("width", shape.width)):
-        if side is not None and (side < 64 or side % 2):
-            raise VideoMambaError(f"{name}: {side} must be an even number from 64")
+        if side is not None and (not 64 <= side <= _MOST_SIDE or side % 2):
+            raise VideoMambaError(f"{name}: {side} must be an even number from 64 to {_MOST_SIDE}")
     if shape.fps is not None and shape.fps < 8:
         raise VideoMambaError(f"fps: {shape.fps} is too slow to show a motion; give at least 8")
+    if shape.fps is not None and shape.fps > _MOST_FPS:
+        raise VideoMambaError(f"fps: {shape.fps} is too fast, a clip is rendered in memory; give at most {_MOST_FPS}")
     if shape.crf is not None and not 0 <= shape.crf <= 51:
         raise VideoMambaError(f"crf: {shape.crf} is not in 0..51")
