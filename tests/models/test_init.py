@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -70,3 +72,15 @@ def test_a_bundle_without_the_field_is_one_of_the_papers_start(tmp_path: Path) -
 def test_an_unknown_start_is_refused() -> None:
     with pytest.raises(ValueError, match=r"videomamba_micro: init: .*'paper' or 'fan_in'"):
         create_model("videomamba_micro", init="zeros")
+
+
+def test_networks_for_weights_are_made_without_the_compiler_of_pytorch() -> None:
+    """On the meta device PyTorch initialises embeddings through it, and its import takes a second."""
+    script = (
+        "import sys\n"
+        "from videomamba.serving.video_text import TextEmbedder\n"
+        "TextEmbedder.from_pretrained()\n"
+        "print('torch._dynamo' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.strip() == "False"
