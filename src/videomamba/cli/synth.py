@@ -80,7 +80,7 @@ def synth_camera(
     from videomamba.schema import VideoMambaError
     from videomamba.synthetic.camera.dataset import write_camera_dataset
 
-    if not out:
+    if "" in (out, *pictures, *footage):
         raise VideoMambaError('synth-camera: "" names no folder; is a variable in the command line empty?')
     with counter("rendering") as tick:
         clips = write_camera_dataset(

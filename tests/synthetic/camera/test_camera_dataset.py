@@ -267,3 +267,15 @@ def test_folders_without_sources_are_named(folders: tuple[Path, Path], tmp_path:
     one = save(tmp_path / "film" / "0.png", photograph(0, 200, 200)).parent
     with pytest.raises(VideoError, match="has only one picture"):
         write_camera_dataset(pictures=[folders[0]], footage=[one], footage_share=1.0, **given)
+
+
+def test_a_bad_source_is_found_before_the_first_clip(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    bad = tmp_path / "more" / "bad.jpg"
+    bad.parent.mkdir()
+    bad.write_bytes(b"no picture")
+    options: dict[str, Any] = {"clips_per_class": 1, "seed": 0, "height": 64, "width": 64, "fps": 8}
+    with pytest.raises(VideoError, match=r"bad\.jpg"):
+        write_camera_dataset(tmp_path / "data", pictures=[folders[0], bad.parent], **options)
+    assert not (tmp_path / "data").exists()
+    bad.unlink()
+    assert len(write_camera_dataset(tmp_path / "data", pictures=[folders[0]], **options)) == 12

@@ -175,7 +175,7 @@ class Search:
         self, top: int, path: str | None, min_duration: float | None, max_duration: float | None, merge: Merge
     ) -> Ask:
         if top < 1:
-            raise VideoMambaError(f"top {top}: give at least 1")
+            raise VideoMambaError(f"top {top}: give at least 1 moment")
         if merge not in get_args(Merge):
             raise VideoMambaError(f"merge {merge!r}: choose one of {', '.join(get_args(Merge))}")
         for name, seconds in (("min_duration", min_duration), ("max_duration", max_duration)):

@@ -16,7 +16,7 @@ from videomamba.schema import VideoMambaError
 from videomamba.synthetic.camera.clip import Shape, render_camera_clip
 from videomamba.synthetic.camera.motions import MOTIONS
 from videomamba.synthetic.camera.sources import Sources
-from videomamba.synthetic.writing import begin, check_counts, replace_text, write_missing, write_table
+from videomamba.synthetic.writing import SETTINGS_FILE, begin, check_counts, replace_text, write_missing, write_table
 from videomamba.video.encode import write_video
 
 _MOST_SIDE, _MOST_FPS = 2160, 240  # a clip is in memory as a whole
@@ -74,6 +74,8 @@ def write_camera_dataset(
         "pictures": list(sources.picture_names),
         "footage": list(sources.footage_names),
     }
+    if not (root / SETTINGS_FILE).exists():
+        sources.check()  # a bad one that is found after some clips could not be removed: they were made with it
     begin(root, settings, clips_per_class)
     clips = [
         CameraFile(root / name / f"{name}_{number}.mp4", label, name, number)

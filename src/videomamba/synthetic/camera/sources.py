@@ -114,6 +114,13 @@ class Sources:
             tuple(name for _, name in films),
         )
 
+    def check(self) -> None:
+        """Reads every source once. Raises VideoError for the first that cannot be used."""
+        for path in self.pictures:
+            open_picture(path)
+        for path in self.footage:
+            open_footage(path, 0.0)
+
     def pool(self, number: int) -> Pool:
         """The sources of pool `number`. Together, successive pools use every source equally often."""
         starts = np.random.default_rng([number, 1]).random(_IN_POOL[1]).tolist()
