@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from videomamba.data.settings import Augmentation, DataSettings, Format, LvuTask
+from videomamba.models.config import ScanOrder
 from videomamba.recipes.catalogue import Catalogue, Preset, Published
 from videomamba.recipes.config import REGRESSION_TASKS, Evaluation, ModelSettings, TrainConfig
 from videomamba.recipes.published import (
@@ -149,57 +150,70 @@ def _images() -> Iterator[Preset[TrainConfig]]:
 
 
 def _synthetic() -> Preset[TrainConfig]:
-    name = "synthetic-actions"
-    out = Path("runs") / name
-    config = TrainConfig(
-        preset=name,
-        model=ModelSettings(
-            name="videomamba_micro", depth=5, tubelet_size=2, pool="mean", init="fan_in", drop_path=0.0
-        ),
-        clip=Preprocess(num_frames=8, image_size=(96, 96), crop_ratio=96 / 112, clip_seconds=2.0),
-        data=DataSettings(format="synthetic", root=out / "data", cache=out / "cache", cache_frames=16, cache_size=112),
-        augment=Augmentation(
-            crop="shift", flip_vertical=True, reverse=True, symmetries_from=4, color_jitter=0.15, label_smoothing=0.05
-        ),
-        optim=Optimisation(
-            epochs=18,
-            batch_size=16,
-            lr=1.5e-3,
-            lr_reference=0,
-            warmup_epochs=0.5,
-            betas=(0.9, 0.99),
-            clip_grad=1.0,
-            ema=0.998,
-        ),
-        run=Run(out=out, precision="bf16"),
+    config = _small(
+        "synthetic-actions",
+        Preprocess(num_frames=8, image_size=(96, 96), crop_ratio=96 / 112, clip_seconds=2.0),
+        depth=5,
+        epochs=18,
+        batch_size=16,
+        symmetries_from=4,
     )
     protocol = "1x1 views of files of unseen seeds"
     notes = ("makes the weights inside this package; nothing is published of it",)
-    return Preset(name, config, Published(protocol=protocol, source="this package", notes=notes))
+    return Preset(str(config.preset), config, Published(protocol=protocol, source="this package", notes=notes))
 
 
 def _camera() -> Preset[TrainConfig]:
-    name = "camera-motion"
+    config = _small(
+        "camera-motion",
+        Preprocess(num_frames=16, image_size=(96, 96), crop_ratio=96 / 112, sampling="window", clip_seconds=1.5),
+        depth=6,
+        scan_order="temporal_first",  # neighbours in the scan are one place at two times: motion
+        epochs=14,
+        batch_size=32,
+        symmetries_from=3,
+    )
+    protocol = "1x1 views of files over photographs and footage that are not in training"
+    notes = ("its data are made before by `videomamba synth-camera`, a folder for each split in data.root",)
+    return Preset(str(config.preset), config, Published(protocol=protocol, source="this package", notes=notes))
+
+
+def _small(
+    name: str,
+    clip: Preprocess,
+    *,
+    depth: int,
+    scan_order: ScanOrder = "spatial_first",
+    epochs: int,
+    batch_size: int,
+    symmetries_from: int,
+) -> TrainConfig:
+    """The run of a network of width 128 on rendered files, whose frames it caches."""
     out = Path("runs") / name
-    config = TrainConfig(
+    return TrainConfig(
         preset=name,
         model=ModelSettings(
             name="videomamba_micro",
-            depth=6,
+            depth=depth,
             tubelet_size=2,
-            scan_order="temporal_first",  # neighbours in the scan are one place at two times: motion
+            scan_order=scan_order,
             pool="mean",
             init="fan_in",
             drop_path=0.0,
         ),
-        clip=Preprocess(num_frames=16, image_size=(96, 96), crop_ratio=96 / 112, sampling="window", clip_seconds=1.5),
+        clip=clip,
         data=DataSettings(format="synthetic", root=out / "data", cache=out / "cache", cache_frames=16, cache_size=112),
         augment=Augmentation(
-            crop="shift", flip_vertical=True, reverse=True, symmetries_from=3, color_jitter=0.15, label_smoothing=0.05
+            crop="shift",
+            flip_vertical=True,
+            reverse=True,
+            symmetries_from=symmetries_from,
+            color_jitter=0.15,
+            label_smoothing=0.05,
         ),
         optim=Optimisation(
-            epochs=14,
-            batch_size=32,
+            epochs=epochs,
+            batch_size=batch_size,
             lr=1.5e-3,
             lr_reference=0,
             warmup_epochs=0.5,
@@ -209,9 +223,6 @@ def _camera() -> Preset[TrainConfig]:
         ),
         run=Run(out=out, precision="bf16"),
     )
-    notes = ("its data are made before by `videomamba synth-camera`, a folder for each split in data.root",)
-    protocol = "1x1 views of files over photographs and footage that are not in training"
-    return Preset(name, config, Published(protocol=protocol, source="this package", notes=notes))
 
 
 def _model(entry: ZooEntry, drop_path: float, weights: str | None) -> ModelSettings:
