@@ -8,7 +8,7 @@ import torch
 
 from tests.synthetic.camera.optical import flow, photograph, seen_motion
 from videomamba.data.sets.symmetry import LEFT_RIGHT, UP_DOWN, swapped_classes
-from videomamba.synthetic.camera.motions import ABOUT, BACKWARDS, EDITS, MOTIONS
+from videomamba.synthetic.camera.motions import BACKWARDS, EDITS, MOTIONS
 from videomamba.synthetic.camera.shot import Shot, draw_shot
 from videomamba.synthetic.camera.sources import Pool, Source, as_source
 from videomamba.synthetic.camera.trajectory import SPEEDS, draw_path
@@ -68,7 +68,6 @@ def test_backwards_changes_only_what_has_a_direction() -> None:
     assert kept == ["static", "shake", "cut", "fade"]
     assert all(BACKWARDS[BACKWARDS[label]] == label for label in range(12))
     assert all(MOTIONS[BACKWARDS[label]].partition("_")[0] == MOTIONS[label].partition("_")[0] for label in range(12))
-    assert list(ABOUT) == list(MOTIONS)
 
 
 @pytest.mark.parametrize("motion", CAMERA)

@@ -8,8 +8,6 @@ camera without a net motion. `cut`: a change of shot. `fade`: from or to black o
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 MOTIONS: tuple[str, ...] = (
     "static",
     "pan_left",
@@ -31,19 +29,3 @@ EDITS: tuple[str, ...] = ("cut", "fade")
 
 BACKWARDS: tuple[int, ...] = (0, 2, 1, 4, 3, 6, 5, 8, 7, 9, 10, 11)
 """Entry i is the label of a clip of class i that is played from its end."""
-
-ABOUT: Mapping[str, str] = {
-    "static": "the camera does not move",
-    "pan_left": "the camera turns or moves to the left",
-    "pan_right": "the camera turns or moves to the right",
-    "tilt_up": "the camera turns or moves up",
-    "tilt_down": "the camera turns or moves down",
-    "zoom_in": "the picture grows",
-    "zoom_out": "the picture shrinks",
-    "roll_clockwise": "the camera turns clockwise, so the picture turns counter-clockwise",
-    "roll_counterclockwise": "the camera turns counter-clockwise, so the picture turns clockwise",
-    "shake": "the camera shakes in a hand, without a net motion",
-    "cut": "one shot ends and another begins",
-    "fade": "a shot fades in or out, or into another one",
-}
-"""What each class shows, for texts."""
