@@ -21,7 +21,6 @@ import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +35,7 @@ from videomamba.data.settings import TextDataSettings
 from videomamba.data.text.clean import clean_caption
 from videomamba.data.text.tokenizer import Tokenizer
 from videomamba.data.text.word_masks import IGNORED, mask_words
-from videomamba.files import make_folder, write_atomically
+from videomamba.files import replace_text
 from videomamba.schema import Captions, VideoMambaError
 from videomamba.synthetic.captions import questions
 from videomamba.synthetic.dataset import SyntheticClip, write_dataset, write_distinct
@@ -119,21 +118,23 @@ class Benchmark:
             self._halve(name)
         texts = [text for name in (CAPTIONS, QUESTIONS) for text in _texts(self.data / f"train_{name}")]
         words = Tokenizer.learn(map(clean_caption, texts), VOCABULARY).vocabulary
-        _write(self.data / "vocab.txt", "".join(f"{word}\n" for word in words))
+        replace_text(self.data / "vocab.txt", "".join(f"{word}\n" for word in words))
 
     def _list(self, split: str, file: Path) -> None:
         """Writes data/<split>_<name>, or data/all_<name> of the training clips; its paths are relative to `data`."""
         records = json.loads(file.read_text(encoding="utf-8"))
         moved = [{**record, "video": f"{split}/{record['video']}"} for record in records]
         name = ALL if split == "train" else split
-        _write(self.data / f"{name}_{file.name}", json.dumps(moved))
+        replace_text(self.data / f"{name}_{file.name}", json.dumps(moved))
 
     def _halve(self, name: str) -> None:
         """Writes data/train_<name>, the records of the first half of the clips of each action."""
         clips = json.loads((self.data / f"{ALL}_{CAPTIONS}").read_text(encoding="utf-8"))
         chosen = {record["video"] for record in clips[: len(clips) // 2]}  # clip after clip, each of all actions
         records = json.loads((self.data / f"{ALL}_{name}").read_text(encoding="utf-8"))
-        _write(self.data / f"train_{name}", json.dumps([record for record in records if record["video"] in chosen]))
+        replace_text(
+            self.data / f"train_{name}", json.dumps([record for record in records if record["video"] in chosen])
+        )
 
     def train(self) -> Path:
         """All stages; returns the weights of the last."""
@@ -306,11 +307,6 @@ def _texts(file: Path) -> Iterator[str]:
     for record in json.loads(file.read_text(encoding="utf-8")):
         yield from record.get("caption", ())
         yield from (record[key] for key in ("question", "answer") if key in record)
-
-
-def _write(path: Path, text: str) -> None:
-    make_folder(path.parent)
-    write_atomically(path, partial(Path.write_text, data=text, encoding="utf-8", newline="\n"))
 
 
 def show(rows: Sequence[Row]) -> None:

@@ -50,6 +50,11 @@ def write_atomically(
         raise error(f"{path}: cannot be written ({reason}); free space or choose another folder") from refused
 
 
+def replace_text(path: Path, text: str) -> None:
+    """Writes `path` as `write_atomically` does: `text` in UTF-8, its line ends as they are."""
+    write_atomically(path, lambda target: target.write_text(text, encoding="utf-8", newline="\n"))
+
+
 def make_folder(folder: Path, *, option: str = "") -> None:
     """Creates `folder` and its parents where they are missing. `option` is the setting that names another folder.
 

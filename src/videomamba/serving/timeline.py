@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from videomamba.data.clips.windows import Windows
 from videomamba.evaluation.segments import Segment, cell_edges, find_segments
-from videomamba.files import make_folder, write_atomically
+from videomamba.files import make_folder, replace_text, write_atomically
 from videomamba.schema import Frames, VideoError, VideoInfo, VideoMambaError, WeightsError
 from videomamba.serving.clip_model import about, check_model
 from videomamba.serving.predictor import Predictor
@@ -191,13 +191,9 @@ class Timeline:
 
             texts["edl"] = as_edit_list(self.path, self.shots, fps=self.video.fps)
         for ending, text in texts.items():
-            _write_text(Path(folder) / f"{name}.{ending}", text)
+            replace_text(Path(folder) / f"{name}.{ending}", text)
         if picture:
             self.draw(Path(folder) / f"{name}.timeline.png")
-
-
-def _write_text(path: Path, text: str) -> None:
-    write_atomically(path, lambda target: target.write_text(text, encoding="utf-8", newline="\n"))
 
 
 def _rounded(found: Shot | Transition) -> dict[str, object]:

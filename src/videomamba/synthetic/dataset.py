@@ -18,12 +18,13 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from videomamba.files import replace_text
 from videomamba.schema import VideoMambaError
 from videomamba.synthetic.actions import ACTIONS
 from videomamba.synthetic.draw import draw_scene
 from videomamba.synthetic.sample import describe, sample_scene
 from videomamba.synthetic.texts import Clip, distinct_captions, text_files
-from videomamba.synthetic.writing import begin, check_counts, replace_text, write_missing, write_table
+from videomamba.synthetic.writing import begin, check_counts, write_missing, write_table
 from videomamba.video.encode import write_video
 
 _CLIPS_PER_SEED = 1_000_000  # room for the clip index inside a scene seed

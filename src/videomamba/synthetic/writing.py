@@ -14,7 +14,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from videomamba.files import make_folder, write_atomically
+from videomamba.files import make_folder, replace_text
 from videomamba.interrupts import interrupts_later
 from videomamba.schema import VideoMambaError
 
@@ -83,11 +83,6 @@ def write_table(file: Path, header: Sequence[str], rows: Iterable[Sequence[objec
     writer.writerow(header)
     writer.writerows(rows)
     replace_text(file, table.getvalue())
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Writes `path` completely or not at all."""
-    write_atomically(path, lambda target: target.write_text(text, encoding="utf-8", newline="\n"))
 
 
 def _read_settings(file: Path) -> dict[str, Any]:

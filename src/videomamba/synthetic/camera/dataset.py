@@ -12,11 +12,12 @@ from pathlib import Path
 
 import torch
 
+from videomamba.files import replace_text
 from videomamba.schema import VideoMambaError
 from videomamba.synthetic.camera.clip import Shape, render_camera_clip
 from videomamba.synthetic.camera.motions import MOTIONS
 from videomamba.synthetic.camera.sources import Sources
-from videomamba.synthetic.writing import SETTINGS_FILE, begin, check_counts, replace_text, write_missing, write_table
+from videomamba.synthetic.writing import SETTINGS_FILE, begin, check_counts, write_missing, write_table
 from videomamba.video.encode import write_video
 
 _MOST_SIDE, _MOST_FPS = 2160, 240  # a clip is in memory as a whole

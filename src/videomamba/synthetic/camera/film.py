@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from videomamba.files import write_atomically
+from videomamba.files import replace_text
 from videomamba.schema import VideoMambaError
 from videomamba.video.encode import write_video
 from videomamba.video.open import open_video
@@ -97,7 +97,7 @@ def compose_film(
         "joins": [{**asdict(join), "time": join.time} for join in joins],
     }
     text = json.dumps(record, indent=2) + "\n"
-    write_atomically(path.with_suffix(".joins.json"), lambda target: target.write_text(text, encoding="utf-8"))
+    replace_text(path.with_suffix(".joins.json"), text)
     return joins
 
 
