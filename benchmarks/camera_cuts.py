@@ -30,8 +30,7 @@ from videomamba.evaluation.transitions import TOLERANCE, TransitionScores, overl
 from videomamba.schema import VideoMambaError
 from videomamba.serving.shots.records import knows_shots
 from videomamba.serving.timeline import timeline
-from videomamba.synthetic.camera.film import Join, compose_film, read_joins
-from videomamba.video.open import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from videomamba.synthetic.camera.film import Join, compose_film, find_pieces, read_joins
 
 # height, width, frames a second, crf: one film has one of each
 SHAPES = (
@@ -152,8 +151,7 @@ def compare(args: argparse.Namespace) -> int:
 
 def composed(args: argparse.Namespace, folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
-    known = VIDEO_SUFFIXES | IMAGE_SUFFIXES
-    sources = sorted(path for path in args.clips.rglob("*") if path.is_file() and path.suffix.lower() in known)
+    sources = find_pieces(args.clips)
     films = []
     for number in range(args.count):
         height, width, fps, crf = SHAPES[number % len(SHAPES)]

@@ -12,14 +12,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
 import torch
+from commands import watched
 
 from videomamba import create_model
 from videomamba.models.precision import cast_products
@@ -37,18 +36,6 @@ MODES: dict[str, list[str]] = {
     "lean": ["--lean"],
     "lean-stream-bf16": ["--lean", "--stream", "bf16"],
 }
-
-
-def watched(command: list[str]) -> tuple[dict[str, object], int]:
-    """(the command's JSON answer, the largest resident memory of its process in bytes)."""
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        answer = process.stdout.read()
-        _, status, used = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode != 0:
-        raise SystemExit(f"{' '.join(command)}: exit code {process.returncode}")
-    return json.loads(answer), 1024 * used.ru_maxrss  # kilobytes on Linux
 
 
 def frame_of_a_clip(model: VideoMamba, video: torch.Tensor) -> float:
@@ -85,7 +72,8 @@ def main() -> None:
             command = [sys.executable, "-m", "videomamba", "whole", str(film), "--fps", str(options.fps)]
             command += ["--model", str(weights), "--precision", options.precision, "--json", *MODES[name]]
             before = frame_of_a_clip(model, video)
-            answer, peak = watched(command)
+            run = watched(command)
+            answer, peak = json.loads(run.output), run.memory
             clip = (before + frame_of_a_clip(model, video)) / 2
             frames, seconds = answer["frames"], answer["seconds"]
             assert isinstance(frames, int) and isinstance(seconds, float)

@@ -1,6 +1,8 @@
-"""Renders a new clip, classifies it, and draws the frames that the model saw, with their times and the answer.
+"""Films a photograph with a camera that moves, asks what the camera did, and draws the frames that the model saw.
 
 python examples/demo.py --out demo
+
+The photograph, osprey.jpg, is "Perched Osprey" from the package budgie-backgrounds (CC0).
 """
 
 from __future__ import annotations
@@ -17,14 +19,17 @@ import torch.nn.functional as F
 from videomamba import Prediction, Predictor
 from videomamba.evaluation.lettering import lettering, stamp
 from videomamba.schema import Frames
-from videomamba.synthetic.actions import ACTIONS
-from videomamba.synthetic.dataset import caption, render_clip
+from videomamba.synthetic.camera.clip import Shape, render_camera_clip
+from videomamba.synthetic.camera.motions import MOTIONS
+from videomamba.synthetic.camera.sources import Sources
 from videomamba.video.encode import write_video
 from videomamba.video.open import open_video
 from videomamba.video.picture import contact_sheet, write_png
 
-SIDE = 288  # pixels of a frame in the picture
-COLUMNS = 4
+PHOTOGRAPH = Path(__file__).with_name("osprey.jpg")
+SHAPE = Shape(height=240, width=320, fps=24, crf=23)
+SIDE = 216  # pixels of a frame in the picture
+COLUMNS = 8
 LETTERS = 20  # pixels
 
 
@@ -51,29 +56,30 @@ def draw(predictor: Predictor, prediction: Prediction, truth: str) -> torch.Tens
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder for the clip and the picture")
-    parser.add_argument("--seed", type=int, help="scene to render; default: a new one each time")
+    parser.add_argument("--seed", type=int, help="of the camera's path; default: a new one each time")
     args = parser.parse_args()
     seed = secrets.randbelow(2**31) if args.seed is None else args.seed
-    action = seed % len(ACTIONS)
+    label = seed % len(MOTIONS)
     args.out.mkdir(parents=True, exist_ok=True)
 
     clip = args.out / "clip.mp4"
-    write_video(clip, render_clip(action, seed, num_frames=48, height=180, width=240), fps=24)
+    made = render_camera_clip(label, seed, Sources.find([PHOTOGRAPH]), shape=SHAPE)
+    write_video(clip, made.frames, fps=made.fps, crf=made.crf, gop=made.gop)
     predictor = Predictor.from_pretrained()
     predictor(clip)  # the first call also starts threads and fills caches
     started = time.perf_counter()
     prediction = predictor(clip)
     seconds = time.perf_counter() - started
     sheet = args.out / "what_the_model_saw.png"
-    write_png(sheet, draw(predictor, prediction, ACTIONS[action]))
+    write_png(sheet, draw(predictor, prediction, MOTIONS[label]))
 
-    print(f"\nrendered   {clip} (seed {seed}): {caption(action, seed)}")
+    print(f"\nfilmed     {clip} (seed {seed}): a camera over {PHOTOGRAPH.name}")
     for i, answer in enumerate(prediction.predictions):
         print(f"{'predicted' if i == 0 else '':9}  {answer.label:<26} {100 * answer.score:5.1f} %")
-    print(f"{'correct' if prediction.top.label == ACTIONS[action] else 'WRONG':9}  it was {ACTIONS[action]}")
+    print(f"{'correct' if prediction.top.label == MOTIONS[label] else 'WRONG':9}  it was {MOTIONS[label]}")
     print(f"time       {1000 * seconds:.1f} ms from file to answer (decoding included)")
     print(f"picture    {sheet}")
-    print("\nNow your own file:  .venv/bin/videomamba predict FILE --model NAME   (names: .venv/bin/videomamba zoo)")
+    print("\nNow your own film:  .venv/bin/videomamba timeline FILE --out timelines/")
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from videomamba.synthetic.actions import ACTIONS
 from videomamba.synthetic.dataset import render_clip
 from videomamba.video.encode import write_video
 from videomamba.video.live.clock import StreamClock
+from videomamba.weights.released import ACTIONS_MODEL
 
 
 @pytest.fixture(scope="module")
@@ -150,11 +151,11 @@ def test_a_reader_that_has_gone(model: ModelOptions, film: Path) -> None:
 
 
 def test_a_line_an_answer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Three real actions one after the other, each in a window of its own, by the packaged model."""
+    """Three real actions one after the other, each in a window of its own, by the packaged model of actions."""
     actions = [0, 1, 9]
     pictures = [render_clip(action, 100 + action, num_frames=32, height=112, width=144) for action in actions]
     write_video(tmp_path / "film.mp4", np.concatenate(pictures), fps=16)
-    assert live(str(tmp_path / "film.mp4"), stride=2.0, drop="all") == 0
+    assert live(str(tmp_path / "film.mp4"), model=ModelOptions(ACTIONS_MODEL), stride=2.0, drop="all") == 0
     captured = capsys.readouterr()
     lines = captured.out.splitlines()
     assert len(lines) == 3 and "3 windows answered" in captured.err

@@ -24,7 +24,9 @@ from videomamba.cli.bench import COMMANDS as BENCH
 from videomamba.cli.output import print_json
 from videomamba.schema import VideoMambaError
 from videomamba.synthetic.actions import ACTIONS
+from videomamba.synthetic.camera.motions import MOTIONS
 from videomamba.weights.bundle import read_bundle_metadata
+from videomamba.weights.released import ACTIONS_MODEL, CAMERA_MODEL
 from videomamba.weights.zoo import zoo_entry, zoo_names
 
 
@@ -317,21 +319,27 @@ def test_a_pipe_is_for_live_only(command: str, capsys: pytest.CaptureFixture[str
 
 
 def test_the_packaged_model_says_what_it_knows(clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    name, clip = "videomamba_micro_synthetic", clips / "clip0.mp4"
-    said = f"{name} knows only moving shapes as `videomamba synth` renders them; its answers about real footage mean nothing"
-    for command in ("predict", "timeline", "whole", "features"):
+    clip = clips / "clip0.mp4"
+    labels = {CAMERA_MODEL: MOTIONS, ACTIONS_MODEL: ACTIONS}
+    said = {name: f"{name} knows {zoo_entry(name).knows}" for name in labels}
+    defaults = {"predict": CAMERA_MODEL, "timeline": CAMERA_MODEL, "whole": ACTIONS_MODEL, "features": ACTIONS_MODEL}
+    for command, name in defaults.items():
         code, out, err = run(capsys, command, clip)
         (line,) = err.splitlines()
-        assert code == 0 and name in out and line == f"{said}; its classes: {', '.join(ACTIONS)}"
+        assert code == 0 and name in out and line == f"{said[name]}; its classes: {', '.join(labels[name])}"
         _, out, err = run(capsys, command, clip, "--json")
-        assert json.loads(out)["model"] == name and err.startswith(said)
-        assert "knows only moving shapes" in " ".join(re.sub("[│\n]", " ", run(capsys, command, "--help")[1]).split())
+        assert json.loads(out)["model"] == name and err.startswith(said[name])
+        told = " ".join(re.sub("[│\n]", " ", run(capsys, command, "--help")[1]).split())
+        assert name in told and "`videomamba zoo` says what the packaged ones know" in told
     code, out, err = run(capsys, "live", clip, "--drop", "all", "--window", 1, "--json")
-    assert code == 0 and err.startswith(said) and {json.loads(line)["model"] for line in out.splitlines()} == {name}
-    assert f"{said}." in run(capsys, "zoo")[1] and "only moving shapes" in run(capsys, "zoo", name)[1]
-    code, out, err = run(capsys, "convert", name, tmp_path / "copy.safetensors")
-    assert code == 0
-    assert run(capsys, "predict", clip, "--model", tmp_path / "copy.safetensors")[2].startswith(said)  # it travels
+    assert code == 0 and err.startswith(said[CAMERA_MODEL])
+    assert {json.loads(line)["model"] for line in out.splitlines()} == {CAMERA_MODEL}
+    table = run(capsys, "zoo")[1]
+    for name in labels:
+        assert f"{said[name]}." in table and zoo_entry(name).knows in run(capsys, "zoo", name)[1]
+        assert run(capsys, "convert", name, tmp_path / f"{name}.safetensors")[0] == 0
+        told = run(capsys, "predict", clip, "--model", tmp_path / f"{name}.safetensors")[2]
+        assert told.startswith(said[name])  # it travels
     assert len(run(capsys, "predict", tmp_path / "absent.mp4")[2].splitlines()) == 1  # no answer, no remark
 
 

@@ -20,6 +20,7 @@ from videomamba.weights.bundle import save_bundle
 from videomamba.weights.convert import infer_config
 from videomamba.weights.load import load_weights
 from videomamba.weights.read import read_weights
+from videomamba.weights.released import ACTIONS_MODEL, CAMERA_MODEL, TEXT_MODEL
 from videomamba.weights.zoo import (
     FOLDER_VARIABLE,
     architecture_of,
@@ -63,7 +64,7 @@ class TestFacts:
     def test_every_released_file_has_one_entry(self) -> None:
         assert sorted(zoo_entry(name).file for name in RELEASED) == sorted(released_files())
         assert len(RELEASED) == 63
-        assert zoo_names()[0] == "videomamba_micro_synthetic"
+        assert zoo_names()[:3] == [CAMERA_MODEL, ACTIONS_MODEL, TEXT_MODEL]
 
     def test_names(self) -> None:
         expected = {
@@ -160,6 +161,7 @@ class TestPreprocess:
 
     def test_the_seconds_of_a_training_clip(self) -> None:
         known = {
+            "videomamba_micro_camera": 1.5,
             "videomamba_micro_synthetic": 2.0,
             "videomamba_tiny_k400_f8_224": 10.0,
             "videomamba_middle_k400_mask_pt_f8_224": 10.0,
@@ -352,7 +354,12 @@ def test_a_packaged_entry_states_the_network_of_its_file(name: str) -> None:
     entry, config = zoo_entry(name), read_weights(resolve_weights(name)).config()
     data = {"num_frames": config.num_frames, "image_size": config.image_size, "num_classes": config.num_classes}
     assert build_config(entry.architecture, {**entry.config, **data}) == config
-    assert architecture_of(entry) == "videomamba_micro with depth 5, tubelet_size 2, pool mean, init fan_in"
+    stated = {
+        CAMERA_MODEL: "videomamba_micro with depth 4, pool mean, init fan_in, scan_order temporal_first",
+        ACTIONS_MODEL: "videomamba_micro with depth 5, tubelet_size 2, pool mean, init fan_in",
+        TEXT_MODEL: "videomamba_micro with depth 5, tubelet_size 2, pool mean, init fan_in",
+    }
+    assert architecture_of(entry) == stated[name]
 
 
 def test_released_architectures() -> None:

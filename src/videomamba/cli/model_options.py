@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 from tyro.conf import Positional, arg
 
 from videomamba.cli.output import note, usable_device
-from videomamba.weights.released import ACTIONS_MODEL
-from videomamba.weights.zoo import zoo_entry
+from videomamba.weights.released import CAMERA_MODEL
 
 if TYPE_CHECKING:
     from videomamba.schema import IgnoredFile, VideoError
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
-_DEFAULT = zoo_entry(ACTIONS_MODEL)
 _TRAINED = "(default: what the model was trained with)"
 
 Weights = Annotated[Positional[str], arg(metavar="WEIGHTS", help="zoo name or weights file")]
@@ -40,9 +38,9 @@ Precision = Annotated[Literal["fp32", "bf16"], arg(help="of the matrix products;
 class NetworkOptions:
     """The network, and how it runs."""
 
-    model: Annotated[
-        str, arg(help=f"zoo name (see `videomamba zoo`) or weights file; the default knows {_DEFAULT.knows}")
-    ] = _DEFAULT.name
+    model: Annotated[str, arg(help="zoo name or weights file; `videomamba zoo` says what the packaged ones know")] = (
+        CAMERA_MODEL
+    )
     frames: Annotated[int | None, arg(metavar="T", help="frames in a clip", help_behavior_hint=_TRAINED)] = None
     size: Annotated[int | None, arg(metavar="PIXELS", help="side of the picture", help_behavior_hint=_TRAINED)] = None
     device: AnyDevice = "auto"

@@ -15,7 +15,7 @@ from videomamba.models.videomamba import VideoMamba
 from videomamba.schema import Clip, Prediction, Preprocess, ScoredLabel, VideoError, Views, WeightsError, check_labels
 from videomamba.serving.clip_model import ClipModel, Precision, read_ahead
 from videomamba.weights.pretrained import open_pretrained
-from videomamba.weights.released import ACTIONS_MODEL
+from videomamba.weights.released import CAMERA_MODEL
 
 
 class Predictor(ClipModel):
@@ -43,7 +43,7 @@ class Predictor(ClipModel):
     @classmethod
     def from_pretrained(
         cls,
-        name_or_path: str | Path = ACTIONS_MODEL,
+        name_or_path: str | Path = CAMERA_MODEL,
         *,
         labels: Sequence[str] | None = None,
         num_frames: int | None = None,

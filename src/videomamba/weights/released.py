@@ -15,6 +15,7 @@ from videomamba.schema import Preprocess
 
 Kind = Literal["image", "masked", "video", "multimodal"]
 
+CAMERA_MODEL = "videomamba_micro_camera"
 ACTIONS_MODEL = "videomamba_micro_synthetic"
 TEXT_MODEL = "videomamba_micro_text_synthetic"
 """The weights inside the package: what answers where the user names no others."""
@@ -269,6 +270,17 @@ def _multimodal() -> Iterator[ZooEntry]:
 
 
 _PACKAGED = (
+    ZooEntry(
+        name=CAMERA_MODEL,
+        architecture="videomamba_micro",
+        kind="video",
+        dataset="a virtual camera over photographs and footage",
+        file=f"{CAMERA_MODEL}.safetensors",
+        config={"depth": 4, "pool": "mean", "init": "fan_in", "scan_order": "temporal_first"},
+        preprocess=None,
+        knows="how the camera moves in a second or two of any video, and where shots change; not what the video shows",
+        packaged=True,
+    ),
     ZooEntry(
         name=ACTIONS_MODEL,
         architecture="videomamba_micro",

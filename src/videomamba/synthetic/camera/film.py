@@ -23,7 +23,7 @@ from torch import Tensor
 from videomamba.files import replace_text
 from videomamba.schema import VideoMambaError
 from videomamba.video.encode import write_video
-from videomamba.video.open import open_video
+from videomamba.video.open import IMAGE_SUFFIXES, VIDEO_SUFFIXES, open_video
 
 JoinKind = Literal["cut", "cross", "black"]
 _JOINS: tuple[JoinKind, ...] = ("cut", "cross", "black")
@@ -46,6 +46,15 @@ class Join:
     @property
     def time(self) -> float:
         return (self.start + self.end) / 2
+
+
+def find_pieces(folder: Path) -> list[Path]:
+    """The videos and pictures below `folder`, sorted. Raises VideoMambaError where there is none."""
+    known = VIDEO_SUFFIXES | IMAGE_SUFFIXES
+    found = sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix.lower() in known)
+    if not found:
+        raise VideoMambaError(f"{folder}: has no videos or pictures to compose a film of; give a folder that has some")
+    return found
 
 
 def compose_film(
