@@ -74,6 +74,7 @@ ablation: $(READY)
 
 picture: $(READY)
 	$(BIN)/python examples/timeline.py --out docs/timeline.png
+	$(BIN)/python examples/scan.py --out docs
 
 # Fails on a dead link, a missing anchor and a name that the API reference does not find. The variable silences a notice about MkDocs 2.
 docs: $(READY)
