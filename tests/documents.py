@@ -42,16 +42,11 @@ def commands_in_text(page: Path) -> list[Found]:
     return [Found(f"{page.stem}-{i}", " ".join(match[1].split())) for i, match in enumerate(_IN_TEXT.finditer(prose))]
 
 
-def python_of(page: Path) -> str:
-    """All Python blocks of a page as one program, at their line numbers: a block continues those before it."""
+def python_blocks(page: Path) -> list[str]:
+    """The Python of a page, each block behind as many empty lines as put it at its line numbers."""
     text = page.read_text(encoding="utf-8")
-    program = [""] * text.count("\n")
-    for match in _FENCED.finditer(text):
-        if match[1] == "python":
-            first = text.count("\n", 0, match.start(2))
-            block = match[2].splitlines()
-            program[first : first + len(block)] = block
-    return "\n".join(program).rstrip() + "\n" if any(program) else ""
+    found = [match for match in _FENCED.finditer(text) if match[1] == "python"]
+    return ["\n" * text.count("\n", 0, match.start(2)) + match[2] for match in found]
 
 
 def scripts(page: Path) -> list[tuple[str, list[str]]]:
