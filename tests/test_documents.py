@@ -38,7 +38,7 @@ from videomamba.weights.bundle import save_bundle
 from videomamba.weights.zoo import zoo_names
 
 NOT_RUN = {
-    ("docs/features.md", 1): "reads a shard of a finished run: tests/corpus does that",
+    ("docs/features.md", 1): "reads a shard that the block behind it writes",
     ("docs/search.md", 0): "needs an index with a video of some length: tests/serving/search makes these calls",
     ("docs/video_text.md", 1): "opens released weights, which are not here",
     ("docs/video_text.md", 2): "opens a trained network for questions, which is not here",
