@@ -14,7 +14,16 @@ def test_the_names_of_the_package() -> None:
     assert set(videomamba.__all__) == {
         *("ops", "create_model", "from_pretrained", "list_models", "load_weights", "save"),
         *("Predictor", "Embedder", "timeline", "watch", "whole", "explain", "Search", "finetune", "evaluate"),
-        *("Prediction", "Embedding", "Timeline", "LiveAnswer", "WholeVideo", "Explanation", "Preprocess", "VideoMambaError"),
+        *(
+            "Prediction",
+            "Embedding",
+            "Timeline",
+            "LiveAnswer",
+            "WholeVideo",
+            "Explanation",
+            "Preprocess",
+            "VideoMambaError",
+        ),
         "__version__",
     }
     for name in videomamba.__all__:

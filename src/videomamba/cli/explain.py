@@ -21,7 +21,7 @@ def explain(
     *,
     out: Annotated[
         Path, arg(metavar="FOLDER", help="write NAME.explain.mp4 and NAME.explain.png there; needs matplotlib")
-    ] = Path("."),
+    ] = Path(),
     method: Annotated[
         Literal["attention", "gradient", "integrated"],
         arg(
@@ -46,10 +46,10 @@ def explain(
     prefers the middle of the picture. A map that is not better than these says nothing. Files that fail are listed on
     stderr; the others are still done, and the exit code is then 1.
     """
-    import videomamba.evaluation.lettering  # noqa: F401 a missing package is an error before the first answer
+    import videomamba.evaluation.lettering  # a missing package is an error before the first answer
 
     if method == "integrated":
-        import videomamba.serving.explain.integrated  # noqa: F401
+        import videomamba.serving.explain.integrated
     from videomamba.files import clear_remains, make_folder
     from videomamba.serving.explain.answer import explain as look
 

@@ -1,7 +1,7 @@
 """Whether a map of relevance means something: the class is lost without the relevant patches, and found with them alone.
 
-Deletion removes the patches of a clip in the order of their relevance, most relevant first; insertion adds them in this order to
-a clip that has none. The area under the probability of the class measures the map: low is good for deletion, high for
+Deletion removes the patches of a clip in the order of their relevance, most relevant first; insertion adds them in this order
+to a clip that has none. The area under the probability of the class measures the map: low is good for deletion, high for
 insertion. Source: Petsiuk, Das, Saenko, RISE (2018), arXiv 1806.07421, whose pixels are patches here.
 
 Shape letters: n maps, t frames, h, w picture, T, H, W patches along time, height and width, p = T H W.
@@ -149,4 +149,3 @@ def enlarged(maps: Tensor, size: Sequence[int]) -> Tensor:
             raise ValueError(f"maps of {tuple(maps.shape[1:])} patches do not divide a clip of {tuple(size)}")
         maps = maps.repeat_interleave(pixels // patches, dim=dim)
     return maps
-

@@ -1,7 +1,7 @@
 """The attention that is hidden in the selective scans of a network, and how much of a class came through each patch.
 
-Every scan is a product of a matrix alpha (l, l) for each channel with its inputs u (Ali, Zimerman, Wolf, The Hidden Attention of
-Mamba Models, arXiv 2403.01590). As there, the matrices are weighted with the gradient of the class; unlike there, only their
+Every scan is a product of a matrix alpha (l, l) for each channel with its inputs u (Ali, Zimerman, Wolf, The Hidden Attention
+of Mamba Models, arXiv 2403.01590). As there, the matrices are weighted with the gradient of the class; unlike there, only their
 product with this gradient is computed, by a scan in the other direction (`BiMamba.hidden_attention`), so the cost of a layer is
 linear in the number of tokens.
 

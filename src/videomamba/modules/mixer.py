@@ -117,8 +117,8 @@ class BiMamba(PreparingModule[tuple[Tensor, Tensor]]):
     def hidden_attention(self, tokens: Tensor, outputs: Tensor, *, reverse: bool) -> tuple[Tensor, Tensor]:
         """The inputs u (b, l, e) of one scan, and how much `outputs` read of each of them, (b, l, e), both fp32.
 
-        tokens: (b, l, d), normalised, in scan order and without padding, at least one clip. outputs: (b, l, e), a weight for each
-        output of the scan, before its gate.
+        tokens: (b, l, d), normalised, in scan order and without padding, at least one clip. outputs: (b, l, e), a weight for
+        each output of the scan, before its gate.
 
         A scan is a product of a matrix alpha (l, l) for each channel with its inputs, as attention is ("The Hidden Attention of
         Mamba", arXiv 2403.01590). The result is sum_t outputs[t] alpha[t, s], where, for the scan from the first token on,

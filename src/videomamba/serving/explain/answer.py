@@ -89,8 +89,10 @@ class Explanation:
         make_folder(Path(folder))
         name = timeline_name(self.path)
         overlay, sheet = (Path(folder) / f"{name}.explain.{ending}" for ending in ("mp4", "png"))
-        write_overlay(overlay, self)
-        write_sheet(sheet, self)
+        caption = f"{self.label} {100 * self.score:.1f} %, {self.method}" + (f", {self.model}" if self.model else "")
+        shown = self.pictures, self.maps, self.times
+        write_overlay(overlay, *shown, duration=self.duration, rate=self.rate, caption=caption)
+        write_sheet(sheet, *shown, self.frames, caption=f"{Path(self.path).name}: {caption}")
         return overlay, sheet
 
 
@@ -123,7 +125,7 @@ def explain(
     except VideoError as error:
         raise about(path, error) from None
     scores = merge_views(predictor.logits([clip]))
-    best = best_labels(scores, predictor.labels, top=1, of=path)[0]
+    best_labels(scores, predictor.labels, top=1, of=path)  # raises where they are not finite
     if number is None:
         number = int(scores.argmax())
     model, pixels = predictor.model, clip.data.to(predictor.device)

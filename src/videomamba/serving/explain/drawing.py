@@ -5,7 +5,7 @@ Shape letters: t frames, h, w picture, T, H, W patches along time, height and wi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -18,7 +18,6 @@ from torch import Tensor
 from videomamba.data.clips.windows import ROUNDED_TIMES, shown
 from videomamba.evaluation.lettering import fitted, lettering, stamp
 from videomamba.schema import Frames
-from videomamba.serving.explain.answer import Explanation
 from videomamba.video.encode import write_video
 from videomamba.video.picture import contact_sheet, write_png
 
@@ -31,40 +30,50 @@ _PIECE = 64  # pictures that are encoded at once
 _STEPS_BETWEEN = 8  # pictures of the overlay from one seen frame to the next, where the video has more
 
 
-def write_overlay(path: str | Path, found: Explanation) -> None:
-    """Writes the frames that the model saw, each until the next one, with the relevance over them, as H.264.
+def write_overlay(
+    path: str | Path,
+    pictures: Tensor,
+    maps: Tensor,
+    times: Sequence[float],
+    *,
+    duration: float,
+    rate: Fraction,
+    caption: str,
+) -> None:
+    """Writes `pictures` (t, h, w, 3) uint8 with the relevance `maps` (T, H, W) over them, as H.264.
 
-    Red speaks for the class, blue against it. Where the video has more than 8 frames from one to the next, there are 8 of
-    them, but at least one a second. Raises VideoError where the file cannot be written.
+    Picture i is shown from `times[i]` seconds until the next one, the last one until `duration`; the first is also shown
+    before its time. Red speaks for the class, blue against it. The video has `rate` frames a second, or less where 8 of them
+    from one picture to the next are enough, but at least one a second. Raises VideoError where the file cannot be written.
     """
-    pictures = _enlarged(heat(found.pictures, found.maps), _VIDEO_HEIGHT).numpy()
-    height, width = pictures.shape[1:3]
-    for picture, time in zip(pictures, found.times, strict=True):
-        stamp(picture, fitted(f"{_caption(found)}\n{time:.2f} s", height=height, width=width))
-    rate = _rate(found)
-    moments = np.arange(max(round(found.duration * rate), 1)) / float(rate)
-    places = np.maximum(shown(found.times, moments, ROUNDED_TIMES), 0)
-    write_video(path, _pieces(pictures, places), fps=rate)
+    large = _enlarged(heat(pictures, maps), _VIDEO_HEIGHT).numpy()
+    height, width = large.shape[1:3]
+    for picture, time in zip(large, times, strict=True):
+        stamp(picture, fitted(f"{caption}\n{time:.2f} s", height=height, width=width))
+    rate = _enough(rate, times)
+    moments = np.arange(max(round(duration * rate), 1)) / float(rate)
+    places = np.maximum(shown(times, moments, ROUNDED_TIMES), 0)
+    write_video(path, _pieces(large, places), fps=rate)
 
 
-def write_sheet(path: str | Path, found: Explanation) -> None:
-    """Writes a PNG: for each frame that the model saw its picture, the relevance over it, and a bar of its share.
+def write_sheet(
+    path: str | Path, pictures: Tensor, maps: Tensor, times: Sequence[float], shares: Tensor, *, caption: str
+) -> None:
+    """Writes a PNG: for each of `pictures` (t, h, w, 3) uint8 the picture, the relevance `maps` (T, H, W) over it, and a bar.
 
-    Raises VideoMambaError where the file cannot be written.
+    The bar is as long as the share of the picture, `shares` (t,), compared with the largest. Raises VideoMambaError where
+    the file cannot be written.
     """
-    plain, coloured = (
-        _enlarged(pictures, _TILE_HEIGHT).numpy() for pictures in (found.pictures, heat(found.pictures, found.maps))
-    )
-    shares = found.frames.numpy()
-    longest = max(float(shares.max()), np.finfo(np.float32).tiny)
+    plain, coloured = (_enlarged(one, _TILE_HEIGHT).numpy() for one in (pictures, heat(pictures, maps)))
+    longest = max(float(shares.max()), torch.finfo(torch.float32).tiny)
     tiles = [
         np.concatenate((one, other, _bar(share, share / longest, time, one.shape[1])))
-        for one, other, share, time in zip(plain, coloured, shares, found.times, strict=True)
+        for one, other, share, time in zip(plain, coloured, shares.tolist(), times, strict=True)
     ]
     framed = np.pad(np.stack(tiles), ((0, 0), (0, _MARGIN), (0, _MARGIN), (0, 0)))
-    frames = Frames(torch.from_numpy(framed), found.indices, found.times, found.path)
+    frames = Frames(torch.from_numpy(framed), tuple(range(len(tiles))), tuple(times))
     sheet = contact_sheet(frames, columns=_COLUMNS).numpy()
-    title = lettering(f"{Path(found.path).name}: {_caption(found)}", _LETTERS + 4)[:, : sheet.shape[1]]
+    title = lettering(caption, _LETTERS + 4)[:, : sheet.shape[1]]
     head = np.zeros((title.shape[0], sheet.shape[1], 3), np.uint8)
     head[:, : title.shape[1]] = title[..., None]
     write_png(path, torch.from_numpy(np.concatenate((head, sheet))))
@@ -86,10 +95,6 @@ def heat(pictures: Tensor, maps: Tensor) -> Tensor:
     return torch.lerp(grey, colour, _STRONGEST * strength.abs()).round().to(torch.uint8)
 
 
-def _caption(found: Explanation) -> str:
-    return f"{found.label} {100 * found.score:.1f} %, {found.method}" + (f", {found.model}" if found.model else "")
-
-
 def _enlarged(pictures: Tensor, height: int) -> Tensor:
     """(t, h, w, 3) uint8 -> the same at a whole multiple of its size, at least `height` pixels high, with even sides."""
     times = -(-height // pictures.shape[1])
@@ -100,13 +105,13 @@ def _enlarged(pictures: Tensor, height: int) -> Tensor:
     return large.round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
 
-def _rate(found: Explanation) -> Fraction:
-    """Frames a second of the overlay: those of the video, or as many as tell the frames that the model saw apart."""
-    steps = [after - before for before, after in zip(found.times, found.times[1:], strict=False) if after > before]
-    if not steps:
-        return found.rate
-    enough = max(Fraction(_STEPS_BETWEEN / min(steps)).limit_denominator(1001), Fraction(1))
-    return min(found.rate, enough)
+def _enough(rate: Fraction, times: Sequence[float]) -> Fraction:
+    """`rate`, or less where that tells the pictures at `times` apart."""
+    steps = np.diff(times)
+    steps = steps[steps > 0]
+    if not len(steps):
+        return rate
+    return min(rate, max(Fraction(_STEPS_BETWEEN / float(steps.min())).limit_denominator(1001), Fraction(1)))
 
 
 def _pieces(pictures: NDArray[np.uint8], places: NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]:
