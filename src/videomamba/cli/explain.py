@@ -49,7 +49,7 @@ def explain(
     import videomamba.evaluation.lettering  # a missing package is an error before the first answer
 
     if method == "integrated":
-        import videomamba.serving.explain.integrated
+        import videomamba.serving.explain.integrated  # noqa: F401
     from videomamba.files import clear_remains, make_folder
     from videomamba.serving.explain.answer import explain as look
 

@@ -1,9 +1,9 @@
 """The attention that is hidden in the selective scans of a network, and how much of a class came through each patch.
 
 Every scan is a product of a matrix alpha (l, l) for each channel with its inputs u (Ali, Zimerman, Wolf, The Hidden Attention
-of Mamba Models, arXiv 2403.01590). As there, the matrices are weighted with the gradient of the class; unlike there, only their
-product with this gradient is computed, by a scan in the other direction (`BiMamba.hidden_attention`), so the cost of a layer is
-linear in the number of tokens.
+of Mamba Models, arXiv 2403.01590). As in its section on attribution, they are weighted with the gradient of the class, and only
+what is positive counts. Unlike there, no matrix is built: only their product with the gradient is computed, by a scan in the
+other direction (`BiMamba.hidden_attention`), so the cost of a layer is linear in the number of tokens.
 
 Shapes: b clips, l tokens, e channels of a scan, T, H, W patches along time, height and width.
 """
@@ -39,10 +39,10 @@ def class_relevance(model: VideoMamba, video: Tensor, classes: Tensor, *, layers
 
     "mean": in each layer and direction, the relevance of token s is
 
-        sum_e u_s sum_t alpha[t, s] silu(z_t) d logit / d y_t,
+        sum_e max(u_s sum_t alpha[t, s] silu(z_t) d logit / d y_t, 0),
 
-    what the inputs u_s of token s gave to the logit through the scans of this layer, at first order. It is negative where a
-    token speaks against the class. The layers count equally. The classes are those of the network's head.
+    what the inputs u_s of token s gave to the logit through the scans of this layer, at first order; y is what the output
+    projection reads. Channels that speak against the class do not count. The result is the mean over layers.
 
     "rollout" (Abnar, Zuidema, arXiv 2005.00928) looks at no class: from the tokens that the head reads (class token, or all
     patches) it follows the absolute values of alpha, mean over channels, back through all layers, where a residual connection
@@ -69,7 +69,7 @@ def _weighted(model: VideoMamba, calls: list[_Call], gradients: tuple[Tensor, ..
         outputs = gradient.float() * gate * (0.5 if mixer.merge == "mean" else 1.0)
         for reverse in (False, True):
             u, read = mixer.hidden_attention(tokens, outputs, reverse=reverse)
-            total += _as_embedded(model, call, (u * read).sum(dim=-1))
+            total += _as_embedded(model, call, (u * read).clamp(min=0).sum(dim=-1))
     return total / len(calls)
 
 

@@ -28,7 +28,8 @@ from videomamba.video.picture import pixels_of
 class Explanation:
     """Why a model gave `label` its probability `score` for a video.
 
-    `maps` (T, H, W) fp32 is the relevance of each patch, in a unit of its own; below 0 it speaks against the class.
+    `maps` (T, H, W) fp32 is the relevance of each patch, in a unit of its own. With the method
+    "integrated" it may be below 0: then the patch speaks against the class.
     `pictures` (t, h, w, 3) uint8 RGB are the frames as the model saw them, frame `indices[i]` of the video at `times[i]`
     seconds. `duration` is from the first frame to the end of the last one, in seconds, `rate` the frames a second of the
     video. `comparison` says whether the map is better than maps without a meaning; None where that was not asked for.

@@ -5,7 +5,7 @@ Shapes: t frames, h, w picture; T, H, W patches along time, height and width.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from einops import reduce
@@ -16,12 +16,14 @@ from videomamba.models.hidden_attention import class_relevance
 from videomamba.models.videomamba import VideoMamba
 
 Method = Literal["attention", "gradient", "integrated"]
+METHODS: tuple[Method, ...] = get_args(Method)
 
 
 def relevance(model: VideoMamba, clip: Tensor, target: int, method: Method) -> Tensor:
     """(3, t, h, w) normalised, on the device of the model -> (T, H, W) fp32 on the CPU, for class `target`.
 
-    - "attention": through the hidden attention of all scans, see `models.hidden_attention.class_relevance`. Signed.
+    - "attention": through the hidden attention of all scans, see `models.hidden_attention.class_relevance`. Never
+      negative.
     - "gradient": the absolute gradient of the logit with respect to the pixels, summed over each patch (Simonyan, Vedaldi,
       Zisserman, arXiv 1312.6034). Never negative.
     - "integrated": integrated gradients from a clip without content, summed over each patch. Signed; needs Captum.
@@ -40,7 +42,7 @@ def relevance(model: VideoMamba, clip: Tensor, target: int, method: Method) -> T
         empty = without_content(clip)[None]
         found = _per_patch(integrated_gradients(model, video, empty, target), model.config.grid)
     else:
-        raise ValueError(f"method must be 'attention', 'gradient' or 'integrated', got {method!r}")
+        raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
     return found.float().cpu()
 
 
