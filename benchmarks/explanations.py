@@ -51,8 +51,7 @@ def clips_of(predictor: Predictor, args: argparse.Namespace) -> Iterator[Tensor]
         else:
             each = -(-args.clips // len(ACTIONS))
             files = write_dataset(Path(folder), clips_per_class=each, seed=args.seed, height=112, width=112)
-            spread = sorted(files, key=lambda file: (file.seed, file.label))  # the first ones are of all classes
-            paths = [file.path for file in spread[: args.clips]]
+            paths = [file.path for file in files[: args.clips]]  # all classes in turns
         for path in paths:
             yield predictor.clips(path)[0].data.to(predictor.device)
 

@@ -60,7 +60,7 @@ def class_relevance(model: VideoMamba, video: Tensor, classes: Tensor, *, layers
 
 
 def _weighted(model: VideoMamba, calls: list[_Call], gradients: tuple[Tensor, ...]) -> Tensor:
-    """(b, l): the mean of all calls, in the order of `embed`."""
+    """(b, l): the mean of all layers, in the order of `embed`. Two orders of a layer add up: each has half of the gradient."""
     total = torch.zeros(calls[0].tokens.shape[:2], device=calls[0].tokens.device)
     for call, gradient in zip(calls, gradients, strict=True):
         mixer, tokens = call.mixer, call.tokens.detach()
@@ -70,7 +70,7 @@ def _weighted(model: VideoMamba, calls: list[_Call], gradients: tuple[Tensor, ..
         for reverse in (False, True):
             u, read = mixer.hidden_attention(tokens, outputs, reverse=reverse)
             total += _as_embedded(model, call, (u * read).clamp(min=0).sum(dim=-1))
-    return total / len(calls)
+    return total / model.config.depth
 
 
 def _rolled_out(model: VideoMamba, calls: list[_Call]) -> Tensor:
