@@ -144,8 +144,9 @@ def _curves(
 
 def enlarged(maps: Tensor, size: Sequence[int]) -> Tensor:
     """(n, T, H, W) -> (n, t, h, w) of `size`, each value repeated over its patch. Raises ValueError if it does not divide."""
-    for dim, (patches, pixels) in enumerate(zip(maps.shape[1:], size, strict=True), 1):
+    grid = tuple(maps.shape[1:])
+    for dim, (patches, pixels) in enumerate(zip(grid, size, strict=True), 1):
         if pixels % patches:
-            raise ValueError(f"maps of {tuple(maps.shape[1:])} patches do not divide a clip of {tuple(size)}")
+            raise ValueError(f"maps of {grid} patches do not divide a clip of {tuple(size)}")
         maps = maps.repeat_interleave(pixels // patches, dim=dim)
     return maps

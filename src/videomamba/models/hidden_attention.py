@@ -20,14 +20,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from videomamba.models.videomamba import VideoMamba
+from videomamba.modules.block import Block
 from videomamba.modules.mixer import BiMamba
 
 Layers = Literal["mean", "rollout"]
 
 
 class _Call(NamedTuple):
-    """One call of a mixer: its tokens (b, l, d), normalised, in scan order, and its gated outputs (b, l, e)."""
+    """One call of the mixer of a layer: its tokens (b, l, d), normalised, in scan order, and its gated outputs (b, l, e)."""
 
+    layer: int
     mixer: BiMamba
     tokens: Tensor
     gated: Tensor
@@ -81,10 +83,9 @@ def _rolled_out(model: VideoMamba, calls: list[_Call]) -> Tensor:
         reads[:, 1:] = 0
     else:
         reads[:, list(model.layout.special)] = 0
-    for block in reversed(range(model.config.depth)):
-        of_block = [call for call in calls if call.mixer is model.layers[block].mixer]
+    for layer in reversed(range(model.config.depth)):
         read = torch.zeros_like(reads)
-        for call in of_block:
+        for call in (call for call in calls if call.layer == layer):
             outputs = _as_scanned(model, call, reads)[..., None].expand(-1, -1, call.mixer.inner_dim).contiguous()
             for reverse in (False, True):
                 _, through = call.mixer.hidden_attention(call.tokens.detach(), outputs, reverse=reverse)
@@ -102,15 +103,15 @@ def _recorded(model: VideoMamba) -> Iterator[list[_Call]]:
     def enters(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         tokens.append(inputs[0])
 
-    def leaves(mixer: BiMamba, always: bool, projection: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        again = bool(calls) and calls[-1].mixer is mixer  # the second order of a `spatiotemporal_v2` block
-        calls.append(_Call(mixer, tokens.pop(), inputs[0], always or again))
+    def leaves(layer: int, mixer: BiMamba, _: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        again = bool(calls) and calls[-1].layer == layer  # the second order of a `spatiotemporal_v2` layer
+        calls.append(_Call(layer, mixer, tokens.pop(), inputs[0], again or layer >= model.config.temporal_from))
 
     hooks = []
-    for i, block in enumerate(model.layers):
-        mixer, temporal = block.mixer, i >= model.config.temporal_from
-        hooks.append(mixer.register_forward_pre_hook(enters))
-        hooks.append(mixer.out_proj.register_forward_pre_hook(partial(leaves, mixer, temporal)))
+    for layer, block in enumerate(model.layers):
+        assert isinstance(block, Block)
+        hooks.append(block.mixer.register_forward_pre_hook(enters))
+        hooks.append(block.mixer.out_proj.register_forward_pre_hook(partial(leaves, layer, block.mixer)))
     try:
         yield calls
     finally:
