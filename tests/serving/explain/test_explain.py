@@ -106,8 +106,8 @@ def test_a_video_that_cannot_be_read(predictor: Predictor, clips: Path) -> None:
 
 
 def an_explanation(times: tuple[float, ...], *, duration: float, rate: int, maps: torch.Tensor) -> Explanation:
-    """Frame i is grey 60 + 40 i."""
-    pictures = torch.stack([torch.full((32, 48, 3), 60 + 40 * i, dtype=torch.uint8) for i in range(len(times))])
+    """Frame i is grey 60 + 30 i."""
+    pictures = torch.stack([torch.full((32, 48, 3), 60 + 30 * i, dtype=torch.uint8) for i in range(len(times))])
     return Explanation(
         *("grey.mp4", "net", "attention", "up", 0.75),
         maps,
@@ -135,14 +135,14 @@ def test_the_overlay_shows_each_frame_at_its_time(tmp_path: Path) -> None:
     with open_video(overlay) as video:
         assert (video.info.fps, video.info.height, video.info.width) == (10, 320, 480)
         grey = video.frames(range(video.info.num_frames)).data[:, -20:].float().mean(dim=(1, 2, 3))
-    assert [round((float(value) - 60) / 40) for value in grey] == [0] * 6 + [1] * 4 + [2] * 2
+    assert [round((float(value) - 60) / 30) for value in grey] == [0] * 6 + [1] * 4 + [2] * 2
     with open_video(sheet) as picture:
         data = picture.frames([0]).data[0]
     assert data.shape[1] == 3 * (5 * 48 + 4) and data.shape[0] > 2 * 160
-    found = an_explanation((0.0, 1000.0), duration=2000.0, rate=25, maps=torch.zeros(2, 2, 3))
+    found = an_explanation((0.0, 100.0), duration=200.0, rate=25, maps=torch.zeros(2, 2, 3))
     overlay, _ = found.write(tmp_path)
     with open_video(overlay) as video:
-        assert (video.info.fps, video.info.num_frames) == (1, 2000)  # not 50,000
+        assert (video.info.fps, video.info.num_frames) == (1, 200)  # not 5,000
 
 
 def test_colours_say_for_and_against() -> None:
