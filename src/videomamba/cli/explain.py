@@ -79,6 +79,7 @@ def _print(found: Explanation) -> None:
     ]
     print_table(["frame", "time", "relevance", ""], rows, left=(3,))
     if found.comparison is not None:
-        scores = vars(found.comparison).items()
-        rows = [[f"{kind} map", f"{score.deletion:.3f}", f"{score.insertion:.3f}"] for kind, score in scores]
+        compared = found.comparison
+        named = {"this map": compared.map, "random maps": compared.random, "middle of the picture": compared.centre}
+        rows = [[name, f"{score.deletion:.3f}", f"{score.insertion:.3f}"] for name, score in named.items()]
         print_table(["", "deletion (low is good)", "insertion (high is good)"], rows)
