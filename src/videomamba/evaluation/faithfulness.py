@@ -118,7 +118,10 @@ def centre_map(grid: tuple[int, int, int]) -> Tensor:
 
 
 def estimate(values: Sequence[float]) -> Estimate:
-    """The mean of at least two independent values, by the normal approximation. Raises ValueError for fewer."""
+    """The mean of at least two independent values. Raises ValueError for fewer.
+
+    The interval is by the normal approximation, which makes it too narrow for fewer than about 30 values.
+    """
     if len(values) < 2:
         raise ValueError(f"an interval needs at least two values, got {len(values)}")
     found = torch.tensor(values, dtype=torch.float64)
