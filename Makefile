@@ -63,6 +63,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/timeline.py
 	$(BIN)/python benchmarks/carried_states.py
 	$(BIN)/python benchmarks/embedded_default.py
+	$(BIN)/python benchmarks/explanations.py
 	$(BIN)/python benchmarks/augmentation.py
 	$(BIN)/python benchmarks/data_loading.py
 	$(BIN)/python benchmarks/busy_machine.py

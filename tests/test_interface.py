@@ -13,8 +13,17 @@ import videomamba
 def test_the_names_of_the_package() -> None:
     assert set(videomamba.__all__) == {
         *("ops", "create_model", "from_pretrained", "list_models", "load_weights", "save"),
-        *("Predictor", "Embedder", "timeline", "watch", "whole", "Search", "finetune", "evaluate"),
-        *("Prediction", "Embedding", "Timeline", "LiveAnswer", "WholeVideo", "Preprocess", "VideoMambaError"),
+        *("Predictor", "Embedder", "timeline", "watch", "whole", "explain", "Search", "finetune", "evaluate"),
+        *(
+            "Prediction",
+            "Embedding",
+            "Timeline",
+            "LiveAnswer",
+            "WholeVideo",
+            "Explanation",
+            "Preprocess",
+            "VideoMambaError",
+        ),
         "__version__",
     }
     for name in videomamba.__all__:
@@ -42,6 +51,7 @@ def test_the_signatures_of_the_ops() -> None:
         ("timeline", ["predictor", "path"], {"window", "stride", "threshold", "bridge", "shortest", "progress"}),
         ("watch", ["predictor", "source"], {"window", "stride", "drop", "top", "threshold", "timeout", "reconnect"}),
         ("whole", ["predictor", "path"], {"fps", "top", "progress"}),
+        ("explain", ["predictor", "path"], {"method", "target", "comparison", "progress"}),
     ],
 )
 def test_the_signatures_of_the_answers(name: str, first: list[str], options: set[str]) -> None:

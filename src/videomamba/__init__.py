@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from videomamba.schema import VideoMambaError as VideoMambaError
     from videomamba.serving.embedder import Embedder as Embedder
     from videomamba.serving.embedder import Embedding as Embedding
+    from videomamba.serving.explain.answer import Explanation as Explanation
+    from videomamba.serving.explain.answer import explain as explain
     from videomamba.serving.live import LiveAnswer as LiveAnswer
     from videomamba.serving.live import watch as watch
     from videomamba.serving.predictor import Predictor as Predictor
@@ -45,6 +47,7 @@ _HOME = {
     "watch": "videomamba.serving.live",
     "whole": "videomamba.serving.whole",
     "Search": "videomamba.serving.search.search",
+    "explain": "videomamba.serving.explain.answer",
     "finetune": "videomamba.recipes.finetune",
     "evaluate": "videomamba.recipes.evaluate",
     "Prediction": "videomamba.schema",
@@ -52,6 +55,7 @@ _HOME = {
     "Timeline": "videomamba.serving.timeline",
     "LiveAnswer": "videomamba.serving.live",
     "WholeVideo": "videomamba.serving.whole",
+    "Explanation": "videomamba.serving.explain.answer",
     "Preprocess": "videomamba.schema",
     "VideoMambaError": "videomamba.schema",
 }

@@ -27,6 +27,7 @@ COMMANDS: Mapping[str, Command] = {
     "features": Command("features", "features", "turn videos into vectors"),
     "index": Command("index", "index", "make a folder of videos searchable"),
     "search": Command("search", "search", "find moments in an index by a sentence, a video or a moment"),
+    "explain": Command("explain", "explain", "show which frames and places of a video its class comes from"),
     "train": Command("train", "train", "train with a published recipe or your own settings", raw=True),
     "distill": Command("distill", "distill", "train a network that also learns from a smaller one", raw=True),
     "pretrain": Command("pretrain", "pretrain", "learn from videos without labels, with a teacher and masks", raw=True),

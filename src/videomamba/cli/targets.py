@@ -22,3 +22,15 @@ def check_target(option: str, path: Path | None, *, endings: Sequence[str], inpu
     for one in inputs:
         if isinstance(one, str | Path) and path.exists() and Path(one).exists() and path.samefile(one):
             raise VideoMambaError(f"{option} {path}: is read by this command and would be replaced; give another name")
+
+
+def check_names(paths: Iterable[Path], *, what: str) -> None:
+    """Raises VideoMambaError if two videos have one name, so that the `what` of one would replace that of the other."""
+    from videomamba.schema import VideoMambaError
+    from videomamba.serving.timeline import timeline_name
+
+    taken: dict[str, Path] = {}
+    for path in paths:
+        other = taken.setdefault(timeline_name(path), path)
+        if other is not path:
+            raise VideoMambaError(f"{path}: its {what} would replace that of {other}; give each its own --out")

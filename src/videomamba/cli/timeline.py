@@ -12,6 +12,7 @@ from tyro.conf import arg
 from videomamba.cli.annotated import SaveVideo, annotated_files, save_annotated
 from videomamba.cli.model_options import Files, Model, ModelOptions, Stride, Window, each, find_files, without_videos
 from videomamba.cli.output import Json, clock, complain, counter, note, print_answers, print_table
+from videomamba.cli.targets import check_names
 from videomamba.schema import counted
 
 if TYPE_CHECKING:
@@ -86,14 +87,8 @@ def timeline(
 
 def _prepare(out: Path, paths: Sequence[Path]) -> None:
     from videomamba.files import clear_remains, make_folder
-    from videomamba.schema import VideoMambaError
-    from videomamba.serving.timeline import timeline_name
 
-    taken: dict[str, Path] = {}
-    for path in paths:
-        other = taken.setdefault(timeline_name(path), path)
-        if other is not path:
-            raise VideoMambaError(f"{path}: its timeline would replace that of {other}; give each its own --out")
+    check_names(paths, what="timeline")
     make_folder(out)
     for pattern in ("*.timeline.*", "*.shots.csv", "*.edl"):
         clear_remains(out, pattern)

@@ -102,33 +102,48 @@ class BiMamba(PreparingModule[tuple[Tensor, Tensor]]):
     def class_attention(self, tokens: Tensor) -> Tensor:
         """(b, l, d), normalised, in scan order and without padding -> (b, l) fp32: how much the first token reads of each.
 
-        The backward scan is a product of a matrix (l, l) for each channel with its inputs u, as attention is ("The Hidden
-        Attention of Mamba", arXiv 2403.01590). Row 0 of the matrix has d y[0] / d u[j] with delta, B and C held fixed,
-
-            C_0 exp((delta_0 + ... + delta_{j-1}) A) phi(delta_j, A) B_j,
-
-        which is the backward pass of a scan whose gradient is 1 at token 0 and 0 elsewhere. Returned is the mean of the
-        absolute values over channels. The gate, which is the same for a whole row, and D are not part of it; neither is the
-        forward scan, in which token 0 reads only itself. u_j has been through the convolution, so it contains token j and the
-        K - 1 that follow. No gradient. An empty batch has a result without rows.
+        That is row 0 of the backward scan's `hidden_attention`, the mean of its absolute values over channels. The gate, which
+        is the same for a whole row, is not part of it; neither is the forward scan, in which token 0 reads only itself. An
+        empty batch has a result without rows.
         """
-        if not tokens.shape[0]:
-            return tokens.new_zeros(tokens.shape[:2], dtype=torch.float32)
+        batch, length, _ = tokens.shape
+        if not batch:
+            return tokens.new_zeros(batch, length, dtype=torch.float32)
+        first = torch.zeros(batch, length, self.inner_dim, device=tokens.device)
+        first[:, 0] = 1
+        _, row = self.hidden_attention(tokens, first, reverse=True)
+        return row.abs().mean(dim=-1)
+
+    def hidden_attention(self, tokens: Tensor, outputs: Tensor, *, reverse: bool) -> tuple[Tensor, Tensor]:
+        """The inputs u (b, l, e) of one scan, and how much `outputs` read of each of them, (b, l, e), both fp32.
+
+        tokens: (b, l, d), normalised, in scan order and without padding, at least one clip. outputs: (b, l, e), a weight for
+        each output of the scan, before its gate.
+
+        A scan is a product of a matrix alpha (l, l) for each channel with its inputs, as attention is ("The Hidden Attention of
+        Mamba", arXiv 2403.01590). The result is sum_t outputs[t] alpha[t, s], where, for the scan from the first token on,
+
+            alpha[t, s] = d y[t] / d u[s] = C_t exp((delta_{s+1} + ... + delta_t) A) phi(delta_s, A) B_s
+
+        with delta, B and C held fixed: the backward pass of the scan, so that no matrix is built. D is not part of it. u_s has
+        been through the convolution: it contains token s and the K - 1 before it, with `reverse` those after it. No gradient.
+        """
+        conv, x_proj, dt_proj = (
+            (self.conv1d_b, self.x_proj_b, self.dt_proj_b) if reverse else (self.conv1d, self.x_proj, self.dt_proj)
+        )
         with torch.no_grad():
             x, _ = self.in_proj(tokens.to(self.in_proj.weight.dtype)).chunk(2, dim=-1)
-            found = self._scan_inputs(x, self.conv1d_b, self.x_proj_b, self.dt_proj_b, lengths=None, reverse=True)
+            found = self._scan_inputs(x, conv, x_proj, dt_proj, lengths=None, reverse=reverse)
             u, delta, B, C = (part.float() for part in found)
-            _, A = self.decay_rates()
-            bias = self.dt_proj_b.bias.detach()
+            A = self.decay_rates()[reverse]
+            bias = dt_proj.bias.detach()
         with torch.enable_grad():
             u.requires_grad_()
             inputs = u, delta, A, B, C, None, None, bias
-            y = ops.selective_scan(*inputs, reverse=True, discretization=self.discretization)
+            y = ops.selective_scan(*inputs, reverse=reverse, discretization=self.discretization)
         assert isinstance(y, Tensor)
-        first = torch.zeros_like(y)
-        first[:, 0] = 1
-        (row,) = torch.autograd.grad(y, u, first)
-        return row.abs().mean(dim=-1)
+        (read,) = torch.autograd.grad(y, u, outputs.float())
+        return u.detach(), read
 
     def _direction(
         self,

@@ -68,7 +68,7 @@ def annotate(
         raise VideoError(out, "is the video itself, which would be replaced; give another name")
     try:
         with open_video(path) as video:
-            rate = _rate(video)
+            rate = constant_rate(video)
             moments = np.arange(round(float(video.timestamps[-1] * rate)) + 1) / float(rate)
             with closing(_pieces(video, moments, captions, progress)) as pieces:
                 write_video(out, pieces, fps=rate)
@@ -76,8 +76,8 @@ def annotate(
         raise error if error.path == str(out) else about(path, error) from None
 
 
-def _rate(video: Video) -> Fraction:
-    """Frames a second: the mean, or that of the usual distance of two frames where pauses make the mean useless."""
+def constant_rate(video: Video) -> Fraction:
+    """Frames a second of a copy: the mean, or that of the usual distance of two frames where pauses make the mean useless."""
     if len(video.timestamps) < 2 or not video.info.fps:
         return Fraction(1)
     usual = 1 / max(float(np.median(np.diff(video.timestamps))), 1e-3)

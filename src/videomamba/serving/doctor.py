@@ -31,6 +31,7 @@ _OPTIONAL = {
     "pyarrow": ("parquet", "features as Parquet"),
     "ray": ("ray", "features on a cluster"),
     "opentimelineio": ("edit", "edit lists of shots"),
+    "captum": ("explain", "integrated gradients"),
     "otio-cmx3600-adapter": ("edit", "their format"),
 }
 """package -> (our extra that installs it, its use)"""

@@ -24,9 +24,7 @@ def contact_sheet(pictures: Frames | Clip, *, columns: int, preprocess: Preproce
     if isinstance(pictures, Clip):
         if preprocess is None:
             raise ValueError("a Clip is normalised: give the Preprocess that it was made with")
-        mean, std = (torch.tensor(values).view(3, 1, 1, 1) for values in (preprocess.mean, preprocess.std))
-        pixels = (pictures.data.float().cpu() * std + mean) * 255
-        data = pixels.round_().clamp_(0, 255).to(torch.uint8).permute(1, 2, 3, 0)
+        data = pixels_of(pictures, preprocess)
     else:
         data = pictures.data
     t, h, w, _ = data.shape
@@ -37,6 +35,13 @@ def contact_sheet(pictures: Frames | Clip, *, columns: int, preprocess: Preproce
     sheet = torch.zeros((rows * columns, h, w, 3), dtype=torch.uint8)
     sheet[:t] = data
     return sheet.view(rows, columns, h, w, 3).transpose(1, 2).reshape(rows * h, columns * w, 3)
+
+
+def pixels_of(clip: Clip, preprocess: Preprocess) -> Tensor:
+    """The pictures (t, h, w, 3) uint8 RGB of a clip that was made with `preprocess`, on the CPU."""
+    mean, std = (torch.tensor(values).view(3, 1, 1, 1) for values in (preprocess.mean, preprocess.std))
+    pixels = (clip.data.float().cpu() * std + mean) * 255
+    return pixels.round_().clamp_(0, 255).to(torch.uint8).permute(1, 2, 3, 0)
 
 
 def write_png(path: str | Path, picture: Tensor) -> None:
