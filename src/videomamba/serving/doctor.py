@@ -24,7 +24,7 @@ _OPTIONAL = {
     "matplotlib": ("plot", "pictures of timelines, reports, annotated videos"),
     "lightning-fabric": ("train", "training in several processes"),
     "tensorboard": ("train", "events of a training"),
-    "transformers": ("text", "CLIP as a teacher; as videomamba[peers], networks to compare with"),
+    "transformers": ("text", "CLIP as a teacher; as videomamba[hf], its format of models; as videomamba[peers], networks to compare with"),
     "tokenizers": ("text", "sentences; also in videomamba[search]"),
     "webdataset": ("text", "videos with texts in tar shards"),
     "lancedb": ("search", "an index of videos and its search"),
@@ -32,6 +32,8 @@ _OPTIONAL = {
     "ray": ("ray", "features on a cluster"),
     "opentimelineio": ("edit", "edit lists of shots"),
     "otio-cmx3600-adapter": ("edit", "their format"),
+    "accelerate": ("hf", "transformers' Trainer"),
+    "peft": ("hf", "adapters (LoRA)"),
 }
 """package -> (our extra that installs it, its use)"""
 
