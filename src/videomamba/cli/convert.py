@@ -40,7 +40,7 @@ def convert(
     ] = None,
     overwrite: Annotated[bool, arg(help="replace OUT if it exists")] = False,
 ) -> int:
-    """Turn a weights file into a bundle with its class names and preprocessing, the original's format, or a folder for transformers.
+    """Turn a weights file into a bundle with class names and preprocessing, the original's format, or a Hugging Face folder.
 
     The weights need no head. Of a video-text model the result is the video tower, or with --to text all of it. The original's
     formats have no class names: with --labels these are written next to OUT, to NAME.labels.txt. The folder of --to hf has a
@@ -69,9 +69,7 @@ def convert(
     if to == "hf":
         from videomamba.export.transformers.convert import convert_to_folder
 
-        report = convert_to_folder(
-            weights, out, labels=names, num_frames=frames, image_size=size, overwrite=overwrite
-        )
+        report = convert_to_folder(weights, out, labels=names, num_frames=frames, image_size=size, overwrite=overwrite)
     else:
         from videomamba.weights.pretrained import convert as run
 

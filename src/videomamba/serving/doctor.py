@@ -24,7 +24,10 @@ _OPTIONAL = {
     "matplotlib": ("plot", "pictures of timelines, reports, annotated videos"),
     "lightning-fabric": ("train", "training in several processes"),
     "tensorboard": ("train", "events of a training"),
-    "transformers": ("text", "CLIP as a teacher; as videomamba[hf], its format of models; as videomamba[peers], networks to compare with"),
+    "transformers": (
+        "text",
+        "CLIP as a teacher; as videomamba[hf], its models and Trainer; as videomamba[peers], networks to compare with",
+    ),
     "tokenizers": ("text", "sentences; also in videomamba[search]"),
     "webdataset": ("text", "videos with texts in tar shards"),
     "lancedb": ("search", "an index of videos and its search"),

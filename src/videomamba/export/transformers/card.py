@@ -62,14 +62,22 @@ def _training(opened: Pretrained, entry: ZooEntry | None) -> str:
     if entry is not None and not entry.packaged:
         before = f", after training as `{entry.init}`" if entry.init else ""
         return f"{entry.dataset}{before}. The data set has a licence of its own."
-    told = [f"- {key}: {opened.info[key]}" for key in ("data", "preset", "weights", "epochs", "steps") if opened.info.get(key)]
+    told = [
+        f"- {key}: {opened.info[key]}"
+        for key in ("data", "preset", "weights", "epochs", "steps")
+        if opened.info.get(key)
+    ]
     return "\n".join(told) or _UNKNOWN
 
 
 def _accuracy(opened: Pretrained, entry: ZooEntry | None) -> str:
     if entry is not None and entry.top1 is not None:
         views = f"{entry.clips} clips x {entry.crops} crops of each video"
-        seen = f" with {views}; the pipeline shows the model one clip and one crop" if entry.clips * entry.crops > 1 else ""
+        seen = (
+            f" with {views}; the pipeline shows the model one clip and one crop"
+            if entry.clips * entry.crops > 1
+            else ""
+        )
         return f"{entry.top1} % top-1 on {entry.dataset}, as its authors report it{seen}. It was not measured for this card."
     if entry is not None and entry.zero_shot:
         return "Of the complete video-text model the authors report retrieval; this folder is its video tower alone."

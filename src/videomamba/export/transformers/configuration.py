@@ -18,8 +18,8 @@ _FIELDS = tuple(name for name in VideoMambaConfig.model_fields if name != "num_c
 class VideoMambaHFConfig(SavedWithCode, BackboneConfigMixin, PreTrainedConfig):  # type: ignore[misc]
     """The fields of `VideoMambaConfig` by their names, without `num_classes`: transformers calls it `num_labels`.
 
-    `hidden_size` and `num_hidden_layers` are other names of `dim` and `depth`. For a backbone each layer is a stage, "layer1" to
-    "layer<depth>"; `out_indices` count them from 0 and `out_features` name them; without both it is the last one.
+    `hidden_size` and `num_hidden_layers` are other names of `dim` and `depth`. For a backbone each layer is a stage, "layer1"
+    to "layer<depth>"; `out_indices` count them from 0 and `out_features` name them; without both it is the last one.
 
     Raises ValueError, one line that names the field, for values that make no network.
     """

@@ -44,9 +44,15 @@ def convert_to_folder(
     """
     out = Path(out)
     if out.exists() and not (out.is_dir() and (overwrite or not any(out.iterdir()))):
-        advice = "choose another name" if not out.is_dir() else "choose another folder, or replace its files with --overwrite"
+        advice = (
+            "choose another name"
+            if not out.is_dir()
+            else "choose another folder, or replace its files with --overwrite"
+        )
         raise WeightsError(f"{out}: exists; {advice}")
-    opened = open_pretrained(name_or_path, labels=labels, num_frames=num_frames, image_size=image_size, needs_head=False)
+    opened = open_pretrained(
+        name_or_path, labels=labels, num_frames=num_frames, image_size=image_size, needs_head=False
+    )
     model, processor = as_transformers(opened)
     make_folder(out.absolute().parent)
     try:
@@ -78,6 +84,9 @@ def as_transformers(opened: Pretrained) -> tuple[VideoMambaPreTrainedModel, Vide
     model: VideoMambaPreTrainedModel = undrawn(partial(kind, config))
     tensors = opened.model.state_dict()
     within = "videomamba.network." if network.num_classes else "network."
-    named = {key.replace("head.", "classifier.") if key.startswith("head.") else within + key: tensors[key] for key in tensors}
+    named = {
+        key.replace("head.", "classifier.") if key.startswith("head.") else within + key: tensors[key]
+        for key in tensors
+    }
     model.load_state_dict(named, assign=True)
     return model.eval(), VideoMambaImageProcessor(opened.preprocess)

@@ -1,7 +1,7 @@
 """Models of transformers that hold a VideoMamba and call its parts.
 
-Shapes: b batch, t frames, h, w picture, T = t / tubelet, p = patches of a frame, d width. `pixel_values` is (b, t, 3, h, w), as in
-the other video models of transformers.
+Shapes: b batch, t frames, h, w picture, T = t / tubelet, p = patches of a frame, d width. `pixel_values` is (b, t, 3, h, w),
+as in the other video models of transformers.
 """
 
 from __future__ import annotations
@@ -37,16 +37,21 @@ class VideoMambaPreTrainedModel(SavedWithCode, PreTrainedModel):  # type: ignore
         A network draws its own parameters when it is made, so this is never a fresh one.
         """
         raise ValueError(
-            f"the weights lack parameters of a {type(module).__name__}, or have them in another shape; for other num_frames or "
-            "image_size convert the original weights again: `videomamba convert WEIGHTS FOLDER --to hf --frames T --size PIXELS`"
+            f"the weights lack parameters of a {type(module).__name__}, or have them in another shape; for other num_frames "
+            "or image_size convert the first weights again: `videomamba convert WEIGHTS FOLDER --to hf --frames T --size S`"
         )
 
     def _set_gradient_checkpointing(
-        self, enable: bool = True, gradient_checkpointing_func: Callable[..., Any] | None = None, every_n_layers: int = 1
+        self,
+        enable: bool = True,
+        gradient_checkpointing_func: Callable[..., Any] | None = None,
+        every_n_layers: int = 1,
     ) -> None:
-        """Our own recomputation, of all layers; transformers' function is not used. The hook of `activation_checkpointing_enable`."""
+        """The hook of `activation_checkpointing_enable`: our own recomputation, in all layers, not transformers' function."""
         if enable and every_n_layers != 1:
-            raise ValueError(f"every_n_layers must be 1, got {every_n_layers}: activations are recomputed in all layers")
+            raise ValueError(
+                f"every_n_layers must be 1, got {every_n_layers}: activations are recomputed in all layers"
+            )
         network = self.base_model.network
         network.recompute_activations(len(network.layers) if enable else 0)
 
@@ -80,7 +85,9 @@ class VideoMambaModel(VideoMambaPreTrainedModel):
         )
         return _in_form(output, self.config, return_dict)
 
-    def encode(self, pixel_values: Tensor, output_hidden_states: bool | None) -> tuple[Tensor, tuple[Tensor, ...] | None]:
+    def encode(
+        self, pixel_values: Tensor, output_hidden_states: bool | None
+    ) -> tuple[Tensor, tuple[Tensor, ...] | None]:
         """(b, t, 3, h, w) -> the residual stream (b, l, d) after the last layer, and the hidden states where requested."""
         tokens = self.network.embed(_as_video(pixel_values))
         wanted = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
@@ -143,14 +150,16 @@ class VideoMambaBackbone(BackboneMixin, VideoMambaPreTrainedModel):  # type: ign
     ) -> BackboneOutput | tuple[Any, ...]:
         """(b, t, 3, h, w), normalised by the processor -> feature_maps, each (b, d, T, h / patch, w / patch).
 
-        The final norm is applied to each: the map of the last layer has the patch tokens of `VideoMambaModel`. Raises ValueError
-        for clips that do not fit the network, and for `output_hidden_states`: name the layers in `out_indices`.
+        The final norm is applied to each: the map of the last layer has the patch tokens of `VideoMambaModel`. Raises
+        ValueError for clips that do not fit the network, and for `output_hidden_states`: name the layers in `out_indices`.
         """
         if output_hidden_states:
             raise ValueError("a backbone has no hidden_states; name the layers in out_indices")
         layers = [self.stage_names.index(name) for name in self.out_features]
         maps = self.network.forward_intermediates(_as_video(pixel_values), layers, norm=True)
-        return _in_form(BackboneOutput(feature_maps=tuple(m.permute(0, 4, 1, 2, 3) for m in maps)), self.config, return_dict)
+        return _in_form(
+            BackboneOutput(feature_maps=tuple(m.permute(0, 4, 1, 2, 3) for m in maps)), self.config, return_dict
+        )
 
 
 def _new_network(config: VideoMambaHFConfig) -> VideoMamba:

@@ -17,7 +17,8 @@ class VideoMambaPipeline(VideoClassificationPipeline):  # type: ignore[misc]
     _load_video_processor = False
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
-        Pipeline.__init__(self, *arguments, **options)  # that of the parent wants a video processor, which needs torchvision
+        # The parent's wants a video processor, which needs torchvision.
+        Pipeline.__init__(self, *arguments, **options)
         if self.image_processor is None:
             raise ValueError("the pipeline needs image_processor=VideoMambaImageProcessor.from_pretrained(FOLDER)")
         self.model.base_model.network.prepare_constants()

@@ -23,8 +23,8 @@ from videomamba.video.open import open_video
 class VideoMambaImageProcessor(SavedWithCode, BaseImageProcessor):  # type: ignore[misc]
     """Makes the clips of a network. `clip` has the fields of `Preprocess`; without it they have their defaults.
 
-    It is an image processor because `AutoVideoProcessor` of transformers needs torchvision. Raises pydantic's ValidationError, a
-    ValueError, for fields that `Preprocess` does not have.
+    It is an image processor because `AutoVideoProcessor` of transformers needs torchvision. Raises pydantic's ValidationError,
+    a ValueError, for fields that `Preprocess` does not have.
     """
 
     model_input_names = ["pixel_values"]  # noqa: RUF012  # transformers reads it as a list
@@ -49,9 +49,9 @@ class VideoMambaImageProcessor(SavedWithCode, BaseImageProcessor):  # type: igno
         """One video or a list of them -> `pixel_values` (b, t, 3, h, w) float32, normalised.
 
         A video is a path (a file, an image, a folder of images), of which the frames are read that the settings say, as in
-        `videomamba predict`; or its frames in RGB: uint8 (V, h, w, 3) or (V, 3, h, w), or a list of V pictures (h, w, 3). Frames
-        are used as they are, so V must be the t of the clip, unless `do_sample_frames`: then t of them are chosen as from a
-        file of `fps` frames a second (None: unknown; the settings of sampling "window" then take all of the video).
+        `videomamba predict`; or its frames in RGB: uint8 (V, h, w, 3) or (V, 3, h, w), or a list of V pictures (h, w, 3).
+        Frames are used as they are, so V must be the t of the clip, unless `do_sample_frames`: then t of them are chosen as
+        from a file of `fps` frames a second (None: unknown; sampling "window" then takes all of the video).
 
         Raises VideoError for a file that cannot be read, ValueError for frames of another number, shape or dtype.
         """
