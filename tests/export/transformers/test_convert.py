@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
+from huggingface_hub import HfApi, ModelCard
 from safetensors.torch import load_file, save_file
+from transformers import pipeline
 
 from tests.cli.test_main import run
 from tests.models.networks import build_model
-from videomamba.export.transformers import VideoMambaForVideoClassification, VideoMambaModel
+from videomamba.export.transformers import VideoMambaForVideoClassification, VideoMambaModel, VideoMambaPipeline
 from videomamba.export.transformers.card import model_card
 from videomamba.export.transformers.convert import convert_to_folder
 from videomamba.schema import Preprocess
@@ -113,3 +119,32 @@ def test_settings_that_the_file_leaves_open_are_in_the_card(bundle: Path, tmp_pa
     )
     assert "has no settings; assuming" in convert_to_folder(tmp_path / "bare.safetensors", tmp_path / "bare").assumed
     assert "has no settings; assuming" in (tmp_path / "bare" / "README.md").read_text()
+
+
+def test_the_python_of_its_page_runs(clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("peft")
+    page = (Path(__file__).parents[3] / "docs" / "hugging_face.md").read_text()
+    convert_to_folder(ACTIONS_MODEL, tmp_path / "actions")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(
+        "transformers.pipeline", partial(pipeline, pipeline_class=VideoMambaPipeline)
+    )  # no code in caches
+    made: dict[str, object] = {}
+    for code in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        code = code.replace("clip.mp4", str(clips / "clip0.mp4")).replace(", trust_remote_code=True", "")
+        exec(compile(code, "hugging_face.md", "exec"), made)
+    assert (tmp_path / "mine" / "modeling_videomamba.py").is_file()
+
+
+def test_a_push_uploads_the_code(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the hub everything is replaced: what would be uploaded is seen."""
+    uploaded: list[str] = []
+
+    def commit(_: HfApi, **options: Any) -> None:
+        uploaded.extend(operation.path_in_repo for operation in options["operations"])
+
+    monkeypatch.setattr(HfApi, "create_repo", lambda *_, **__: SimpleNamespace(repo_id="you/small"))
+    monkeypatch.setattr(HfApi, "create_commit", commit)
+    monkeypatch.setattr("transformers.utils.hub.create_and_tag_model_card", lambda *_, **__: ModelCard("---\n---\n"))
+    VideoMambaForVideoClassification.from_pretrained(folder).push_to_hub("you/small")
+    assert {"config.json", "model.safetensors", "modeling_videomamba.py"} <= set(uploaded)
