@@ -94,7 +94,7 @@ def test_weights_of_every_kind(tmp_path: Path) -> None:
 
 def test_the_card_says_what_is_known(bundle: Path) -> None:
     text = model_card(open_pretrained(ACTIONS_MODEL), ACTIONS_MODEL, "actions")
-    assert text.startswith("---\nlicense: apache-2.0\nlibrary_name: transformers\npipeline_tag: video-classification\n")
+    assert text.startswith("---\nlibrary_name: transformers\nlicense: apache-2.0\npipeline_tag: video-classification\n")
     assert "its answers about real footage mean nothing" in text
     assert "- data: videomamba synth\n" in text and "## Accuracy\n\ntop-1 98.75% (316 of 320 videos)" in text
     assert 'pipeline("video-classification", model="actions", trust_remote_code=True)' in text
@@ -121,6 +121,8 @@ def test_settings_that_the_file_leaves_open_are_in_the_card(bundle: Path, tmp_pa
     assert "has no settings; assuming" in (tmp_path / "bare" / "README.md").read_text()
 
 
+@pytest.mark.filterwarnings("ignore:'pin_memory' argument is set as true but no accelerator:UserWarning")
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
 def test_the_python_of_its_page_runs(clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("peft")
     page = (Path(__file__).parents[3] / "docs" / "hugging_face.md").read_text()

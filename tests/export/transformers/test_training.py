@@ -12,6 +12,8 @@ from transformers import AutoModelForVideoClassification, Trainer, TrainingArgum
 peft = pytest.importorskip("peft")
 pytest.importorskip("accelerate")
 
+# PEFT 0.21 reads a property that transformers 5.24 is about to rename.
+pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
 PROJECTIONS = ("in_proj", "x_proj", "x_proj_b", "dt_proj", "dt_proj_b", "out_proj")
 
 
