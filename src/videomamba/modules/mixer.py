@@ -153,9 +153,9 @@ class BiMamba(PreparingModule[tuple[Tensor, Tensor]]):
     def _scan_inputs(
         self,
         x: Tensor,
-        conv: nn.Conv1d,
-        x_proj: nn.Linear,
-        dt_proj: nn.Linear,
+        conv: nn.Module,
+        x_proj: nn.Module,
+        dt_proj: nn.Module,
         *,
         lengths: Tensor | None,
         reverse: bool,

@@ -15,7 +15,7 @@ from videomamba.models.config import VideoMambaConfig, make_config
 _FIELDS = tuple(name for name in VideoMambaConfig.model_fields if name != "num_classes")
 
 
-class VideoMambaHFConfig(SavedWithCode, BackboneConfigMixin, PreTrainedConfig):  # type: ignore[misc]
+class VideoMambaHFConfig(SavedWithCode, BackboneConfigMixin, PreTrainedConfig):
     """The fields of `VideoMambaConfig` by their names, without `num_classes`: transformers calls it `num_labels`.
 
     `hidden_size` and `num_hidden_layers` are other names of `dim` and `depth`. For a backbone each layer is a stage, "layer1"
@@ -45,8 +45,11 @@ class VideoMambaHFConfig(SavedWithCode, BackboneConfigMixin, PreTrainedConfig): 
     @classmethod
     def of_network(cls, config: VideoMambaConfig, labels: Sequence[str] = (), **others: Any) -> Self:
         """That of a network with this config. `labels` has one name for each class, or is empty for a network without head."""
-        fields = {name: getattr(config, name) for name in _FIELDS}
-        names = {"id2label": dict(enumerate(labels)), "label2id": {label: i for i, label in enumerate(labels)}}
+        fields: dict[str, Any] = {name: getattr(config, name) for name in _FIELDS}
+        names: dict[str, Any] = {
+            "id2label": dict(enumerate(labels)),
+            "label2id": {label: i for i, label in enumerate(labels)},
+        }
         return cls(**fields, **(names if labels else {}), **others)
 
     @property

@@ -20,7 +20,7 @@ from videomamba.models.init import init_linear
 from videomamba.models.videomamba import VideoMamba
 
 
-class VideoMambaPreTrainedModel(SavedWithCode, PreTrainedModel):  # type: ignore[misc]
+class VideoMambaPreTrainedModel(SavedWithCode, PreTrainedModel):
     """What the models have in common: config, loading and saving, recomputation of activations."""
 
     config_class = VideoMambaHFConfig
@@ -70,7 +70,7 @@ class VideoMambaModel(VideoMambaPreTrainedModel):
 
     def forward(
         self, pixel_values: Tensor, output_hidden_states: bool | None = None, return_dict: bool | None = None
-    ) -> BaseModelOutputWithPooling | tuple[Any, ...]:
+    ) -> Any:
         """(b, t, 3, h, w), normalised by the processor -> last_hidden_state (b, 1 + T p, d), all tokens after the final norm,
         and pooler_output (b, d), the input of a head.
 
@@ -120,7 +120,7 @@ class VideoMambaForVideoClassification(VideoMambaPreTrainedModel):
         labels: Tensor | None = None,
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
-    ) -> ImageClassifierOutput | tuple[Any, ...]:
+    ) -> Any:
         """(b, t, 3, h, w), normalised by the processor -> logits (b, num_labels), and with `labels` (b,) the loss.
 
         The loss is that of transformers for `config.problem_type`: cross-entropy for int64 labels. hidden_states are those of
@@ -134,7 +134,7 @@ class VideoMambaForVideoClassification(VideoMambaPreTrainedModel):
         return _in_form(ImageClassifierOutput(loss=loss, logits=logits, hidden_states=hidden), self.config, return_dict)
 
 
-class VideoMambaBackbone(BackboneMixin, VideoMambaPreTrainedModel):  # type: ignore[misc]
+class VideoMambaBackbone(BackboneMixin, VideoMambaPreTrainedModel):
     """Feature maps for heads of your own, from the layers that `config.out_indices` or `config.out_features` name."""
 
     has_attentions = False
@@ -147,7 +147,7 @@ class VideoMambaBackbone(BackboneMixin, VideoMambaPreTrainedModel):  # type: ign
 
     def forward(
         self, pixel_values: Tensor, output_hidden_states: bool | None = None, return_dict: bool | None = None
-    ) -> BackboneOutput | tuple[Any, ...]:
+    ) -> Any:
         """(b, t, 3, h, w), normalised by the processor -> feature_maps, each (b, d, T, h / patch, w / patch).
 
         The final norm is applied to each: the map of the last layer has the patch tokens of `VideoMambaModel`. Raises

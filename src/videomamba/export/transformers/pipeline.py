@@ -7,7 +7,7 @@ from typing import Any
 from transformers import Pipeline, VideoClassificationPipeline
 
 
-class VideoMambaPipeline(VideoClassificationPipeline):  # type: ignore[misc]
+class VideoMambaPipeline(VideoClassificationPipeline):
     """Answers as `videomamba predict` does: one clip, chosen and transformed as the weights say.
 
     transformers' own pipeline decodes the first frames of a file. Raises VideoError for a file that cannot be read.

@@ -20,7 +20,7 @@ from videomamba.schema import Clip, Frames, Preprocess, Views
 from videomamba.video.open import open_video
 
 
-class VideoMambaImageProcessor(SavedWithCode, BaseImageProcessor):  # type: ignore[misc]
+class VideoMambaImageProcessor(SavedWithCode, BaseImageProcessor):
     """Makes the clips of a network. `clip` has the fields of `Preprocess`; without it they have their defaults.
 
     It is an image processor because `AutoVideoProcessor` of transformers needs torchvision. Raises pydantic's ValidationError,
@@ -84,7 +84,7 @@ class VideoMambaImageProcessor(SavedWithCode, BaseImageProcessor):  # type: igno
         if isinstance(video, str | os.PathLike):
             return _time_first(_read(video, self.clip))
         pictures = _pictures(video)
-        chosen = range(len(pictures))
+        chosen: Sequence[int] = range(len(pictures))
         if sample:
             (chosen,) = evaluation_clips(self.clip, len(pictures), 1, spacing=1 / fps if fps else 0.0)
         elif len(pictures) != self.clip.num_frames:
