@@ -9,6 +9,9 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForVideoClassification, Trainer, TrainingArguments
 
+from tests.models.networks import build_model
+from videomamba.export.transformers import VideoMambaForVideoClassification, VideoMambaHFConfig
+
 peft = pytest.importorskip("peft")
 pytest.importorskip("accelerate")
 
@@ -20,7 +23,7 @@ PROJECTIONS = ("in_proj", "x_proj", "x_proj_b", "dt_proj", "dt_proj_b", "out_pro
 @pytest.fixture(scope="module")
 def batch() -> dict[str, Tensor]:
     pixels = torch.randn(4, 4, 3, 32, 48, generator=torch.Generator().manual_seed(1))
-    return {"pixel_values": pixels, "labels": torch.arange(4)}
+    return {"pixel_values": pixels, "labels": torch.tensor([0, 1, 0, 1])}
 
 
 def test_two_steps_of_lora_lower_the_loss(folder: Path, batch: dict[str, Tensor]) -> None:
@@ -43,21 +46,23 @@ def test_two_steps_of_lora_lower_the_loss(folder: Path, batch: dict[str, Tensor]
         optimizer.step()
     assert losses[0] > losses[1] > losses[2]
     assert all(parameter.grad is not None and parameter.grad.any() for _, parameter in trained)
-    merged = model.eval().merge_and_unload()  # the fused layer of plain projections agrees with the adapters
     with torch.no_grad():
-        assert merged(**batch).loss < losses[0]
+        assert model.eval().merge_and_unload()(**batch).loss < losses[0]
 
 
 @pytest.mark.parametrize("projection", PROJECTIONS)
 @torch.no_grad()
-def test_an_adapter_of_each_projection_has_its_effect(projection: str, folder: Path, batch: dict[str, Tensor]) -> None:
-    model = AutoModelForVideoClassification.from_pretrained(folder)
-    plain = model(**batch).logits
+def test_an_adapter_of_each_projection_has_its_effect(projection: str, batch: dict[str, Tensor]) -> None:
+    network = build_model(image_size=(32, 48), num_classes=0)  # at its start the scan would add next to nothing
     torch.manual_seed(0)
+    model = VideoMambaForVideoClassification(VideoMambaHFConfig.of_network(network.config)).eval()
+    model.videomamba.network.load_state_dict(network.state_dict())
+    plain = model(**batch).logits
     adapted = peft.get_peft_model(model, peft.LoraConfig(target_modules=[projection], init_lora_weights=False)).eval()
     changed = adapted(**batch).logits
-    assert (changed - plain).abs().max() > 1e-3
-    torch.testing.assert_close(adapted.merge_and_unload()(**batch).logits, changed, atol=1e-3, rtol=1e-3)
+    assert (changed - plain).abs().max() > 1e-3 * plain.abs().max()
+    merged = adapted.merge_and_unload()(**batch).logits  # by the fused layer of plain projections
+    torch.testing.assert_close(merged, changed, atol=1e-4, rtol=1e-3)
 
 
 def test_an_adapter_without_effect_is_refused(folder: Path, batch: dict[str, Tensor]) -> None:
