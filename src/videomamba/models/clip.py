@@ -1,4 +1,4 @@
-"""The vision tower of a CLIP as a frozen teacher. The only file of the package, beside `bench/peers.py`, with transformers.
+"""The vision tower of a CLIP as a frozen teacher. Only `bench/peers.py` and `export/transformers` use transformers too.
 
 Shapes: b clips, T frames, p patches of a frame, n = 1 + p tokens of a picture, k layers, d width, c width of the projection.
 """

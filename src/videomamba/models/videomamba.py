@@ -100,8 +100,7 @@ class VideoMamba(nn.Module):
         Tokens of padding are 0.
         """
         tokens, lengths = self.embed(video, num_frames), self._lengths(num_frames, video.device)
-        tokens = clear_padding(self.norm_f(self.encode(tokens, lengths=lengths)), lengths)
-        return torch.cat((tokens[:, :1], self.layout.patches(tokens)), dim=1) if self.config.num_registers else tokens
+        return self.final_tokens(self.encode(tokens, lengths=lengths), lengths)
 
     def forward_intermediates(self, video: Tensor, indices: Iterable[int], *, norm: bool = False) -> list[Tensor]:
         """(b, 3, t, h, w) -> for each of `indices` the map (b, T, h / patch, w / patch, d) of patch tokens after that layer.
@@ -181,6 +180,11 @@ class VideoMamba(nn.Module):
         if temporal is not None and switch < depth:
             stream = take(stream, temporal[1])
         return stream if taps is None else (stream, [tapped[i] for i in wanted])
+
+    def final_tokens(self, stream: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Residual stream (b, l, d) of complete clips -> (b, 1 + T p, d), the result of `forward_tokens`."""
+        tokens = clear_padding(self.norm_f(stream), lengths)
+        return torch.cat((tokens[:, :1], self.layout.patches(tokens)), dim=1) if self.config.num_registers else tokens
 
     def pool(self, tokens: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Residual stream (b, s, d) -> (b, d): the class token after the final norm, or the mean of the patch tokens.

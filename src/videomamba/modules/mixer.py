@@ -134,9 +134,9 @@ class BiMamba(PreparingModule[tuple[Tensor, Tensor]]):
         with torch.no_grad():
             x, _ = self.in_proj(tokens.to(self.in_proj.weight.dtype)).chunk(2, dim=-1)
             found = self._scan_inputs(x, conv, x_proj, dt_proj, lengths=None, reverse=reverse)
-            u, delta, B, C = (part.float() for part in found)
+            u, delta, B, C = (part.float() for part in found[:4])
             A = self.decay_rates()[reverse]
-            bias = dt_proj.bias.detach()
+            bias = None if found[4] is None else found[4].detach()
         with torch.enable_grad():
             u.requires_grad_()
             inputs = u, delta, A, B, C, None, None, bias
@@ -159,8 +159,8 @@ class BiMamba(PreparingModule[tuple[Tensor, Tensor]]):
         reverse: bool,
     ) -> Tensor:
         """One scan: x, z (b, l, e) -> gated (b, l, e)."""
-        u, delta, B, C = self._scan_inputs(x, conv, x_proj, dt_proj, lengths=lengths, reverse=reverse)
-        inputs = u, delta, A, B, C, D, z, dt_proj.bias
+        u, delta, B, C, bias = self._scan_inputs(x, conv, x_proj, dt_proj, lengths=lengths, reverse=reverse)
+        inputs = u, delta, A, B, C, D, z, bias
         out = ops.selective_scan(*inputs, reverse=reverse, discretization=self.discretization, lengths=lengths)
         assert isinstance(out, Tensor)
         return out
@@ -168,15 +168,23 @@ class BiMamba(PreparingModule[tuple[Tensor, Tensor]]):
     def _scan_inputs(
         self,
         x: Tensor,
-        conv: nn.Conv1d,
-        x_proj: nn.Linear,
-        dt_proj: nn.Linear,
+        conv: nn.Module,
+        x_proj: nn.Module,
+        dt_proj: nn.Module,
         *,
         lengths: Tensor | None,
         reverse: bool,
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """x (b, l, e) -> u, delta (b, l, e), B, C (b, l, n)."""
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None]:
+        """x (b, l, e) -> u, delta (b, l, e), B, C (b, l, n), and the bias of delta (e,), None where delta contains it.
+
+        Raises ValueError for a convolution that an adapter replaces: the operator reads its taps alone.
+        """
+        if not isinstance(conv, nn.Conv1d):
+            raise ValueError("an adapter of conv1d would have no effect: adapt in_proj, x_proj, dt_proj or out_proj")
         u = ops.causal_conv1d(x, conv.weight.squeeze(1), conv.bias, reverse=reverse, lengths=lengths)
         dt, B, C = x_proj(u).split([self.dt_rank, self.d_state, self.d_state], dim=-1)
-        delta = F.linear(dt, dt_proj.weight)  # the bias enters inside the scan, in fp32
-        return u.to(delta.dtype), delta, B, C
+        if isinstance(dt_proj, nn.Linear):
+            delta, bias = F.linear(dt, dt_proj.weight), dt_proj.bias  # the bias enters inside the scan, in fp32
+        else:  # an adapter, whose weight alone would be that without it
+            delta, bias = dt_proj(dt), None
+        return u.to(delta.dtype), delta, B, C, bias

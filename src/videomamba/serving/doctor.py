@@ -24,7 +24,10 @@ _OPTIONAL = {
     "matplotlib": ("plot", "pictures of timelines, reports, annotated videos"),
     "lightning-fabric": ("train", "training in several processes"),
     "tensorboard": ("train", "events of a training"),
-    "transformers": ("text", "CLIP as a teacher; as videomamba[peers], networks to compare with"),
+    "transformers": (
+        "text",
+        "CLIP as a teacher; as videomamba[hf], its models and Trainer; as videomamba[peers], networks to compare with",
+    ),
     "tokenizers": ("text", "sentences; also in videomamba[search]"),
     "webdataset": ("text", "videos with texts in tar shards"),
     "lancedb": ("search", "an index of videos and its search"),
@@ -33,6 +36,8 @@ _OPTIONAL = {
     "opentimelineio": ("edit", "edit lists of shots"),
     "captum": ("explain", "integrated gradients"),
     "otio-cmx3600-adapter": ("edit", "their format"),
+    "accelerate": ("hf", "transformers' Trainer"),
+    "peft": ("hf", "adapters (LoRA)"),
 }
 """package -> (our extra that installs it, its use)"""
 
