@@ -139,7 +139,7 @@ def _curves(
     chosen = enlarged((rank < taken[:, None]).view(-1, *relevance.shape), clip.shape[1:]).unsqueeze(1).to(clip.device)
 
     def curve(inside: Tensor, outside: Tensor) -> Tensor:
-        parts = (torch.where(part, inside, outside) for part in chosen.split(_AT_ONCE))
+        parts = (torch.where(part, inside, outside) for part in torch.split(chosen, _AT_ONCE))
         return torch.cat([probability(part).float().cpu() for part in parts])
 
     return torch.stack((curve(empty, clip), curve(clip, empty)))

@@ -134,7 +134,8 @@ def explain(
 
     @torch.inference_mode()
     def probability(clips: Tensor) -> Tensor:
-        return model(clips).float().softmax(dim=1)[:, number]
+        chances: Tensor = model(clips).float().softmax(dim=1)[:, number]
+        return chances
 
     return Explanation(
         path=str(path),
