@@ -7,6 +7,7 @@ import inspect
 import shlex
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
+from operator import attrgetter
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from tyro.conf import Positional, arg
@@ -83,19 +84,24 @@ def _options(target: Callable[..., int]) -> Iterator[Word]:
 
 
 def _option(name: str, hint: Any, default: object) -> Iterator[Word]:
+    """The option of a parameter or setting, whose name may be dotted; of a record those of all its fields."""
+    from videomamba.recipes.load import fields as settings
+    from videomamba.schema import Settings
+
     kind, *notes = get_args(hint) if get_origin(hint) is Annotated else (hint,)
-    if is_dataclass(kind):
-        assert [note.name for note in notes] == [""], f"{name}: its options would have a prefix"
+    about = next((note.help for note in notes if getattr(note, "help", None)), "")
+    section, dot, leaf = name.replace("_", "-").rpartition(".")
+    if is_dataclass(kind):  # whose options have no prefix: `arg(name="")`
         inner = get_type_hints(kind, include_extras=True)
         for field in fields(kind):
             yield from _option(field.name, inner[field.name], getattr(default, field.name))
-        return
-    about = next((note.help for note in notes if getattr(note, "help", None)), "")
-    dashed = name.replace("_", "-")
-    if kind is bool:
-        yield Word(f"--no-{dashed}" if default is True else f"--{dashed}", about)
+    elif isinstance(kind, type) and issubclass(kind, Settings):
+        for setting, inner_kind in settings(kind).items():
+            yield from _option(f"{name}.{setting}", inner_kind, attrgetter(setting)(default))
+    elif kind is bool:
+        yield Word(f"--{section}{dot}{'no-' if default is True else ''}{leaf}", about)
     else:
-        yield Word(f"--{dashed}", about, takes_value=True, values=_values(kind))
+        yield Word(f"--{section}{dot}{leaf}", about, takes_value=True, values=_values(kind))
 
 
 def _settings(command: str) -> Iterator[Word]:
@@ -128,21 +134,21 @@ def _first_line(target: Callable[..., int]) -> str:
 _BASH = """\
 # Completes `videomamba` in {shell}; printed by `videomamba completion {shell}`.
 {before}_videomamba() {{
-    local word=${{COMP_WORDS[COMP_CWORD]}} before=${{COMP_WORDS[COMP_CWORD - 1]}} path="" words="" i
+    local word=${{COMP_WORDS[COMP_CWORD]}} before=${{COMP_WORDS[COMP_CWORD - 1]}} place="" fitting="" i
     for ((i = 1; i < COMP_CWORD; i++)); do
-        case "$path ${{COMP_WORDS[i]}}" in
-        {commands}) path="$path ${{COMP_WORDS[i]}}" ;;
+        case "$place ${{COMP_WORDS[i]}}" in
+        {commands}) place="$place ${{COMP_WORDS[i]}}" ;;
         *) break ;;
         esac
     done
-    case "$path" in
+    case "$place" in
     {words}
     esac
-    case "$path $before" in
+    case "$place $before" in
     {values}
-    *) [[ $word == -* || "$path" == {groups} ]] || words="" ;;
+    *) [[ $word == -* || "$place" == {groups} ]] || fitting="" ;;
     esac
-    COMPREPLY=($(compgen -W "$words" -- "$word"))
+    COMPREPLY=($(compgen -W "$fitting" -- "$word"))
 }}
 complete -o default -F _videomamba videomamba
 """
@@ -158,9 +164,9 @@ def _bash(known: Mapping[str, list[Word]], shell: Shell = "bash", before: str = 
         shell=shell,
         before=before,
         commands=" | ".join(f'"{path}"' for path in after if path),
-        words="\n    ".join(f'"{path}") words="{" ".join(words)}" ;;' for path, words in offered.items()),
-        values="\n    ".join(f'"{place}") words="{" ".join(words)}" ;;' for place, words in values.items()),
-        groups=' || "$path" == '.join(f'"{path}"' for path in groups),
+        words="\n    ".join(f'"{path}") fitting="{" ".join(words)}" ;;' for path, words in offered.items()),
+        values="\n    ".join(f'"{place}") fitting="{" ".join(words)}" ;;' for place, words in values.items()),
+        groups=' || "$place" == '.join(f'"{path}"' for path in groups),
     )
 
 
