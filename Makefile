@@ -8,7 +8,7 @@ PIP_OPTIONS ?=
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo setup check test test-slow test-lowest test-newest mutations bench ablation picture docs clean
+.PHONY: demo setup check test test-slow test-lowest test-newest wheel-test mutations bench ablation picture docs clean
 
 demo: $(READY)
 	$(BIN)/python examples/demo.py --out demo
@@ -45,6 +45,10 @@ test-newest:
 	rm -f .venv-newest/.ready
 	$(MAKE) test VENV=.venv-newest TORCH= \
 		PIP_OPTIONS='--config-settings=build-dir=build/newest --upgrade --upgrade-strategy eager'
+
+# The wheel alone, installed into an empty environment in a temporary folder: predict, timeline, finetune.
+wheel-test:
+	$(PYTHON) -m tests.installed_wheel --torch '$(TORCH)'
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <new>
 #if defined(__AVX2__)
 #include <immintrin.h>
 #endif
@@ -252,10 +253,10 @@ struct Scratch {
     float* data;
     explicit Scratch(int64_t floats) {
         int64_t bytes = (floats * 4 + 63) / 64 * 64;
-        data = static_cast<float*>(std::aligned_alloc(64, bytes > 0 ? bytes : 64));
+        data = static_cast<float*>(::operator new(bytes > 0 ? bytes : 64, std::align_val_t{64}, std::nothrow));
         if (!data) std::abort();
     }
-    ~Scratch() { std::free(data); }
+    ~Scratch() { ::operator delete(data, std::align_val_t{64}); }
     Scratch(const Scratch&) = delete;
     Scratch& operator=(const Scratch&) = delete;
     V* vectors() const { return reinterpret_cast<V*>(data); }

@@ -43,6 +43,7 @@ COMMANDS: Mapping[str, Command] = {
     "convert": Command("convert", "convert", "convert a weights file to a bundle, or to the original's formats"),
     "bench": Command("bench", "COMMANDS", "measure speed, memory and arithmetic on this machine"),
     "doctor": Command("bench", "doctor", "show what is installed and which backend runs each operator"),
+    "completion": Command("completion", "completion", "print a script for the TAB key of bash, zsh or fish"),
 }
 
 _ABOUT = "Video understanding in time that grows linearly with the length of the video."
