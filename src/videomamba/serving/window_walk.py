@@ -18,8 +18,11 @@ from videomamba.schema import Clip, Frames, Preprocess
 from videomamba.serving.ahead import ahead
 from videomamba.video.base import Video
 
-_FRAMES_AT_ONCE = 16  # decoded in one piece: 100 MB of pictures at 1920x1080
-_PIECES_AHEAD = 2  # that wait, scaled, for the network
+_FRAMES_AT_ONCE = 16  # decoded in one piece, where they are small enough
+# glibc keeps freed blocks of less than 32 MB. Larger ones come anew from the system, page by page: at 1920x1080 pieces of
+# 100 MB took 1.5 times as long to decode as pieces of 25 MB.
+_BYTES_AT_ONCE = 25_000_000
+_PIECES_AHEAD = 8  # that wait, scaled, for the network
 
 _Piece = tuple[tuple[int, ...], Tensor]  # indices of t frames, and the frames as the network sees them, (3, t, h, w)
 
@@ -60,14 +63,17 @@ class WindowWalk:
         A thread decodes ahead, unless `in_thread` is off: for a caller that is such a thread itself. Raises VideoError.
         """
 
+        info = self._video.info
+        at_once = max(1, min(_FRAMES_AT_ONCE, _BYTES_AT_ONCE // (3 * info.height * info.width)))
+
         def read(first: int) -> _Piece:
-            frames = self._video.frames(self.needed[first : first + _FRAMES_AT_ONCE].tolist())
+            frames = self._video.frames(self.needed[first : first + at_once].tolist())
             look(frames)
             pixels = to_clip(frames, preprocess).data
             see(pixels)
             return frames.indices, pixels
 
-        firsts = range(0, len(self.needed), _FRAMES_AT_ONCE)
+        firsts = range(0, len(self.needed), at_once)
         if not in_thread:
             yield from self._clips(map(read, firsts))
             return
