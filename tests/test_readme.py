@@ -26,7 +26,7 @@ COMMAND_LINES = [
     for line in block.splitlines()
     if "videomamba " in line
 ]
-PAGES = ("README.md", "docs/video_text.md", "docs/search.md", "docs/camera_motion.md")
+PAGES = ("README.md", "docs/video_text.md", "docs/search.md", "docs/camera_motion.md", "docs/export.md")
 COMPLETE_LINES = [
     pytest.param(line.replace("\\\n", " "), id=f"{Path(page).stem}-{i}")
     for page in PAGES

@@ -24,7 +24,8 @@ def export(
         ),
     ] = "onnx",
     weight_type: Annotated[
-        Literal["fp32", "int8"], arg(help="of the matrix products; int8, for onnx, makes the file smaller and less exact")
+        Literal["fp32", "int8"],
+        arg(help="of the matrix products; int8, for onnx, makes the file smaller and less exact"),
     ] = "fp32",
     clip: Annotated[
         tuple[str, ...],

@@ -72,9 +72,7 @@ def clips_for(files: Sequence[str | Path], preprocess: Preprocess) -> tuple[list
 
 def _rendered(number: int, preprocess: Preprocess) -> Clip:
     side, count = _RENDERED_SIDE, _RENDERED_FRAMES
-    pictures = render_clip(
-        number % len(ACTIONS), _FIRST_SEED + number, num_frames=count, height=side, width=side
-    )
+    pictures = render_clip(number % len(ACTIONS), _FIRST_SEED + number, num_frames=count, height=side, width=side)
     (chosen,) = evaluation_clips(preprocess, count)
     data = torch.from_numpy(pictures)[list(chosen)]
     return to_clip(Frames(data, chosen, tuple(map(float, chosen)), RENDERED), preprocess)

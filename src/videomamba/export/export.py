@@ -49,15 +49,15 @@ def export(
 ) -> Exported:
     """Writes a zoo name or a weights file to `out` for another program: video (b, 3, t, h, w) fp32, normalised -> (b, classes).
 
-    b is free, and t too, up to the network's own number of frames, except for a network with registers or of one frame. The
-    file is opened in its runtime and compared with the network, on clips of the videos `clips`, or on rendered ones. Nothing
-    is written unless every output is within `tolerance` (absolute). Its default is TOLERANCE; for int8 weights, which change the
-    values, there is none, and every clip must keep its class. Next to an ONNX or OpenVINO file a script is written that runs it
-    without PyTorch. `labels`, `num_frames` and `image_size` are as in `open_pretrained`; a network without a head returns its
-    features.
+    b is free, and t too, up to the network's own number of frames, except for a network with registers or of one frame.
+    The file is opened in its runtime and compared with the network, on clips of the videos `clips`, or on rendered ones.
+    Nothing is written unless every output is within `tolerance` (absolute). Its default is TOLERANCE; for int8 weights, which
+    change the values, there is none, and every clip must keep its class. Next to an ONNX or OpenVINO file a script is written
+    that runs it without PyTorch. `labels`, `num_frames` and `image_size` are as in `open_pretrained`; a network without a head
+    returns its features.
 
-    Raises WeightsError where the weights cannot be read, `out` exists without `overwrite`, has another ending, or does not agree;
-    VideoError for a clip that cannot be read; VideoMambaError where a package is missing.
+    Raises WeightsError where the weights cannot be read, `out` exists without `overwrite` or has another ending, or the file
+    does not agree; VideoError for a clip that cannot be read; VideoMambaError where a package is missing.
     """
     out = Path(out)
     if out.suffix != ENDINGS[to]:

@@ -1,7 +1,7 @@
 """The operators of the package in ONNX: the selective scan as a `Scan` over tokens, the convolution as one of PyTorch.
 
-The graph that PyTorch traced has our operators as opaque nodes. Here each becomes operators that every runtime knows. Only calls
-as the network makes them are translated; any other raises.
+The graph that PyTorch traced has our operators as opaque nodes. Here each becomes operators that every runtime knows. Only
+calls as the network makes them are translated; any other raises.
 
 Shapes: b batch, l tokens, e channels, n states, k taps.
 """
@@ -88,8 +88,8 @@ _SCAN = """<opset_import: ["" : {opset}], domain: "{domain}">
   gate = Mul (z, sigmoid)
   out = Mul (both, gate)
 }}"""
-# A is a state that does not change, because OpenVINO reads no body that uses values from outside of it. `Scan` walks from the end
-# where a direction is 1, so nothing is flipped.
+# A is a state that does not change, because OpenVINO reads no body that uses values from outside of it. `Scan` walks from the
+# end where a direction is 1, so nothing is flipped.
 
 
 def _scan_name(discretization: str, reverse: bool) -> str:

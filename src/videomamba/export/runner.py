@@ -3,8 +3,8 @@
     python run.py NETWORK.onnx VIDEO ...     # needs: pip install numpy av onnxruntime
     python run.py NETWORK.xml VIDEO ...      # needs: pip install numpy av openvino
 
-Labels and preprocessing are in the file of the network. One clip from the middle of time and picture is read of each video. This
-script stands alone and may be copied.
+Labels and preprocessing are in the file of the network. One clip from the middle of time and picture is read of each video.
+This script stands alone and may be copied.
 """
 
 from __future__ import annotations
@@ -40,28 +40,28 @@ def open_network(path: str) -> tuple[Callable[[Array], Array], dict[str, str]]:
     return lambda video: session.run(None, {"video": video})[0], session.get_modelmeta().custom_metadata_map
 
 
-def frame_indices(count: int, seconds: float, settings: dict[str, Any]) -> list[int]:
-    """The frames of the clip from the middle of a video of `count` frames."""
+def frame_indices(count: int, spacing: float, settings: dict[str, Any]) -> list[int]:
+    """The frames of the clip from the middle of a video of `count` frames, `spacing` seconds apart."""
     n, sampling = settings["num_frames"], settings["sampling"]
     steps = np.arange(n)
     if sampling == "uniform":
         segment = (count - 1) / n
         places = np.round(segment * steps) + int(segment / 2)
     elif sampling == "tsn":
-        places = count / n * (steps + 0.5)
+        places = count / n / 2 + count / n * steps
     elif sampling == "segments":
         borders = np.linspace(0, count, min(n, count) + 1).astype(int)
         middles = borders[:-1] + (borders[1:] - 1 - borders[:-1]) // 2
         places = np.append(middles, np.full(n - len(middles), middles[-1]))
     elif sampling == "window":
         width = float(count)
-        if settings["clip_seconds"] is not None and seconds > 0:
-            width = min(settings["clip_seconds"] / seconds * count, width)
-        places = (count - width) / 2 + (steps + 0.5) * width / n
+        if settings["clip_seconds"] is not None and spacing > 0:
+            width = min(settings["clip_seconds"] / spacing, width)
+        places = 0.5 * (count - width) + (steps + 0.5) * (width / n)
     else:  # dense
         rate = settings["sampling_rate"]
         start = (count - n * rate) // 2
-        if start > 0:
+        if count > n * rate:
             places = np.clip(np.linspace(start, start + n * rate, n), start, start + n * rate - 1)
         else:
             spread = np.linspace(0, count, count // rate)
@@ -76,7 +76,7 @@ def read_frames(path: str, settings: dict[str, Any]) -> list[Array]:
     if not times:
         raise SystemExit(f"{path}: no picture in it")
     spacing = (times[-1] - times[0]) / max(len(times) - 1, 1)
-    wanted = frame_indices(len(times), spacing * len(times), settings)
+    wanted = frame_indices(len(times), spacing, settings)
     kept: dict[int, Array] = {}
     with av.open(path) as file:
         for index, frame in enumerate(file.decode(video=0)):
