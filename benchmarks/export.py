@@ -2,8 +2,8 @@
 
     python benchmarks/export.py [--model WEIGHTS] [--frames 8] [--size 96] [--runs 10] [--threads 1] [--clip VIDEO ...]
 
-The calls take turns. "times" is the time of a call as a multiple of that of PyTorch with our kernels, the median of the ratios of
-the rounds. "same class" is the share of the compared clips whose best class is PyTorch's. Formats whose packages are missing
+The calls take turns. "times" is the time of a call as a multiple of that of PyTorch with our kernels, the median of the ratios
+of the rounds. "same class" is the share of the compared clips whose best class is PyTorch's. Formats whose packages are missing
 are named.
 """
 

@@ -83,10 +83,10 @@ def compare(model: VideoMamba, run: Run, clips: Sequence[Clip], source: str) -> 
     """Runs `model` and `run` on all `clips` at once, on the first one alone and, where the network takes them, on shorter
     clips: the first half of each. An output that is not finite counts as an infinite difference."""
     every = torch.stack([clip.data for clip in clips])
-    batches = [every, every[:1]]
+    batches = [every, every[:1].contiguous()]
     if frames_are_free(model):
         tubelet = model.config.tubelet_size
-        batches.append(every[:, :, : max(model.config.grid[0] // 2, 1) * tubelet])
+        batches.append(every[:, :, : max(model.config.grid[0] // 2, 1) * tubelet].contiguous())
     error, same, total = 0.0, 0, 0
     for video in batches:
         short = torch.full((len(video),), video.shape[2]) if video.shape[2] < model.config.num_frames else None
