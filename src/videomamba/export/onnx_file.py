@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from videomamba.export.comparison import Run
-from videomamba.export.onnx_operators import decompositions, scan_functions
+from videomamba.export.onnx_operators import OPSET, decompositions, scan_functions
 from videomamba.export.program import trace
 from videomamba.models.videomamba import VideoMamba
 from videomamba.schema import VideoMambaError
@@ -38,7 +38,7 @@ def write_onnx(model: VideoMamba, path: Path, metadata: Mapping[str, str]) -> No
     program = trace(model).run_decompositions(dict(decompositions()))
     with _silent():
         exported: Any = torch.onnx.export(
-            program, (), dynamo=True, input_names=[INPUT], output_names=[OUTPUT], opset_version=20, verbose=False
+            program, (), dynamo=True, input_names=[INPUT], output_names=[OUTPUT], opset_version=OPSET, verbose=False
         )
     proto = exported.model_proto
     used = {node.op_type for node in proto.graph.node}
@@ -47,6 +47,9 @@ def write_onnx(model: VideoMamba, path: Path, metadata: Mapping[str, str]) -> No
         if function.name in used:
             proto.functions.append(function)
     proto = onnx.inliner.inline_local_functions(proto)
+    standard = [opset for opset in proto.opset_import if opset.domain == ""]
+    del proto.opset_import[:]
+    proto.opset_import.extend(standard)
     for key, value in metadata.items():
         proto.metadata_props.add(key=key, value=value)
     onnx.checker.check_model(proto)
