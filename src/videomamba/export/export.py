@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -80,7 +81,7 @@ def export(
         for target in reversed(targets):  # the network last: where it is, the rest is too
             kept = made.with_name(target.name)
             content = kept if kept.exists() else Path(runner.__file__)
-            write_atomically(target, lambda new, content=content: shutil.copyfile(content, new), error=WeightsError)  # type: ignore[misc]
+            write_atomically(target, partial(shutil.copyfile, content), error=WeightsError)
     return Exported(targets, comparison, opened.knows)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,6 @@ METADATA = "videomamba.json"
 
 def write_program(model: VideoMamba, path: Path, metadata: Mapping[str, str]) -> None:
     """Writes `model` to `path` (.pt2). The process that loads it has to `import videomamba.ops`. Raises OSError."""
-    import json
-
     torch.export.save(trace(model), path, extra_files={METADATA: json.dumps(dict(metadata))})
 
 
