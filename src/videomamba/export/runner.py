@@ -102,7 +102,8 @@ def weights(size: int, target: int, cubic: bool, antialias: bool) -> Array:
     if not antialias:  # the picture continues with its border
         inside[:, 0] += shares[:, :border].sum(1)
         inside[:, -1] += shares[:, -border:].sum(1)
-    return inside / inside.sum(1, keepdims=True)
+    shared: Array = inside / inside.sum(1, keepdims=True)
+    return shared
 
 
 def to_clip(pictures: list[Array], settings: dict[str, Any]) -> Array:
