@@ -71,6 +71,8 @@ bench: $(READY)
 	$(BIN)/python benchmarks/augmentation.py
 	$(BIN)/python benchmarks/data_loading.py
 	$(BIN)/python benchmarks/busy_machine.py
+	$(BIN)/python benchmarks/export.py
+	$(BIN)/python benchmarks/export_scan.py
 
 ablation: $(READY)
 	$(BIN)/python benchmarks/scan_orders.py --out runs/scan_orders

@@ -41,6 +41,9 @@ COMMANDS: Mapping[str, Command] = {
     ),
     "zoo": Command("zoo", "zoo", "list the released weights and their known faults"),
     "convert": Command("convert", "convert", "convert a weights file to a bundle, or to the original's formats"),
+    "export": Command(
+        "export", "export", "write a network for onnxruntime, OpenVINO or torch.export, and compare them"
+    ),
     "bench": Command("bench", "COMMANDS", "measure speed, memory and arithmetic on this machine"),
     "doctor": Command("bench", "doctor", "show what is installed and which backend runs each operator"),
     "completion": Command("completion", "completion", "print a script for the TAB key of bash, zsh or fish"),
