@@ -127,6 +127,7 @@ def test_decoding_runs_ahead_of_a_slow_network_by_a_few_pieces_only(
     predictor: Predictor, film: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("videomamba.serving.window_walk._FRAMES_AT_ONCE", 4)
+    monkeypatch.setattr("videomamba.serving.window_walk._FRAMES_AHEAD", 8)
     watch = Watch(monkeypatch)
     ahead: list[int] = []
     original = predictor.logits

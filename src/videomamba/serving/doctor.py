@@ -36,6 +36,10 @@ _OPTIONAL = {
     "opentimelineio": ("edit", "edit lists of shots"),
     "captum": ("explain", "integrated gradients"),
     "otio-cmx3600-adapter": ("edit", "their format"),
+    "onnx": ("export", "networks as ONNX files; with videomamba[openvino] also for OpenVINO"),
+    "onnxscript": ("export", "the same"),
+    "onnxruntime": ("export", "the same, and running them"),
+    "openvino": ("openvino", "networks for OpenVINO"),
     "accelerate": ("hf", "transformers' Trainer"),
     "peft": ("hf", "adapters (LoRA)"),
 }

@@ -22,7 +22,7 @@ _FRAMES_AT_ONCE = 16  # decoded in one piece, where they are small enough
 # glibc keeps freed blocks of less than 32 MB. Larger ones come anew from the system, page by page: at 1920x1080 pieces of
 # 100 MB took 1.5 times as long to decode as pieces of 25 MB.
 _BYTES_AT_ONCE = 25_000_000
-_PIECES_AHEAD = 8  # that wait, scaled, for the network
+_FRAMES_AHEAD = 32  # that wait, scaled, for the network
 
 _Piece = tuple[tuple[int, ...], Tensor]  # indices of t frames, and the frames as the network sees them, (3, t, h, w)
 
@@ -77,7 +77,7 @@ class WindowWalk:
         if not in_thread:
             yield from self._clips(map(read, firsts))
             return
-        with closing(ahead(read, firsts, waiting=_PIECES_AHEAD)) as pieces:
+        with closing(ahead(read, firsts, waiting=max(1, _FRAMES_AHEAD // at_once))) as pieces:
             yield from self._clips(pieces)
 
     def _clips(self, pieces: Iterator[_Piece]) -> Iterator[Clip]:
