@@ -28,7 +28,7 @@ def open_video(path: str | Path, backend: Backend = "pyav", *, fps: float = 1.0,
 
     A video or image in a tar shard is named `shard.tar::KEY.mp4` (`video.shards`).
 
-    `fps` is the rate of a folder of images; `threads` decode a video file (None: as many as PyTorch uses if that is
+    `fps` is the rate of a folder of images; `threads` decode a video file (None: two more than PyTorch uses if that is
     faster). `backend` decodes video files; both return the same pictures, "torchcodec" is an extra to install.
 
     Raises VideoError, one line that starts with the path, when there is no such file, the folder has no images, or the

@@ -26,7 +26,7 @@ from videomamba.video.walk import DAMAGED, BrokenWalkError, ContradictionError, 
 
 
 class PyavVideo(Video):
-    """A video file. `threads` decode it if its codec supports that; None: as many as PyTorch uses (one in a DataLoader
+    """A video file. `threads` decode it if its codec supports that; None: two more than PyTorch uses (one in a DataLoader
     worker) for large pictures and one for small ones.
 
     Raises VideoError when the file cannot be opened, holds no video, is truncated, or its first picture is damaged.
