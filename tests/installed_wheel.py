@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+ACTIONS_MODEL = "videomamba_micro_synthetic"
 CLASSES = ("appear", "disappear", "move_left", "move_right")
 
 
@@ -80,7 +81,7 @@ def check(environment: Environment) -> None:
     videos.mkdir()
     for action in CLASSES:
         (environment.work / "all" / action).rename(videos / action)
-    answers = list(lines(environment.run("videomamba", "predict", "videos", "--json")))
+    answers = list(lines(environment.run("videomamba", "predict", "videos", "--model", ACTIONS_MODEL, "--json")))
     right = sum(Path(one["path"]).parent.name == one["predictions"][0]["label"] for one in answers)
     print(f"           {right} of {len(answers)} videos have the right class")
     expect("predict", len(answers) == 16 and right >= 12, f"{right} of {len(answers)} right")
@@ -88,7 +89,7 @@ def check(environment: Environment) -> None:
 
     clip = answers[0]["path"]
     timeline = next(lines(environment.run("videomamba", "timeline", clip, "--json")))
-    expect("timeline", timeline["frames"] == 16 and bool(timeline["segments"]), timeline)
+    expect("timeline", timeline["frames"] == 16 and bool(timeline["shots"]), timeline)
 
     tuned = next(lines(environment.run("videomamba", "finetune", "videos", "--epochs", "2", "--json")))
     expect("finetune", (environment.work / tuned["report"]).is_file(), tuned)
@@ -127,7 +128,7 @@ def main() -> int:
                 environment.install(options.torch)
             if options.packages:
                 environment.see(options.packages)
-            environment.install(wheel, *["--no-deps"] * bool(options.packages))
+            environment.install(f"{wheel}[train]", *["--no-deps"] * bool(options.packages))
             check(environment)
         except CommandError as failed:
             print(f"failed     {failed}", file=sys.stderr)
