@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from videomamba.cli.model_options import Labels, Weights, class_names
+from videomamba.cli.model_options import Labels, NewFrames, NewSize, Weights, class_names
 from videomamba.cli.output import Json, note, print_json
 
 
@@ -44,11 +44,8 @@ def export(
         ),
     ] = None,
     labels: Labels = None,
-    frames: Annotated[int | None, arg(metavar="T", help="resize the temporal positions to this many frames")] = None,
-    size: Annotated[
-        int | tuple[int, int] | None,
-        arg(metavar="PIXELS", help="resize the spatial positions to this side, or height and width, in pixels"),
-    ] = None,
+    frames: NewFrames = None,
+    size: NewSize = None,
     overwrite: Annotated[bool, arg(help="replace OUT if it exists")] = False,
     json: Json = False,
 ) -> int:

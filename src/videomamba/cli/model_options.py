@@ -29,6 +29,11 @@ Labels = Annotated[
         help_behavior_hint="(default: the names in the weights file)",
     ),
 ]
+NewFrames = Annotated[int | None, arg(metavar="T", help="resize the temporal positions to this many frames")]
+NewSize = Annotated[
+    int | tuple[int, int] | None,
+    arg(metavar="PIXELS", help="resize the spatial positions to this side, or height and width, in pixels"),
+]
 ClipsByCrops = Annotated[str, arg(help="clips x crops to average over, such as 4x3")]
 AnyDevice = Annotated[str, arg(help="cpu, cuda, mps, ...; auto: the best available")]
 Precision = Annotated[Literal["fp32", "bf16"], arg(help="of the matrix products; the scan is always fp32")]
