@@ -11,7 +11,7 @@ from torch import Tensor
 
 from videomamba.data.clips.sampling import evaluation_clips
 from videomamba.data.clips.transforms import to_clip
-from videomamba.data.clips.views import iter_views
+from videomamba.data.clips.views import video_views
 from videomamba.export.program import frames_are_free
 from videomamba.models.videomamba import VideoMamba
 from videomamba.schema import Clip, Frames, Preprocess, Views
@@ -62,11 +62,7 @@ def clips_for(files: Sequence[str | Path], preprocess: Preprocess) -> tuple[list
     clips: list[Clip] = []
     for path in files:
         with open_video(path) as video:
-            info = video.info
-            views = iter_views(
-                video.frames, info.num_frames, preprocess, Views(_CLIPS_OF_A_FILE, 1), spacing=info.spacing
-            )
-            clips += views
+            clips += video_views(video, preprocess, Views(_CLIPS_OF_A_FILE, 1))
     return clips, ", ".join(map(str, files))
 
 

@@ -9,7 +9,7 @@ from typing import Literal, TypeVar
 import torch
 from torch import Tensor
 
-from videomamba.data.clips.views import iter_views
+from videomamba.data.clips.views import video_views
 from videomamba.models.precision import cast_products
 from videomamba.models.videomamba import VideoMamba
 from videomamba.schema import Clip, Preprocess, VideoError, VideoInfo, Views
@@ -62,8 +62,7 @@ class ClipModel:
 
     def _read(self, path: str | Path, views: Views) -> tuple[list[Clip], VideoInfo]:
         with open_video(path) as video:
-            info = video.info
-            return list(iter_views(video.frames, info.num_frames, self.preprocess, views, spacing=info.spacing)), info
+            return list(video_views(video, self.preprocess, views)), video.info
 
     @torch.inference_mode()
     def _in_batches(self, forward: Callable[[Tensor], Tensor], clips: Sequence[Clip]) -> Tensor:

@@ -10,11 +10,11 @@ from typing import Self
 
 import torch
 
-from videomamba.data.clips.views import iter_views
+from videomamba.data.clips.views import video_views
 from videomamba.data.text.questions import QuestionFormat
 from videomamba.data.text.tokenizer import Tokenizer
 from videomamba.models.video_questions import Ranking, VideoQuestions
-from videomamba.schema import Clip, Preprocess, ScoredLabel, Views, WeightsError
+from videomamba.schema import Clip, Preprocess, ScoredLabel, WeightsError
 from videomamba.serving.clip_model import Precision
 from videomamba.video.open import open_video
 from videomamba.weights.video_text import open_questions
@@ -128,6 +128,4 @@ class Answerer:
 
     def _clip(self, path: str | Path) -> Clip:
         with open_video(path) as video:
-            return next(
-                iter_views(video.frames, video.info.num_frames, self.preprocess, Views(), spacing=video.info.spacing)
-            )
+            return next(video_views(video, self.preprocess))

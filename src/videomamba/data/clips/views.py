@@ -7,9 +7,16 @@ from collections.abc import Callable, Iterator, Sequence
 from videomamba.data.clips.sampling import evaluation_clips
 from videomamba.data.clips.transforms import Covering, covering, crop_clip
 from videomamba.schema import Clip, Frames, Preprocess, Views
+from videomamba.video.base import Video
 
 AT_ONCE = 16
 """Pictures that are in memory at their full size: 100 MB of them at 1920x1080."""
+
+
+def video_views(video: Video, preprocess: Preprocess, views: Views = Views()) -> Iterator[Clip]:
+    """The `iter_views` of an open video."""
+    info = video.info
+    return iter_views(video.frames, info.num_frames, preprocess, views, spacing=info.spacing)
 
 
 def iter_views(

@@ -15,23 +15,7 @@ CODE_FILE = "modeling_videomamba.py"
 
 _CODE = '''"""The classes of this model: the Python package videomamba has them (pip install 'videomamba[hf]')."""
 
-from videomamba.export.transformers import (
-    VideoMambaBackbone,
-    VideoMambaForVideoClassification,
-    VideoMambaHFConfig,
-    VideoMambaImageProcessor,
-    VideoMambaModel,
-    VideoMambaPipeline,
-)
-
-__all__ = [
-    "VideoMambaBackbone",
-    "VideoMambaForVideoClassification",
-    "VideoMambaHFConfig",
-    "VideoMambaImageProcessor",
-    "VideoMambaModel",
-    "VideoMambaPipeline",
-]
+from videomamba.export.transformers import *
 '''
 
 

@@ -14,9 +14,9 @@ from transformers.image_processing_utils import BaseImageProcessor
 
 from videomamba.data.clips.sampling import evaluation_clips
 from videomamba.data.clips.transforms import to_clip
-from videomamba.data.clips.views import iter_views
+from videomamba.data.clips.views import video_views
 from videomamba.export.transformers.code_file import SavedWithCode, place, write_code
-from videomamba.schema import Clip, Frames, Preprocess, Views
+from videomamba.schema import Clip, Frames, Preprocess
 from videomamba.video.open import open_video
 
 
@@ -99,8 +99,7 @@ class VideoMambaImageProcessor(SavedWithCode, BaseImageProcessor):
 def _read(path: str | os.PathLike[str], preprocess: Preprocess) -> Clip:
     """The single clip of a file, its middle in time and picture."""
     with open_video(os.fspath(path)) as video:
-        info = video.info
-        (clip,) = iter_views(video.frames, info.num_frames, preprocess, Views(), spacing=info.spacing)
+        (clip,) = video_views(video, preprocess)
         return clip
 
 

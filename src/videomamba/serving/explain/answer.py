@@ -10,11 +10,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from videomamba.data.clips.views import iter_views
+from videomamba.data.clips.views import video_views
 from videomamba.evaluation.faithfulness import Comparison, compare
 from videomamba.evaluation.scoring import merge_views
 from videomamba.files import make_folder
-from videomamba.schema import VideoError, VideoMambaError, Views, nearest_name
+from videomamba.schema import VideoError, VideoMambaError, nearest_name
 from videomamba.serving.annotated import constant_rate
 from videomamba.serving.clip_model import about, check_model
 from videomamba.serving.explain.methods import Method, relevance
@@ -120,8 +120,7 @@ def explain(
     try:
         with open_video(path) as video:
             info, rate = video.info, constant_rate(video)
-            views = iter_views(video.frames, info.num_frames, predictor.preprocess, Views(), spacing=info.spacing)
-            clip = next(views)
+            clip = next(video_views(video, predictor.preprocess))
             times = tuple(float(video.timestamps[i]) for i in clip.indices)
     except VideoError as error:
         raise about(path, error) from None
